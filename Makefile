@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# `make` says what there is. Nothing here installs anything outside of bin/ and
+# the caches, and nothing but `generate`, `manifests` and `clean` changes the tree.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+
+# One set of flags for the binary, the linter and most tests, so that the large
+# dependencies are compiled once. Only the race detector needs them a second time.
+export CGO_ENABLED := 0
+export GOFLAGS := $(strip $(filter-out -trimpath,$(shell go env GOFLAGS)) -trimpath)
+
+MODULE  := github.com/fairlead-dev/fairlead
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+BIN     := $(CURDIR)/bin
+TOOLS   := $(BIN)/tools
+CONTROLLER_GEN := $(TOOLS)/controller-gen
+GOLANGCI_LINT  := $(TOOLS)/golangci-lint
+
+# What the tests of a whole system run.
+export FAIRLEAD_BIN := $(BIN)/fairlead
+
+# Extra flags for every `go test`, such as TESTFLAGS='-run TestRollback -v'.
+TESTFLAGS ?=
+GOTEST := go test -count=1 $(TESTFLAGS)
+
+# Packages with tests behind a build tag, found by the tag.
+tagged = $(shell grep -rlE --include='*_test.go' '^//go:build (.* )?$(1)( .*)?$$' api cmd controllers internal test 2>/dev/null | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+
+section = @printf '\n\033[1m==> %s\033[0m\n' "$(1)"
+
+##@ General
+
+.PHONY: help
+help: ## Say what there is.
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) } \
+	  /^[a-z0-9-]+:.*## / { printf "  \033[36m%-17s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: clean
+clean: ## Remove what was built.
+	rm -rf $(BIN)
+
+##@ Build
+
+.PHONY: build
+build: ## Build bin/fairlead, one static binary.
+	$(call section,build $(VERSION))
+	go build -ldflags '$(LDFLAGS)' -o $(BIN)/fairlead ./cmd/fairlead
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Write the DeepCopy methods of api/.
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+
+.PHONY: manifests
+manifests: $(CONTROLLER_GEN) ## Write the CustomResourceDefinitions from api/ into config/crd/bases.
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+
+.PHONY: demo
+demo: engine build ## Watch an application being updated, and a bad update undone by itself.
+	@go run ./test/demo
+
+##@ Test
+
+# The order is: what fails fastest first.
+ALL_TESTS := build verify lint test-unit test-controllers test-engine e2e crash
+
+.PHONY: test
+test: engine ## Everything: lint, generated files, unit, controllers, engine, e2e and crash tests.
+	@begin=$$SECONDS; \
+	for target in $(ALL_TESTS); do \
+	  from=$$SECONDS; \
+	  $(MAKE) $$target || { printf '\n\033[1;31m==> FAILED: make %s, after %d s\033[0m\n' $$target $$((SECONDS - from)); exit 1; }; \
+	  printf -- '--- %s: %d s\n' $$target $$((SECONDS - from)); \
+	done; \
+	printf '\n\033[1;32m==> all passed in %d min %d s\033[0m\n' $$(((SECONDS - begin) / 60)) $$(((SECONDS - begin) % 60))
+
+# What links the API server is tested without the race detector here: that
+# would compile all of Kubernetes a second time. `make test-unit RACE_ALL=1` does.
+.PHONY: test-unit
+test-unit: ## Hermetic tests, with the race detector.
+	$(call section,unit tests)
+	@race=(); plain=(); \
+	while read -r kind package; do \
+	  if [[ $$kind == plain && -z "$(RACE_ALL)" ]]; then plain+=("$$package"); else race+=("$$package"); fi; \
+	done < <(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{$$kind := "race"}}{{range .Deps}}{{if eq . "k8s.io/kubernetes/pkg/controlplane/apiserver"}}{{$$kind = "plain"}}{{end}}{{end}}{{$$kind}} {{.ImportPath}}{{end}}' ./...); \
+	if [[ $${#race[@]} -gt 0 ]]; then CGO_ENABLED=1 $(GOTEST) -race -timeout 10m "$${race[@]}"; fi; \
+	if [[ $${#plain[@]} -gt 0 ]]; then $(GOTEST) -timeout 10m "$${plain[@]}"; fi
+
+.PHONY: test-controllers
+test-controllers: ## Tests against the embedded API server. RACE=1: with the race detector.
+	$(call section,controllers on the embedded API server)
+	$(if $(RACE),CGO_ENABLED=1) $(GOTEST) $(if $(RACE),-race) -tags controlplane -timeout 20m $(or $(call tagged,controlplane),$(error no test has the build tag controlplane))
+
+.PHONY: test-engine
+test-engine: engine images ## Tests of single packages against a Docker engine.
+	$(call section,packages on a Docker engine)
+	$(GOTEST) -tags engine -timeout 20m $(or $(call tagged,engine),$(error no test has the build tag engine))
+
+.PHONY: e2e
+e2e: engine images build ## Whole updates of real applications on a real engine.
+	$(call section,end to end)
+	$(GOTEST) -tags e2e -timeout 45m ./test/e2e/...
+
+.PHONY: crash
+crash: engine images build ## The daemon killed at every step, and what the next one makes of it.
+	$(call section,crash matrix)
+	$(GOTEST) -tags crash -timeout 45m ./test/crash/...
+
+.PHONY: bench
+bench: engine images build ## The figures of docs/benchmarks.md, measured here.
+	$(call section,benchmarks)
+	$(GOTEST) -tags bench -timeout 60m -v ./test/bench/...
+
+.PHONY: engine
+engine: ## Find a Docker engine, or install and start one.
+	@hack/engine.sh
+
+.PHONY: images
+images: engine ## Make the images of the test applications, where they are missing.
+	@test/images/build.sh
+
+##@ Check
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run the linters of .golangci.yml.
+	$(call section,lint)
+	$(GOLANGCI_LINT) run
+
+.PHONY: verify
+verify: $(CONTROLLER_GEN) ## Check that generated files, modules, format and licences are as they must be.
+	$(call section,verify)
+	@CONTROLLER_GEN=$(CONTROLLER_GEN) hack/verify.sh
+
+# The tools, at the versions of hack/gotools/go.mod.
+$(CONTROLLER_GEN): hack/gotools/go.mod hack/gotools/go.sum
+	$(call section,build controller-gen)
+	cd hack/gotools && go build -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+$(GOLANGCI_LINT): hack/gotools/go.mod hack/gotools/go.sum
+	$(call section,build golangci-lint)
+	cd hack/gotools && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
