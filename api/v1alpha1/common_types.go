@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// LocalReference names an object of a known kind in the same namespace.
+type LocalReference struct {
+	// name of the object.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Name string `json:"name"`
+}
+
+// Labels that Fairlead puts on the containers, images, networks, volumes and
+// API objects that it makes.
+const (
+	// LabelApplication holds namespace.name of the Application (a label value
+	// may not contain a slash).
+	LabelApplication = "fairlead.dev/application"
+	// LabelRelease holds the name of the Release that a container belongs to.
+	LabelRelease = "fairlead.dev/release"
+	// LabelRequest holds the UID of the UpdateRequest that made a container.
+	LabelRequest = "fairlead.dev/request"
+	// LabelRevision holds the revision of the service that a container runs:
+	// the digest of its configuration, image content and mounted files.
+	LabelRevision = "fairlead.dev/revision"
+)
+
+// Condition types. Succeeded is final once it is True or False.
+const (
+	// ConditionReady says that the object is observed and can be used.
+	ConditionReady = "Ready"
+	// ConditionProgressing says that work on the object is going on.
+	ConditionProgressing = "Progressing"
+	// ConditionSucceeded says how a request ended.
+	ConditionSucceeded = "Succeeded"
+	// ConditionBackedUp says that a recovery point was made for the request.
+	ConditionBackedUp = "BackedUp"
+	// ConditionHealthy says that all services run and are healthy.
+	ConditionHealthy = "Healthy"
+	// ConditionRolledBack says that the request's changes were undone.
+	ConditionRolledBack = "RolledBack"
+	// ConditionStalled says that work cannot go on until a person acts.
+	ConditionStalled = "Stalled"
+)
+
+// Reasons in conditions.
+const (
+	ReasonSucceeded           = "Succeeded"
+	ReasonUnchanged           = "Unchanged"
+	ReasonDryRun              = "DryRun"
+	ReasonRunning             = "Running"
+	ReasonQueued              = "Queued"
+	ReasonSuspended           = "Suspended"
+	ReasonSuperseded          = "Superseded"
+	ReasonCancelled           = "Cancelled"
+	ReasonRetrying            = "Retrying"
+	ReasonApplicationNotFound = "ApplicationNotFound"
+	ReasonInvalidSpec         = "InvalidSpec"
+	ReasonCommitFailedBefore  = "CommitFailedBefore"
+	ReasonCommitNotFound      = "CommitNotFound"
+	ReasonReleaseNotFound     = "ReleaseNotFound"
+	ReasonReleaseUnusable     = "ReleaseUnusable"
+	ReasonPreflightFailed     = "PreflightFailed"
+	ReasonBackupFailed        = "BackupFailed"
+	ReasonFetchFailed         = "FetchFailed"
+	ReasonBuildFailed         = "BuildFailed"
+	ReasonPullFailed          = "PullFailed"
+	ReasonHealthCheckFailed   = "HealthCheckFailed"
+	ReasonOneShotFailed       = "OneShotFailed"
+	ReasonRolloutFailed       = "RolloutFailed"
+	ReasonVerifyFailed        = "VerifyFailed"
+	ReasonRolledBack          = "RolledBack"
+	ReasonRollbackFailed      = "RollbackFailed"
+	ReasonEngineUnavailable   = "EngineUnavailable"
+	ReasonAllHealthy          = "AllServicesHealthy"
+	ReasonServicesUnhealthy   = "ServicesUnhealthy"
+	ReasonNotRunning          = "NotRunning"
+	ReasonObserved            = "Observed"
+)
+
+// Selection is Auto (whatever is found), None, or names separated by commas.
+// It is a string, not a list, as a structural schema cannot say "a word or a
+// list".
+// +kubebuilder:validation:MaxLength=4096
+// +kubebuilder:validation:Pattern=`^(Auto|None|[A-Za-z0-9][A-Za-z0-9_.-]*(, ?[A-Za-z0-9][A-Za-z0-9_.-]*)*)?$`
+type Selection string
+
+// Words of a Selection. The empty Selection means SelectAuto.
+const (
+	SelectAuto Selection = "Auto"
+	SelectNone Selection = "None"
+)

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// DockerHostSpec says which engine the object stands for. It is written by the
+// daemon on that host.
+type DockerHostSpec struct {
+	// endpoint of the engine as the daemon reaches it, such as
+	// unix:///var/run/docker.sock.
+	// +optional
+	Endpoint string `json:"endpoint,omitempty"`
+}
+
+// DockerHostStatus is what the daemon saw last.
+type DockerHostStatus struct {
+	// engineID is the engine's own ID.
+	// +optional
+	EngineID string `json:"engineID,omitempty"`
+	// engineVersion, such as 20.10.24.
+	// +optional
+	EngineVersion string `json:"engineVersion,omitempty"`
+	// apiVersion that was negotiated, such as 1.41.
+	// +optional
+	APIVersion string `json:"apiVersion,omitempty"`
+	// os and architecture, such as linux/amd64.
+	// +optional
+	Platform string `json:"platform,omitempty"`
+	// rootDir is the engine's data directory.
+	// +optional
+	RootDir string `json:"rootDir,omitempty"`
+	// cpus of the host.
+	// +optional
+	CPUs int32 `json:"cpus,omitempty"`
+	// memory of the host.
+	// +optional
+	Memory *resource.Quantity `json:"memory,omitempty"`
+	// memoryAvailable now.
+	// +optional
+	MemoryAvailable *resource.Quantity `json:"memoryAvailable,omitempty"`
+	// diskFree is the space that is free for the engine's data.
+	// +optional
+	DiskFree *resource.Quantity `json:"diskFree,omitempty"`
+	// diskTotal is the size of that file system.
+	// +optional
+	DiskTotal *resource.Quantity `json:"diskTotal,omitempty"`
+	// containersRunning on the engine.
+	// +optional
+	ContainersRunning int32 `json:"containersRunning,omitempty"`
+	// containers on the engine, running or not.
+	// +optional
+	Containers int32 `json:"containers,omitempty"`
+	// images on the engine.
+	// +optional
+	Images int32 `json:"images,omitempty"`
+	// fairleadVersion of the daemon.
+	// +optional
+	FairleadVersion string `json:"fairleadVersion,omitempty"`
+	// lastSeen is when the engine answered last.
+	// +optional
+	LastSeen *metav1.Time `json:"lastSeen,omitempty"`
+	// conditions: Ready.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// DockerHost is one Docker engine, as the daemon on its host sees it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=host,categories=all;fairlead
+// +kubebuilder:printcolumn:name="Engine",type=string,JSONPath=`.status.engineVersion`
+// +kubebuilder:printcolumn:name="API",type=string,JSONPath=`.status.apiVersion`
+// +kubebuilder:printcolumn:name="Platform",type=string,JSONPath=`.status.platform`
+// +kubebuilder:printcolumn:name="Free",type=string,JSONPath=`.status.diskFree`
+// +kubebuilder:printcolumn:name="Memory",type=string,JSONPath=`.status.memoryAvailable`
+// +kubebuilder:printcolumn:name="Running",type=integer,JSONPath=`.status.containersRunning`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=='Ready')].status`
+// +kubebuilder:printcolumn:name="Seen",type=date,JSONPath=`.status.lastSeen`
+type DockerHost struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec says which engine it is.
+	// +optional
+	Spec DockerHostSpec `json:"spec,omitzero"`
+	// status is what was seen last.
+	// +optional
+	Status DockerHostStatus `json:"status,omitzero"`
+}
+
+// DockerHostList is a list of DockerHosts.
+//
+// +kubebuilder:object:root=true
+type DockerHostList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []DockerHost `json:"items"`
+}

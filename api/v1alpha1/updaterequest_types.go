@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// UpdateRequestSpec is one wish: bring an application to a commit, or back to
+// a release.
+//
+// +kubebuilder:validation:XValidation:rule="self.applicationRef == oldSelf.applicationRef",message="applicationRef cannot be changed: create a new UpdateRequest"
+// +kubebuilder:validation:XValidation:rule="has(self.commit) == has(oldSelf.commit) && (!has(self.commit) || self.commit == oldSelf.commit)",message="commit cannot be changed: create a new UpdateRequest for another commit"
+// +kubebuilder:validation:XValidation:rule="has(self.rollbackTo) == has(oldSelf.rollbackTo) && (!has(self.rollbackTo) || self.rollbackTo == oldSelf.rollbackTo)",message="rollbackTo cannot be changed: create a new UpdateRequest"
+// +kubebuilder:validation:XValidation:rule="(has(self.dryRun) && self.dryRun) == (has(oldSelf.dryRun) && oldSelf.dryRun)",message="dryRun cannot be changed: create a new UpdateRequest"
+// +kubebuilder:validation:XValidation:rule="(has(self.force) && self.force) == (has(oldSelf.force) && oldSelf.force)",message="force cannot be changed: create a new UpdateRequest"
+// +kubebuilder:validation:XValidation:rule="!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",message="a cancelled request cannot be taken up again: create a new UpdateRequest"
+// +kubebuilder:validation:XValidation:rule="!(has(self.commit) && has(self.rollbackTo))",message="name either a commit or a release in rollbackTo, not both"
+type UpdateRequestSpec struct {
+	// applicationRef names the Application in the same namespace. It cannot
+	// be changed.
+	// +required
+	ApplicationRef LocalReference `json:"applicationRef"`
+
+	// commit to bring the application to: a SHA (four characters or more), a
+	// branch or a tag. Empty means the head of the Application's source.ref.
+	// It cannot be changed.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_./@+][A-Za-z0-9_./@+-]*$') && !self.contains('..') && !self.contains('@{')",message="commit must be a SHA, a branch or a tag"
+	// +optional
+	Commit string `json:"commit,omitempty"`
+
+	// rollbackTo names a Release to go back to, without a build. Instead of
+	// commit. It cannot be changed.
+	// +optional
+	RollbackTo *LocalReference `json:"rollbackTo,omitempty"`
+
+	// dryRun finds out what would be done, writes it to status.plan, and
+	// changes nothing.
+	// +optional
+	DryRun bool `json:"dryRun,omitempty"`
+
+	// force builds every image and replaces every service, changed or not,
+	// and also tries a commit again that failed before.
+	// +optional
+	Force bool `json:"force,omitempty"`
+
+	// retry tries a commit again that failed before: a person's word that
+	// the cause is mended. Without it such a request is refused.
+	// +optional
+	Retry bool `json:"retry,omitempty"`
+
+	// suspend keeps the request from starting, and a request that runs from
+	// beginning its next step, until it is false again.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+
+	// cancel ends the request. What it changed so far is undone. A request
+	// that has ended is not affected.
+	// +optional
+	Cancel bool `json:"cancel,omitempty"`
+}
+
+// Phase is where an UpdateRequest is.
+// +kubebuilder:validation:Enum=Pending;Preflight;BackingUp;Fetching;Building;RollingOut;Verifying;CleaningUp;RollingBack;Succeeded;RolledBack;Failed;Cancelled
+type Phase string
+
+// Phases. Succeeded, RolledBack, Failed and Cancelled are final.
+const (
+	PhasePending     Phase = "Pending"
+	PhasePreflight   Phase = "Preflight"
+	PhaseBackingUp   Phase = "BackingUp"
+	PhaseFetching    Phase = "Fetching"
+	PhaseBuilding    Phase = "Building"
+	PhaseRollingOut  Phase = "RollingOut"
+	PhaseVerifying   Phase = "Verifying"
+	PhaseCleaningUp  Phase = "CleaningUp"
+	PhaseRollingBack Phase = "RollingBack"
+	PhaseSucceeded   Phase = "Succeeded"
+	PhaseRolledBack  Phase = "RolledBack"
+	PhaseFailed      Phase = "Failed"
+	PhaseCancelled   Phase = "Cancelled"
+)
+
+// StepName names a step of an update.
+// +kubebuilder:validation:Enum=Preflight;Backup;Fetch;Build;Rollout;Verify;Rollback;CleanUp
+type StepName string
+
+// Steps, in their usual order.
+const (
+	StepPreflight StepName = "Preflight"
+	StepBackup    StepName = "Backup"
+	StepFetch     StepName = "Fetch"
+	StepBuild     StepName = "Build"
+	StepRollout   StepName = "Rollout"
+	StepVerify    StepName = "Verify"
+	StepRollback  StepName = "Rollback"
+	StepCleanUp   StepName = "CleanUp"
+)
+
+// StepState is how far a step is.
+// +kubebuilder:validation:Enum=Running;Succeeded;Failed;Skipped;Interrupted
+type StepState string
+
+// Step states. Running is written before the step's first side effect.
+const (
+	StepRunning     StepState = "Running"
+	StepSucceeded   StepState = "Succeeded"
+	StepFailed      StepState = "Failed"
+	StepSkipped     StepState = "Skipped"
+	StepInterrupted StepState = "Interrupted"
+)
+
+// StepStatus is what became of one step.
+type StepStatus struct {
+	// name of the step.
+	Name StepName `json:"name"`
+	// state: Running, Succeeded, Failed, Skipped or Interrupted.
+	State StepState `json:"state"`
+	// attempt counts the starts of the step, from 1.
+	// +optional
+	Attempt int32 `json:"attempt,omitempty"`
+	// startedAt is when the first attempt started.
+	// +optional
+	StartedAt *metav1.Time `json:"startedAt,omitempty"`
+	// finishedAt is when the last attempt ended.
+	// +optional
+	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
+	// reason is a word for why the step failed or was skipped.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// message tells a person what happened.
+	// +kubebuilder:validation:MaxLength=32768
+	// +optional
+	Message string `json:"message,omitempty"`
+}
+
+// CheckResult is the outcome of one preflight check.
+type CheckResult struct {
+	// name of the check.
+	Name string `json:"name"`
+	// result: Passed, Warning or Failed.
+	// +kubebuilder:validation:Enum=Passed;Warning;Failed
+	Result string `json:"result"`
+	// message tells what was found and, if it failed, what to do.
+	// +optional
+	Message string `json:"message,omitempty"`
+}
+
+// ServiceAction is what is done with a service.
+// +kubebuilder:validation:Enum=Keep;Create;Replace;Run;Remove
+type ServiceAction string
+
+// Service actions.
+const (
+	// ActionKeep leaves the service untouched: nothing of it changed.
+	ActionKeep ServiceAction = "Keep"
+	// ActionCreate starts a service that did not run before.
+	ActionCreate ServiceAction = "Create"
+	// ActionReplace puts new containers in the place of old ones.
+	ActionReplace ServiceAction = "Replace"
+	// ActionRun runs a one-shot service to its end.
+	ActionRun ServiceAction = "Run"
+	// ActionRemove stops a service that the commit does not have any more.
+	ActionRemove ServiceAction = "Remove"
+)
+
+// ServicePlan is what is to be done with one service, and why.
+type ServicePlan struct {
+	// name of the service.
+	Name string `json:"name"`
+	// action: Keep, Create, Replace, Run or Remove.
+	Action ServiceAction `json:"action"`
+	// reason in words.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// order: StartFirst or StopFirst.
+	// +optional
+	Order RolloutOrder `json:"order,omitempty"`
+	// orderReason says why that order.
+	// +optional
+	OrderReason string `json:"orderReason,omitempty"`
+	// interruption that is to be expected, in words.
+	// +optional
+	Interruption string `json:"interruption,omitempty"`
+	// wave is the position in the order of dependencies, from 1; services of
+	// one wave are handled at the same time.
+	// +optional
+	Wave int32 `json:"wave,omitempty"`
+	// build says how the image comes to the host: Build, Reuse, Pull or
+	// Present.
+	// +optional
+	Build string `json:"build,omitempty"`
+	// recreate says that its containers are replaced although they are of the
+	// wanted revision already.
+	// +optional
+	Recreate bool `json:"recreate,omitempty"`
+}
+
+// UpdatePlan is what the request does, or with dryRun would do.
+type UpdatePlan struct {
+	// summary in one sentence.
+	// +optional
+	Summary string `json:"summary,omitempty"`
+	// services and what is to be done with each.
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Services []ServicePlan `json:"services,omitempty"`
+	// backup lists what will be saved.
+	// +listType=atomic
+	// +optional
+	Backup []string `json:"backup,omitempty"`
+}
+
+// ServiceUpdate is what became of one service.
+type ServiceUpdate struct {
+	// name of the service.
+	Name string `json:"name"`
+	// action that was decided: Keep, Create, Replace, Run or Remove.
+	Action ServiceAction `json:"action"`
+	// reason in words.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// order in which its containers are replaced: StartFirst or StopFirst.
+	// +optional
+	Order RolloutOrder `json:"order,omitempty"`
+	// image that the new containers are made from.
+	// +optional
+	Image string `json:"image,omitempty"`
+	// imageID is the digest of that image on the host.
+	// +optional
+	ImageID string `json:"imageID,omitempty"`
+	// revision of the service after the update.
+	// +optional
+	Revision string `json:"revision,omitempty"`
+	// recreate says that its containers are replaced although they are of the
+	// wanted revision already.
+	// +optional
+	Recreate bool `json:"recreate,omitempty"`
+	// oldContainers by ID (first 12 characters).
+	// +listType=atomic
+	// +optional
+	OldContainers []string `json:"oldContainers,omitempty"`
+	// newContainers by ID (first 12 characters).
+	// +listType=atomic
+	// +optional
+	NewContainers []string `json:"newContainers,omitempty"`
+	// health in words: waiting, starting, healthy, completed, unhealthy: why.
+	// +optional
+	Health string `json:"health,omitempty"`
+	// log is the last lines of a container that failed.
+	// +listType=atomic
+	// +optional
+	Log []string `json:"log,omitempty"`
+}
+
+// Change is one commit between the running one and the wanted one.
+type Change struct {
+	// commit, full SHA.
+	Commit string `json:"commit"`
+	// subject is its first line.
+	// +optional
+	Subject string `json:"subject,omitempty"`
+	// author is its author's name.
+	// +optional
+	Author string `json:"author,omitempty"`
+	// time at which it was committed.
+	// +optional
+	Time metav1.Time `json:"time,omitzero"`
+}
+
+// RollbackStatus says what was undone.
+type RollbackStatus struct {
+	// release that was gone back to.
+	// +optional
+	Release string `json:"release,omitempty"`
+	// commit that was gone back to.
+	// +optional
+	Commit string `json:"commit,omitempty"`
+	// reason why the update was undone.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// message tells what happened, and from which backup data could be
+	// restored: data is never restored by itself.
+	// +optional
+	Message string `json:"message,omitempty"`
+}
+
+// Downtime is what a prober saw from outside while containers were replaced.
+type Downtime struct {
+	// longestGap without a good answer.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +optional
+	LongestGap *metav1.Duration `json:"longestGap,omitempty"`
+	// failedProbes of all probes.
+	// +optional
+	FailedProbes int64 `json:"failedProbes,omitempty"`
+	// probes in all.
+	// +optional
+	Probes int64 `json:"probes,omitempty"`
+}
+
+// UpdateRequestStatus is all that became of a request.
+type UpdateRequestStatus struct {
+	// observedGeneration is the generation of the spec that this status
+	// belongs to.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// phase the request is in.
+	// +optional
+	Phase Phase `json:"phase,omitempty"`
+
+	// step that runs, or ran last.
+	// +optional
+	Step StepName `json:"step,omitempty"`
+
+	// message tells in one sentence where the request is or how it ended.
+	// +kubebuilder:validation:MaxLength=32768
+	// +optional
+	Message string `json:"message,omitempty"`
+
+	// id of the run, YYYYMMDD_HHMMSS: its backup and its log file carry it.
+	// +optional
+	ID string `json:"id,omitempty"`
+
+	// commit is the full SHA that the wish was resolved to.
+	// +optional
+	Commit string `json:"commit,omitempty"`
+
+	// previousCommit is the full SHA that ran before.
+	// +optional
+	PreviousCommit string `json:"previousCommit,omitempty"`
+
+	// previousTree is the full SHA that was checked out before.
+	// +optional
+	PreviousTree string `json:"previousTree,omitempty"`
+
+	// previousRelease is the Release that ran before, and that a failure
+	// leads back to.
+	// +optional
+	PreviousRelease string `json:"previousRelease,omitempty"`
+
+	// release that this request made, once it succeeded.
+	// +optional
+	Release string `json:"release,omitempty"`
+
+	// backup made for this request.
+	// +optional
+	Backup string `json:"backup,omitempty"`
+
+	// backupPath is the directory of that backup on the host.
+	// +optional
+	BackupPath string `json:"backupPath,omitempty"`
+
+	// logFile is the request's log file on the host.
+	// +optional
+	LogFile string `json:"logFile,omitempty"`
+
+	// checks of the preflight.
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Checks []CheckResult `json:"checks,omitempty"`
+
+	// changes are the commits between the one that ran and the wanted one,
+	// newest first, at most 100.
+	// +listType=atomic
+	// +optional
+	Changes []Change `json:"changes,omitempty"`
+
+	// changesTotal is the number of commits in between.
+	// +optional
+	ChangesTotal int32 `json:"changesTotal,omitempty"`
+
+	// plan says what is done with each service, and why.
+	// +optional
+	Plan *UpdatePlan `json:"plan,omitempty"`
+
+	// steps that were taken.
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Steps []StepStatus `json:"steps,omitempty"`
+
+	// services and what became of each.
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Services []ServiceUpdate `json:"services,omitempty"`
+
+	// failure is the reason why the update is being undone; it is kept over
+	// a restart so that a rollback that was begun is finished.
+	// +optional
+	Failure *FailureStatus `json:"failure,omitempty"`
+
+	// rollback says what was undone.
+	// +optional
+	Rollback *RollbackStatus `json:"rollback,omitempty"`
+
+	// downtime that was measured.
+	// +optional
+	Downtime *Downtime `json:"downtime,omitempty"`
+
+	// startedAt is when the first step began.
+	// +optional
+	StartedAt *metav1.Time `json:"startedAt,omitempty"`
+
+	// finishedAt is when the request ended.
+	// +optional
+	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
+
+	// duration from the first step to the end, such as 1m23s.
+	// +optional
+	Duration string `json:"duration,omitempty"`
+
+	// conditions: Progressing, Succeeded, BackedUp, RolledBack, Stalled.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// FailureStatus is why a request does not succeed.
+type FailureStatus struct {
+	// step that failed.
+	Step StepName `json:"step"`
+	// reason in a word.
+	Reason string `json:"reason"`
+	// message for a person.
+	// +optional
+	Message string `json:"message,omitempty"`
+}
+
+// UpdateRequest is one wish to bring an Application to a commit, or back to a
+// Release, and the record of all that became of it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=ur,categories=all;fairlead
+// +kubebuilder:printcolumn:name="Application",type=string,JSONPath=`.spec.applicationRef.name`
+// +kubebuilder:printcolumn:name="Commit",type=string,JSONPath=`.status.commit`
+// +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="Step",type=string,JSONPath=`.status.step`
+// +kubebuilder:printcolumn:name="Duration",type=string,JSONPath=`.status.duration`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.message`
+// +kubebuilder:selectablefield:JSONPath=`.spec.applicationRef.name`
+type UpdateRequest struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what a person wishes.
+	// +required
+	Spec UpdateRequestSpec `json:"spec"`
+	// status is what became of it; written by the controller alone.
+	// +optional
+	Status UpdateRequestStatus `json:"status,omitzero"`
+}
+
+// UpdateRequestList is a list of UpdateRequests.
+//
+// +kubebuilder:object:root=true
+type UpdateRequestList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []UpdateRequest `json:"items"`
+}
