@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package jobs runs long work outside of reconcile workers. A job never writes
+// an object: it records changes to a status, and wakes the reconciler, which is
+// the only one to write them.
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+)
+
+// Causes of the end of a job's context, as context.Cause tells them.
+var (
+	// ErrCancelled says that the work is not wanted any more.
+	ErrCancelled = errors.New("cancelled")
+	// ErrShutdown says that the daemon stops; the work is taken up again at
+	// its next start.
+	ErrShutdown = errors.New("the daemon stops")
+)
+
+// Runner runs at most one job for each key. T is the status that jobs record
+// changes to. All methods may be used by several goroutines.
+type Runner[K comparable, T any] struct {
+	notify func(K)
+
+	mu     sync.Mutex
+	jobs   map[K]*Job[T]
+	closed bool
+	wg     sync.WaitGroup
+}
+
+// NewRunner makes a Runner that calls notify, without holding a lock, when a
+// job of a key ended or recorded something.
+func NewRunner[K comparable, T any](notify func(K)) *Runner[K, T] {
+	return &Runner[K, T]{notify: notify, jobs: map[K]*Job[T]{}}
+}
+
+// Job is one piece of work.
+type Job[T any] struct {
+	cancel context.CancelCauseFunc
+	wake   func()
+
+	mu      sync.Mutex
+	changes []func(*T)
+	done    bool
+	err     error
+}
+
+// Record adds a change to the status, to be applied by the reconciler in order.
+// A change must give the same result when it is applied twice, as the write of
+// the status may be refused and tried again.
+func (j *Job[T]) Record(change func(*T)) {
+	j.mu.Lock()
+	j.changes = append(j.changes, change)
+	j.mu.Unlock()
+	j.wake()
+}
+
+// State is what a job has come to.
+type State[T any] struct {
+	// Done says that the job ended, with Err.
+	Done bool
+	Err  error
+	// Changes recorded so far and not acknowledged yet.
+	Changes []func(*T)
+}
+
+// Start runs fn as the job of key. It returns false, and does nothing, if the
+// key has a job already (also one that ended and was not forgotten) or if the
+// Runner was stopped.
+func (r *Runner[K, T]) Start(key K, fn func(ctx context.Context, j *Job[T]) error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.jobs[key] != nil {
+		return false
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	j := &Job[T]{cancel: cancel, wake: func() { r.notify(key) }}
+	r.jobs[key] = j
+	r.wg.Go(func() {
+		err := run(ctx, j, fn)
+		cancel(nil)
+		j.mu.Lock()
+		j.done, j.err = true, err
+		j.mu.Unlock()
+		r.notify(key)
+	})
+	return true
+}
+
+func run[T any](ctx context.Context, j *Job[T], fn func(context.Context, *Job[T]) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return fn(ctx, j)
+}
+
+// Poll returns the state of the job of key, and false if there is none.
+func (r *Runner[K, T]) Poll(key K) (State[T], bool) {
+	j := r.get(key)
+	if j == nil {
+		return State[T]{}, false
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return State[T]{Done: j.done, Err: j.err, Changes: j.changes[:len(j.changes):len(j.changes)]}, true
+}
+
+// Acknowledge drops the first n recorded changes: they are written.
+func (r *Runner[K, T]) Acknowledge(key K, n int) {
+	if j := r.get(key); j != nil {
+		j.mu.Lock()
+		j.changes = j.changes[n:]
+		j.mu.Unlock()
+	}
+}
+
+// Forget drops a job that ended, so that the next one can start.
+func (r *Runner[K, T]) Forget(key K) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if j := r.jobs[key]; j != nil {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		if j.done {
+			delete(r.jobs, key)
+		}
+	}
+}
+
+// Cancel ends the context of the job of key with ErrCancelled. The job is done
+// only when it says so.
+func (r *Runner[K, T]) Cancel(key K) {
+	if j := r.get(key); j != nil {
+		j.cancel(ErrCancelled)
+	}
+}
+
+// Stop ends all jobs with ErrShutdown and waits for them, at most until ctx is
+// done. No job starts afterwards.
+func (r *Runner[K, T]) Stop(ctx context.Context) error {
+	r.mu.Lock()
+	r.closed = true
+	for _, j := range r.jobs {
+		j.cancel(ErrShutdown)
+	}
+	r.mu.Unlock()
+	done := make(chan struct{})
+	go func() { r.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *Runner[K, T]) get(key K) *Job[T] {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.jobs[key]
+}
