@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Credentials are what a server wants to see. Username and Password serve http
+// and https, SSHPrivateKey and KnownHosts serve ssh; both may be given.
+type Credentials struct {
+	// Username may be empty when Password is a token.
+	Username string
+	// Password is a password or a token.
+	Password string
+	// SSHPrivateKey is a private key without passphrase, in PEM.
+	SSHPrivateKey []byte
+	// KnownHosts are lines of an OpenSSH known_hosts file. When empty, the
+	// known_hosts of the user and of the system decide. Unknown hosts are
+	// always refused.
+	KnownHosts []byte
+}
+
+// String hides the secrets from logs.
+func (c *Credentials) String() string { return "[credentials]" }
+
+// GoString hides the secrets from logs.
+func (c *Credentials) GoString() string { return c.String() }
+
+// Keys of a Secret with credentials.
+const (
+	keyToken      = "token"
+	keyUsername   = "username"
+	keyPassword   = "password"
+	keySSHKey     = "ssh-privatekey"
+	keyKnownHosts = "known_hosts"
+)
+
+// CredentialsFromSecret reads the data of a Kubernetes Secret: either token
+// (with or without username), or username and password, or ssh-privatekey with
+// or without known_hosts. Trailing line ends are dropped. The error is
+// ErrCredentials and names keys, never values.
+func CredentialsFromSecret(data map[string][]byte) (*Credentials, error) {
+	value := func(key string) string { return strings.TrimRight(string(data[key]), "\r\n") }
+	c := &Credentials{Username: value(keyUsername), SSHPrivateKey: data[keySSHKey], KnownHosts: data[keyKnownHosts]}
+	token, password := value(keyToken), value(keyPassword)
+	switch {
+	case token != "" && password != "":
+		return nil, fmt.Errorf("%w: the Secret has both %q and %q, keep one of them", ErrCredentials, keyToken, keyPassword)
+	case token != "":
+		c.Password = token
+	case password != "" && c.Username == "":
+		return nil, fmt.Errorf("%w: the Secret has %q without %q; a token belongs under %q", ErrCredentials, keyPassword, keyUsername, keyToken)
+	case password == "" && c.Username != "" && len(c.SSHPrivateKey) == 0:
+		return nil, fmt.Errorf("%w: the Secret has %q without %q", ErrCredentials, keyUsername, keyPassword)
+	default:
+		c.Password = password
+	}
+	if c.Password == "" && len(c.SSHPrivateKey) == 0 {
+		return nil, fmt.Errorf("%w: the Secret needs %q, or %q and %q, or %q", ErrCredentials, keyToken, keyUsername, keyPassword, keySSHKey)
+	}
+	return c, c.validate()
+}
+
+func (c *Credentials) validate() error {
+	if strings.ContainsAny(c.Username+c.Password, "\r\n\x00") {
+		return fmt.Errorf("%w: user name, password and token must be one line", ErrCredentials)
+	}
+	if len(c.SSHPrivateKey) > 0 {
+		if _, err := c.key(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Credentials) key() (any, error) {
+	key, err := ssh.ParseRawPrivateKey(c.SSHPrivateKey)
+	var locked *ssh.PassphraseMissingError
+	if errors.As(err, &locked) {
+		return nil, fmt.Errorf("%w: the SSH private key has a passphrase; give a key without one", ErrCredentials)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: the SSH private key cannot be read; give it whole, in PEM", ErrCredentials)
+	}
+	return key, nil
+}
+
+// fit reports why c cannot serve u.
+func (c *Credentials) fit(u string) error {
+	switch {
+	case isHTTP(u) && c.Password == "":
+		return fmt.Errorf("%w: %s wants a token or a password, the credentials hold an SSH key; use the ssh URL of the repository", ErrCredentials, Redact(u))
+	case isSSH(u) && len(c.SSHPrivateKey) == 0:
+		return fmt.Errorf("%w: %s wants an SSH key, the credentials hold a password or token; use the https URL of the repository", ErrCredentials, Redact(u))
+	}
+	return nil
+}
+
+// Variables through which git's credential helper gets at the secret.
+const (
+	envUsername = "FAIRLEAD_GIT_USERNAME"
+	envPassword = "FAIRLEAD_GIT_PASSWORD"
+)
+
+// helper answers git's question for credentials from the environment.
+const helper = `!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$` + envUsername + `" "$` + envPassword + `"; }; f`
+
+// dress adds to c what an exchange with u needs: credentials, a waiting limit
+// and no prompts. The returned function ends it and must be called.
+func (g git) dress(ctx context.Context, c *call, u string, cred *Credentials) (func(), error) {
+	ssh, err := g.sshCommand(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ssh += " -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
+	done := func() {}
+	if cred != nil && cred.Password != "" {
+		if scope := httpScope(u); scope != "" {
+			user := cred.Username
+			if user == "" {
+				user = tokenUser(u)
+			}
+			// The empty helper drops those that the user configured: they would
+			// be asked first, and told to store what was used. Git itself sees
+			// to it that no other server is given these credentials.
+			c.config = append(c.config, "credential.helper=", "credential."+scope+".helper="+helper)
+			c.env = append(c.env, envUsername+"="+user, envPassword+"="+cred.Password)
+			c.secrets = append(c.secrets, cred.Password, url.QueryEscape(cred.Password))
+		}
+	}
+	if cred != nil && len(cred.SSHPrivateKey) > 0 {
+		a, err := startAgent(cred)
+		if err != nil {
+			return nil, err
+		}
+		done = a.close
+		ssh += a.options()
+	}
+	c.env = append(c.env, "GIT_SSH_COMMAND="+ssh)
+	if !isLocalURL(u) {
+		// A remote repository must not name paths of this machine as submodules.
+		c.config = append(c.config, "protocol.file.allow=user")
+	} else {
+		c.config = append(c.config, "protocol.file.allow=always")
+	}
+	return done, nil
+}
+
+// sshCommand is the ssh program that the user configured, or "ssh".
+func (g git) sshCommand(ctx context.Context) (string, error) {
+	if s := os.Getenv("GIT_SSH_COMMAND"); s != "" {
+		return s, nil
+	}
+	s, err := g.text(ctx, "config", "--get", "core.sshCommand")
+	if exitCode(err) == 1 || err == nil && s == "" {
+		return "ssh", nil
+	}
+	return s, err
+}
+
+// httpScope returns scheme://host[:port] of an http or https URL, else "".
+func httpScope(u string) string {
+	p, err := url.Parse(u)
+	if err != nil || !isHTTP(u) || strings.ContainsAny(p.Host, "=\n") {
+		return ""
+	}
+	return p.Scheme + "://" + p.Host
+}
+
+// tokenUser is the user name that goes with a bare token.
+func tokenUser(u string) string {
+	if p, err := url.Parse(u); err == nil && p.Hostname() == "bitbucket.org" {
+		return "x-token-auth"
+	}
+	return "x-access-token"
+}

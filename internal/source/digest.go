@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// TreeDigest is a digest of a file or directory as of a commit (a full SHA):
+// two are equal when content, names and modes below path are; a submodule
+// counts by its commit. The path is relative to Top, "" and "." mean all of
+// it. The digest is "" when nothing is there.
+func (r *Repo) TreeDigest(ctx context.Context, commit, p string) (string, error) {
+	digests, err := r.TreeDigests(ctx, commit, p)
+	if err != nil {
+		return "", err
+	}
+	return digests[p], nil
+}
+
+// TreeDigests is TreeDigest for several paths at once, by path as given.
+func (r *Repo) TreeDigests(ctx context.Context, commit string, paths ...string) (map[string]string, error) {
+	if !fullSHAText.MatchString(commit) {
+		return nil, fmt.Errorf("%w %q: not a full SHA", ErrInvalidRevision, commit)
+	}
+	clean := map[string]string{}
+	var wanted []string
+	root := ""
+	for _, p := range paths {
+		c := path.Clean(p)
+		if path.IsAbs(c) || c == ".." || strings.HasPrefix(c, "../") {
+			return nil, fmt.Errorf("%q is not below the top of the repository", p)
+		}
+		clean[p] = c
+		if c != "." {
+			wanted = append(wanted, c)
+		} else if root == "" {
+			tree, err := r.git.text(ctx, "rev-parse", "--verify", commit+"^{tree}")
+			if err != nil {
+				return nil, err
+			}
+			root = "040000:" + tree
+		}
+	}
+	slices.Sort(wanted)
+	found := map[string]string{".": root}
+	// In pieces, for the limit on the length of a command line.
+	for some := range slices.Chunk(slices.Compact(wanted), 200) {
+		args := slices.Concat([]string{"ls-tree", "-z", "-t", "--full-tree", commit, "--"}, some)
+		out, err := r.git.run(ctx, call{args: args})
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range parseTree(out) {
+			found[e.path] = e.mode + ":" + e.oid
+		}
+	}
+	digests := make(map[string]string, len(paths))
+	for p, c := range clean {
+		digests[p] = found[c]
+	}
+	return digests, nil
+}
+
+// treeEntry is one entry of a tree.
+type treeEntry struct {
+	entry
+	path string
+}
+
+// parseTree reads `git ls-tree -z`: "100644 blob oid\tpath".
+func parseTree(out []byte) []treeEntry {
+	var entries []treeEntry
+	for _, rec := range records(out) {
+		meta, p, ok := strings.Cut(rec, "\t")
+		if f := strings.Fields(meta); ok && len(f) == 3 {
+			entries = append(entries, treeEntry{path: p, entry: entry{mode: f[0], oid: f[2]}})
+		}
+	}
+	return entries
+}

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-dev/fairlead/internal/atomicfile"
+)
+
+// Exported reports whether dest is a complete export: Export gives a directory
+// its name only when all is in it and on disk.
+func Exported(dest string) bool {
+	info, err := os.Lstat(dest)
+	return err == nil && info.IsDir()
+}
+
+// Export writes the whole tree of the commit (a full SHA that is here) to dest,
+// as a checkout would: with executable bits, links, line ends and filters (LFS)
+// as the commit's attributes say, and submodules at every depth, fetched if need
+// be. There is no .git in it and export-ignore has no meaning. Modes are 0755 and
+// 0644 whatever the umask, all times are the commit's, so that equal trees
+// make equal build contexts. Working tree and index of the clone are not touched.
+//
+// dest must not exist (fs.ErrExist); its parent is made. It appears only when it
+// is whole. What an earlier Export to the same dest left when it was killed is
+// removed: no two may run for one dest at once. Errors besides: ErrNotFound,
+// ErrLFS, *RemoteError.
+func (r *Repo) Export(ctx context.Context, commit, dest string) (err error) {
+	if err := r.need(ctx, commit); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(dest); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			err = fs.ErrExist
+		}
+		return fmt.Errorf("export to %s: %w", dest, err)
+	}
+	c, err := r.commit(ctx, commit)
+	if err != nil {
+		return err
+	}
+	parent := filepath.Dir(dest)
+	if err := os.MkdirAll(parent, 0o755); err != nil { //nolint:gosec // what is in it is for containers to read
+		return err
+	}
+	prefix := "." + filepath.Base(dest) + ".tmp-"
+	if err := removeLeft(parent, prefix); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp(parent, prefix)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(temp))
+		}
+	}()
+	scratch, err := filepath.EvalSymlinks(temp)
+	if err != nil {
+		return err
+	}
+	tree := filepath.Join(scratch, "tree")
+	e := exporter{repo: r, scratch: scratch}
+	if err := e.checkout(ctx, r.git, r.url, commit, tree, 0); err != nil {
+		return fmt.Errorf("export %s: %w", c.Short, err)
+	}
+	if err := settle(tree, c.Time); err != nil {
+		return err
+	}
+	if err := syncFileSystem(tree); err != nil {
+		return err
+	}
+	if err := os.Rename(tree, dest); err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(temp), atomicfile.SyncDir(parent))
+}
+
+// removeLeft removes the temporary directories of exports that were killed.
+func removeLeft(parent, prefix string) error {
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return err
+	}
+	for _, d := range entries {
+		if strings.HasPrefix(d.Name(), prefix) {
+			if err := os.RemoveAll(filepath.Join(parent, d.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// exporter checks out one commit and its submodules.
+type exporter struct {
+	repo *Repo
+	// scratch is for the index files.
+	scratch string
+	indexes int
+}
+
+// checkout writes the tree of commit, out of the repository of g, to dir.
+func (e *exporter) checkout(ctx context.Context, g git, url, commit, dir string, depth int) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // for containers to read
+		return err
+	}
+	e.indexes++
+	// With an index and a working tree of its own, git takes the attributes
+	// from the commit and touches nothing else.
+	index := filepath.Join(e.scratch, fmt.Sprintf("index-%d", e.indexes))
+	g.dir, g.workTree = dir, dir
+	c := call{
+		args:   []string{"read-tree", "-m", "-u", commit},
+		config: []string{"core.sparseCheckout=false", "core.symlinks=true"},
+		env:    []string{"GIT_INDEX_FILE=" + index},
+	}
+	done, err := e.repo.dressForContent(ctx, &c, g, url)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if _, err := g.run(ctx, c); err != nil {
+		return contentError(err, url)
+	}
+	if err := e.checkPointers(ctx, g, index, dir); err != nil {
+		return err
+	}
+	return e.submodules(ctx, g, url, commit, dir, depth)
+}
+
+// dressForContent prepares a command that writes files: its filters may have
+// to fetch content, from Git LFS or of a partial clone.
+func (r *Repo) dressForContent(ctx context.Context, c *call, g git, url string) (func(), error) {
+	if _, err := exec.LookPath("git-lfs"); err == nil {
+		// As `git lfs install` sets it up, for users who did not run that.
+		c.config = append(c.config, "filter.lfs.smudge=git-lfs smudge -- %f", "filter.lfs.clean=git-lfs clean -- %f",
+			"filter.lfs.process=git-lfs filter-process", "filter.lfs.required=true")
+	}
+	return g.dress(ctx, c, url, r.credFor(url))
+}
+
+// contentError is classify for commands that write files, whose filters may
+// fail too.
+func contentError(err error, url string) error {
+	var g *gitError
+	if !errors.As(err, &g) {
+		return err
+	}
+	if strings.Contains(g.stderr, "git-lfs: not found") || strings.Contains(g.stderr, "git-lfs: command not found") {
+		return fmt.Errorf("%w: install git-lfs on this machine: %w", ErrLFS, err)
+	}
+	if remote := classify(err, url); errors.As(remote, new(*RemoteError)) {
+		return remote
+	}
+	if strings.Contains(g.stderr, "git-lfs") || strings.Contains(g.stderr, "filter lfs") {
+		return fmt.Errorf("%w: see that git-lfs works and that the credentials may read the LFS store: %w", ErrLFS, err)
+	}
+	return err
+}
+
+var lfsPointer = []byte("version https://git-lfs.github.com/spec/v1\n")
+
+// checkPointers sees to it that no file of Git LFS was left as its pointer.
+func (e *exporter) checkPointers(ctx context.Context, g git, index, dir string) error {
+	var pointers []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil || info.Size() > 1024 || info.Size() < int64(len(lfsPointer)) {
+			return err
+		}
+		data, err := os.ReadFile(path) //nolint:gosec // in our own directory
+		if err != nil {
+			return err
+		}
+		if bytes.HasPrefix(data, lfsPointer) {
+			rel, err := filepath.Rel(dir, path)
+			if err != nil {
+				return err
+			}
+			pointers = append(pointers, filepath.ToSlash(rel))
+		}
+		return nil
+	})
+	if err != nil || len(pointers) == 0 {
+		return err
+	}
+	out, err := g.run(ctx, call{
+		args:  []string{"check-attr", "-z", "--stdin", "filter"},
+		stdin: []byte(strings.Join(pointers, "\x00") + "\x00"),
+		env:   []string{"GIT_INDEX_FILE=" + index},
+	})
+	if err != nil {
+		return err
+	}
+	var left []string
+	for f := range slices.Chunk(records(out), 3) {
+		if len(f) == 3 && f[2] == "lfs" {
+			left = append(left, f[0])
+		}
+	}
+	if len(left) == 0 {
+		return nil // kept as they are on purpose
+	}
+	return fmt.Errorf("%w: %s and %d more files are kept in Git LFS; install git-lfs on this machine", ErrLFS, left[0], len(left)-1)
+}
+
+// settle gives all below dir the same times and modes, whatever the umask.
+func settle(dir string, at time.Time) error {
+	ts := []unix.Timespec{unix.NsecToTimespec(at.UnixNano()), unix.NsecToTimespec(at.UnixNano())}
+	var dirs []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			dirs = append(dirs, path)
+			return os.Chmod(path, 0o755) //nolint:gosec // for containers to read
+		case d.Type().IsRegular():
+			info, err := d.Info()
+			if err != nil {
+				return err
+			}
+			perm := fs.FileMode(0o644)
+			if info.Mode()&0o100 != 0 {
+				perm = 0o755
+			}
+			if err := os.Chmod(path, perm); err != nil {
+				return err
+			}
+		}
+		return unix.UtimesNanoAt(unix.AT_FDCWD, path, ts, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	if err != nil {
+		return err
+	}
+	for _, path := range slices.Backward(dirs) {
+		if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, ts, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncFileSystem brings all that was written near path to disk at once, which
+// for thousands of files is much faster than one after another.
+func syncFileSystem(path string) error {
+	f, err := os.Open(path) //nolint:gosec // our own directory
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close()) //nolint:gosec // a descriptor fits
+}

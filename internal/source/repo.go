@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package source works on the Git clone of a deployment directory through the
+// git program: it fetches, resolves and lists commits, exports a commit's tree,
+// and moves the working tree to another commit without ever writing over what
+// somebody changed there.
+//
+// What is fetched goes to refs of our own, below refs/fairlead, so that the
+// branches, tags and remote-tracking branches of the user stay as they are.
+// Hooks of the repository never run, and git never prompts.
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/atomicfile"
+)
+
+// Our refs: mirrors of the remote's branches and tags, commits fetched by SHA,
+// and the commit that the working tree was last moved to.
+const (
+	refRoot    = "refs/fairlead/"
+	refHeads   = refRoot + "heads/"
+	refTags    = refRoot + "tags/"
+	refCommits = refRoot + "commits/"
+	refMoved   = refRoot + "moved"
+)
+
+// Options of Open. The zero value serves a clone with its own origin.
+type Options struct {
+	// URL to fetch from. Default: the clone's remote "origin", or its only remote.
+	URL string
+	// DefaultRef is the branch or tag that an empty revision means. Default:
+	// the branch that is checked out.
+	DefaultRef string
+	// Credentials for the URL and for submodules on the same server. Default:
+	// what git and ssh of the user that this process runs as are set up with.
+	Credentials *Credentials
+}
+
+// Repo is a Git working tree. It holds nothing open and may be used by several
+// goroutines and processes at once: those that change the repository wait for
+// each other.
+type Repo struct {
+	git        git
+	top        string
+	gitDir     string
+	commonDir  string
+	prefix     string
+	remote     string // argument for git fetch: name or URL; "" when there is none
+	url        string // effective URL, for messages and credentials
+	defaultRef string
+	cred       *Credentials
+	now        func() time.Time
+}
+
+// Open finds the working tree that dir is in. It changes nothing. Errors:
+// ErrGitMissing, ErrNotRepository, ErrCredentials when the credentials do not
+// fit the URL. A repository without any remote opens; Fetch then gives ErrNoRemote.
+func Open(ctx context.Context, dir string, opts Options) (*Repo, error) {
+	v, err := InstalledVersion(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !v.AtLeast(minVersion.Major, minVersion.Minor) {
+		return nil, fmt.Errorf("%w: found git %s, install %s or newer", ErrGitMissing, v, minVersion)
+	}
+	r := &Repo{defaultRef: opts.DefaultRef, now: time.Now}
+	if err := r.discover(dir); err != nil {
+		return nil, err
+	}
+	if r.git, err = newGit(); err != nil {
+		return nil, err
+	}
+	r.git.dir, r.git.workTree, r.git.gitDir = r.top, r.top, r.gitDir
+	if r.commonDir, err = r.git.text(ctx, "rev-parse", "--git-common-dir"); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrNotRepository, dir, err)
+	}
+	if !filepath.IsAbs(r.commonDir) {
+		r.commonDir = filepath.Join(r.top, r.commonDir)
+	}
+	if err := r.chooseRemote(ctx, opts); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// discover walks up from dir to the directory with .git.
+func (r *Repo) discover(dir string) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	start, err := filepath.EvalSymlinks(abs)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s does not exist", ErrNotRepository, abs)
+	}
+	if err != nil {
+		return err
+	}
+	for top := start; ; top = filepath.Dir(top) {
+		gitDir, err := gitDirOf(top)
+		if err != nil {
+			return err
+		}
+		if gitDir != "" {
+			rel, err := filepath.Rel(top, start)
+			if err != nil {
+				return err
+			}
+			if rel != "." {
+				r.prefix = filepath.ToSlash(rel)
+			}
+			r.top, r.gitDir = top, gitDir
+			return nil
+		}
+		if top == filepath.Dir(top) {
+			return fmt.Errorf("%w: %s; make it one with git clone, or name the directory of the clone", ErrNotRepository, abs)
+		}
+	}
+}
+
+// gitDirOf returns the repository of the working tree top: .git itself, or what
+// a .git file points to (linked working trees, submodules). "" when there is none.
+func gitDirOf(top string) (string, error) {
+	path := filepath.Join(top, ".git")
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if !info.IsDir() {
+		text, err := os.ReadFile(path) //nolint:gosec // the path is what the caller asked for
+		if err != nil {
+			return "", err
+		}
+		target, ok := strings.CutPrefix(strings.TrimRight(string(text), "\r\n"), "gitdir: ")
+		if !ok {
+			return "", fmt.Errorf("%w: %s is neither a directory nor a gitdir file", ErrNotRepository, path)
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(top, target)
+		}
+		path = target
+	}
+	if _, err := os.Stat(filepath.Join(path, "HEAD")); err != nil {
+		return "", fmt.Errorf("%w: %s is damaged: %w", ErrNotRepository, path, err)
+	}
+	return path, nil
+}
+
+func (r *Repo) chooseRemote(ctx context.Context, opts Options) error {
+	names, err := r.git.text(ctx, "remote")
+	if err != nil {
+		return err
+	}
+	remotes := strings.Fields(names)
+	name := ""
+	switch {
+	case slices.Contains(remotes, "origin"):
+		name = "origin"
+	case len(remotes) == 1:
+		name = remotes[0]
+	}
+	configured := ""
+	if name != "" {
+		if configured, err = r.git.text(ctx, "remote", "get-url", name); err != nil {
+			return err
+		}
+	}
+	r.cred = opts.Credentials
+	switch {
+	case opts.URL != "" && opts.URL != configured:
+		if strings.HasPrefix(opts.URL, "-") || strings.ContainsAny(opts.URL, "\n\x00") || strings.HasPrefix(opts.URL, "ext::") {
+			return fmt.Errorf("%w: %q is no URL of a repository", ErrNoRemote, Redact(opts.URL))
+		}
+		r.remote, r.url = opts.URL, opts.URL
+	case name != "":
+		// By name, so that the remote's own settings (proxy, partial clone) hold.
+		r.remote, r.url = name, configured
+	default:
+		return nil
+	}
+	if isLocalURL(r.url) && !strings.Contains(r.url, "://") && !filepath.IsAbs(r.url) {
+		r.url = filepath.Join(r.top, r.url) // as git, which runs there, takes it
+	}
+	if clean, own := splitUserinfo(r.url); own != nil {
+		// A password in the URL would be seen in the process list.
+		r.remote, r.url = clean, clean
+		if r.cred == nil {
+			r.cred = own
+		}
+	}
+	if r.cred == nil {
+		return nil
+	}
+	if err := r.cred.validate(); err != nil {
+		return err
+	}
+	return r.cred.fit(r.url)
+}
+
+// splitUserinfo takes user name and password out of an http or https URL. A
+// lone user name is a token, as some servers have it.
+func splitUserinfo(u string) (string, *Credentials) {
+	if !isHTTP(u) {
+		return u, nil
+	}
+	p, err := url.Parse(u)
+	if err != nil || p.User == nil {
+		return u, nil
+	}
+	password, ok := p.User.Password()
+	if !ok || password == "" {
+		return u, nil
+	}
+	c := &Credentials{Username: p.User.Username(), Password: password}
+	p.User = nil
+	return p.String(), c
+}
+
+// credFor returns the credentials for a submodule's URL. A password is for its
+// own server alone; an SSH key proves itself without being given away.
+func (r *Repo) credFor(u string) *Credentials {
+	if r.cred == nil || httpScope(u) == httpScope(r.url) {
+		return r.cred
+	}
+	return &Credentials{SSHPrivateKey: r.cred.SSHPrivateKey, KnownHosts: r.cred.KnownHosts}
+}
+
+func isHTTP(u string) bool {
+	l := strings.ToLower(u)
+	return strings.HasPrefix(l, "http://") || strings.HasPrefix(l, "https://")
+}
+
+// isSSH recognises ssh://host/path and host:path.
+func isSSH(u string) bool {
+	l := strings.ToLower(u)
+	return strings.HasPrefix(l, "ssh://") || strings.HasPrefix(l, "git+ssh://") || strings.HasPrefix(l, "ssh+git://") || isSCP(u)
+}
+
+func isSCP(u string) bool {
+	host, _, ok := strings.Cut(u, ":")
+	return ok && !strings.Contains(u, "://") && !strings.Contains(u, "::") && !strings.Contains(host, "/")
+}
+
+func isLocalURL(u string) bool {
+	return strings.HasPrefix(strings.ToLower(u), "file://") || !strings.Contains(u, "://") && !isSCP(u)
+}
+
+// Top is the absolute path of the working tree, without symbolic links.
+func (r *Repo) Top() string { return r.top }
+
+// Prefix is the path of the opened directory below Top with slashes; "" for Top itself.
+func (r *Repo) Prefix() string { return r.prefix }
+
+// URL is where Fetch fetches from, without credentials; "" without a remote.
+func (r *Repo) URL() string { return Redact(r.url) }
+
+// Head is what is checked out.
+type Head struct {
+	// Commit is the full SHA.
+	Commit string
+	// Branch is the short name of the branch; "" when HEAD is detached.
+	Branch string
+	// MovedAt is when HEAD last changed, by the reflog; zero when unknown.
+	MovedAt time.Time
+}
+
+// Head reads what is checked out. A repository without a commit is an error.
+func (r *Repo) Head(ctx context.Context) (Head, error) {
+	var h Head
+	var err error
+	if h.Commit, err = r.git.text(ctx, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"); err != nil {
+		if exitCode(err) == 1 {
+			return h, fmt.Errorf("%w: %s has no commit checked out; check out a branch first", ErrNotFound, r.top)
+		}
+		return h, err
+	}
+	if h.Branch, err = r.git.text(ctx, "symbolic-ref", "--quiet", "--short", "HEAD"); err != nil && exitCode(err) != 1 {
+		return h, err
+	}
+	// HEAD@{1700000000}; nothing when there is no reflog.
+	moved, err := r.git.text(ctx, "log", "--walk-reflogs", "-1", "--date=unix", "--format=%gd", "HEAD")
+	if err != nil {
+		return h, err
+	}
+	if _, at, ok := strings.Cut(strings.TrimSuffix(moved, "}"), "@{"); ok {
+		seconds, err := strconv.ParseInt(at, 10, 64)
+		if err != nil {
+			return h, fmt.Errorf("git reflog: unexpected %q", moved)
+		}
+		h.MovedAt = time.Unix(seconds, 0)
+	}
+	return h, nil
+}
+
+// Exclude sees to it that git ignores the patterns (as in .gitignore, relative
+// to Top) in this clone only: missing lines are added to .git/info/exclude.
+func (r *Repo) Exclude(ctx context.Context, patterns ...string) error {
+	for _, p := range patterns {
+		if p == "" || strings.ContainsAny(p, "\n\x00") {
+			return fmt.Errorf("exclude: %q is no pattern", p)
+		}
+	}
+	return r.locked(ctx, func(*os.File) error {
+		path, err := r.gitPath(ctx, "info/exclude")
+		if err != nil {
+			return err
+		}
+		old, err := os.ReadFile(path) //nolint:gosec // inside the git directory
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		text := bytes.Clone(old)
+		for _, p := range patterns {
+			if slices.Contains(strings.Split(string(text), "\n"), p) {
+				continue
+			}
+			if len(text) > 0 && text[len(text)-1] != '\n' {
+				text = append(text, '\n')
+			}
+			text = append(text, p+"\n"...)
+		}
+		if bytes.Equal(old, text) {
+			return nil
+		}
+		perm := fs.FileMode(0o644)
+		if info, err := os.Stat(path); err == nil {
+			perm = info.Mode().Perm()
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // as git makes it
+			return err
+		}
+		return atomicfile.WriteFile(path, text, perm)
+	})
+}
+
+// gitPath is the place of a file of the repository, which differs for linked
+// working trees.
+func (r *Repo) gitPath(ctx context.Context, name string) (string, error) {
+	path, err := r.git.text(ctx, "rev-parse", "--git-path", name)
+	if err != nil {
+		return "", err
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(r.top, path)
+	}
+	return path, nil
+}
+
+// Maintain lets git pack what has accumulated, when git thinks it is time; all
+// that HEAD ever pointed to is kept. It may take minutes on large repositories.
+func (r *Repo) Maintain(ctx context.Context) error {
+	return r.locked(ctx, func(hold *os.File) error {
+		_, err := r.git.run(ctx, call{
+			args:   []string{"gc", "--auto", "--quiet"},
+			config: []string{"gc.auto=6700", "gc.autoDetach=false", "gc.reflogExpire=never", "gc.reflogExpireUnreachable=never"},
+			hold:   hold,
+		})
+		return err
+	})
+}

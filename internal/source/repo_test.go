@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestParseVersion(t *testing.T) {
+	for text, want := range map[string]Version{
+		"git version 2.39.5\n":              {2, 39, 5},
+		"git version 2.39.5 (Apple Git-15)": {2, 39, 5},
+		"git version 2.20.1.windows.1":      {2, 20, 1},
+		"git version 3.0":                   {3, 0, 0},
+	} {
+		if got, err := parseVersion(text); err != nil || got != want {
+			t.Errorf("parseVersion(%q) = %v, %v; want %v", text, got, err, want)
+		}
+	}
+	if _, err := parseVersion("gibberish"); !errors.Is(err, ErrGitMissing) {
+		t.Errorf("error is %v", err)
+	}
+	for v, want := range map[Version]bool{{2, 20, 0}: true, {2, 19, 9}: false, {3, 0, 0}: true, {1, 99, 0}: false} {
+		if v.AtLeast(2, 20) != want {
+			t.Errorf("%v.AtLeast(2, 20) is %v", v, !want)
+		}
+	}
+}
+
+func TestOpenErrors(t *testing.T) {
+	sandbox(t)
+	if _, err := Open(t.Context(), t.TempDir(), Options{}); !errors.Is(err, ErrNotRepository) {
+		t.Errorf("plain directory: %v", err)
+	}
+	if _, err := Open(t.Context(), filepath.Join(t.TempDir(), "none"), Options{}); !errors.Is(err, ErrNotRepository) {
+		t.Errorf("missing directory: %v", err)
+	}
+	up := newRepo(t)
+	put(t, up, "one", "a", "1")
+	r := open(t, up, Options{})
+	if err := r.Fetch(t.Context(), "main"); !errors.Is(err, ErrNoRemote) {
+		t.Errorf("no remote: %v", err)
+	}
+	if c, err := r.Resolve(t.Context(), "main"); err != nil || c.Subject != "one" {
+		t.Errorf("local branch without a remote: %v, %v", c, err)
+	}
+	token := &Credentials{Password: "s3cret"}
+	for url, want := range map[string]error{"git@example.com:a/b.git": ErrCredentials, "ssh://git@example.com/a": ErrCredentials, "https://example.com/a": nil, "--upload-pack=x": ErrNoRemote, "ext::sh": ErrNoRemote} {
+		if _, err := Open(t.Context(), up, Options{URL: url, Credentials: token}); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", url, err, want)
+		}
+	}
+	t.Setenv("PATH", t.TempDir())
+	if _, err := Open(t.Context(), up, Options{}); !errors.Is(err, ErrGitMissing) {
+		t.Errorf("no git: %v", err)
+	}
+	if _, err := InstalledVersion(t.Context()); !errors.Is(err, ErrGitMissing) {
+		t.Errorf("no git: %v", err)
+	}
+}
+
+func TestOldGitIsRefused(t *testing.T) {
+	sandbox(t)
+	bin := t.TempDir()
+	write(t, bin, "git", "#!/bin/sh\necho git version 2.19.2\n")
+	if err := os.Chmod(filepath.Join(bin, "git"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	if _, err := Open(t.Context(), t.TempDir(), Options{}); !errors.Is(err, ErrGitMissing) || !strings.Contains(err.Error(), "2.19.2") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestHead(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	r := open(t, up, Options{})
+	if _, err := r.Head(t.Context()); !errors.Is(err, ErrNotFound) {
+		t.Errorf("unborn branch: %v", err)
+	}
+	sha := put(t, up, "one", "a", "1")
+	want := Head{Commit: sha, Branch: "main", MovedAt: time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)}
+	if h := head(t, r); h.Commit != want.Commit || h.Branch != want.Branch || !h.MovedAt.Equal(want.MovedAt) {
+		t.Errorf("head is %+v, want %+v", h, want)
+	}
+	sh(t, up, "checkout", "-q", "--detach")
+	if h := head(t, r); h.Branch != "" || h.Commit != sha {
+		t.Errorf("detached head is %+v", h)
+	}
+	if err := os.RemoveAll(filepath.Join(up, ".git", "logs")); err != nil {
+		t.Fatal(err)
+	}
+	if h := head(t, r); !h.MovedAt.IsZero() {
+		t.Errorf("without a reflog moved at %v", h.MovedAt)
+	}
+}
+
+func TestPrefix(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	put(t, up, "one", "deploy/prod/compose.yaml", "x")
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(filepath.Join(up, "deploy"), link); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{up: "", filepath.Join(up, "deploy/prod"): "deploy/prod", link: "deploy"} {
+		if got := open(t, dir, Options{}).Prefix(); got != want {
+			t.Errorf("prefix of %s is %q, want %q", dir, got, want)
+		}
+	}
+}
+
+func TestLinkedWorkingTree(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	put(t, up, "one", "a", "1")
+	dir := clone(t, up)
+	linked := filepath.Join(t.TempDir(), "linked")
+	sh(t, dir, "worktree", "add", "-q", "-b", "deploy", linked)
+	sha := put(t, up, "two", "a", "2")
+	r := open(t, linked, Options{})
+	fetch(t, r, "main")
+	moveTo(t, r, sha)
+	if err := r.Exclude(t.Context(), "/.update/"); err != nil {
+		t.Fatal(err)
+	}
+	if read(t, linked, "a") != "2" || read(t, dir, "a") != "1" || head(t, r).Branch != "deploy" {
+		t.Error("the wrong working tree moved")
+	}
+	write(t, linked, ".update/x", "")
+	if got := sh(t, linked, "status", "--porcelain"); got != "" {
+		t.Errorf("status: %s", got)
+	}
+}
+
+func TestExclude(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	write(t, up, ".git/info/exclude", "*.tmp")
+	r := open(t, up, Options{})
+	for range 2 {
+		if err := r.Exclude(t.Context(), "/.update/", "/.env"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := read(t, up, ".git/info/exclude"), "*.tmp\n/.update/\n/.env\n"; got != want {
+		t.Errorf("exclude is %q, want %q", got, want)
+	}
+	if err := r.Exclude(t.Context(), "a\nb"); err == nil {
+		t.Error("a pattern of two lines was taken")
+	}
+	if err := os.RemoveAll(filepath.Join(up, ".git/info")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Exclude(t.Context(), "/.update/"); err != nil || read(t, up, ".git/info/exclude") != "/.update/\n" {
+		t.Errorf("without info directory: %v", err)
+	}
+}
+
+// A repository of another user needs no safe.directory, and stays usable for
+// its owner when root has worked in it. Run by another user than root, it
+// shows just the first for a repository of that user.
+func TestForeignOwner(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	put(t, up, "one", "a", "1")
+	dir := clone(t, up)
+	sha := put(t, up, "two", "a", "2", "new/b", "3")
+	write(t, os.Getenv("HOME"), ".gitconfig", "")
+	owner := os.Geteuid()
+	if owner == 0 {
+		owner = 12345
+		err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+			return errors.Join(err, os.Lchown(path, owner, owner))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := open(t, dir, Options{})
+	fetch(t, r, "main")
+	moveTo(t, r, sha)
+	if err := r.Exclude(t.Context(), "/.update/"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Export(t.Context(), sha, filepath.Join(t.TempDir(), "out")); err != nil {
+		t.Fatal(err)
+	}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if uid := int(info.Sys().(*syscall.Stat_t).Uid); uid != owner {
+			err = fmt.Errorf("%s belongs to %d, want %d", path, uid, owner)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHooksNeverRun(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	put(t, up, "one", "a", "1")
+	dir := clone(t, up)
+	for _, hook := range []string{"post-checkout", "reference-transaction", "post-merge", "post-index-change", "fsmonitor"} {
+		write(t, dir, ".git/hooks/"+hook, "#!/bin/sh\necho "+hook+" >> ../ran || echo x >> ran\n")
+		if err := os.Chmod(filepath.Join(dir, ".git/hooks", hook), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sh(t, dir, "config", "core.fsmonitor", ".git/hooks/fsmonitor")
+	sha := put(t, up, "two", "a", "2")
+	r := open(t, dir, Options{})
+	fetch(t, r, "main")
+	moveTo(t, r, sha)
+	if exists(filepath.Join(dir, "ran")) || exists(filepath.Join(filepath.Dir(dir), "ran")) {
+		t.Error("a hook ran")
+	}
+}
+
+func TestMaintainKeepsWhereHeadWas(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	first := put(t, up, "one", "a", "1")
+	dir := clone(t, up)
+	sh(t, up, "commit", "-q", "--amend", "-m", "rewritten")
+	r := open(t, dir, Options{})
+	fetch(t, r, "main")
+	c, err := r.Resolve(t.Context(), "main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	moveTo(t, r, c.SHA)
+	if err := r.Maintain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	moveTo(t, r, first)
+}
