@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sort"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types"
+	dbuild "github.com/docker/docker/api/types/build"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/client"
+	"github.com/moby/buildkit/identity"
+)
+
+// DefaultParallelism is how many builds one Builder runs at a time.
+const DefaultParallelism = 2
+
+// Docker is what a Builder needs of the engine; *client.Client has it.
+type Docker interface {
+	Dialer() func(context.Context) (net.Conn, error)
+	DaemonHost() string
+	Ping(ctx context.Context) (types.Ping, error)
+	ImageBuild(ctx context.Context, buildContext io.Reader, options dbuild.ImageBuildOptions) (dbuild.ImageBuildResponse, error)
+	ImageInspect(ctx context.Context, imageID string, opts ...client.ImageInspectOption) (image.InspectResponse, error)
+	ImageList(ctx context.Context, options image.ListOptions) ([]image.Summary, error)
+	ImageTag(ctx context.Context, source, target string) error
+	NetworkInspect(ctx context.Context, networkID string, options network.InspectOptions) (network.Inspect, error)
+}
+
+// Options are the settings of a Builder or Puller.
+type Options struct {
+	// Parallelism is how many builds run at a time, over all callers of one
+	// Builder. Default: DefaultParallelism.
+	Parallelism int
+	// ConfigDir is the directory of the Docker configuration with the registry
+	// credentials. Default: DOCKER_CONFIG, else ~/.docker.
+	ConfigDir string
+	// Classic uses the classic builder even where BuildKit is available.
+	Classic bool
+}
+
+// Builder builds images with one engine. It may be used by several goroutines.
+type Builder struct {
+	docker      Docker
+	credentials credentials
+	classic     bool
+	slots       chan struct{}
+}
+
+// NewBuilder returns a Builder for the engine behind docker.
+func NewBuilder(docker Docker, o Options) *Builder {
+	if o.Parallelism <= 0 {
+		o.Parallelism = DefaultParallelism
+	}
+	return &Builder{
+		docker: docker, credentials: credentials{dir: o.ConfigDir}, classic: o.Classic,
+		slots: make(chan struct{}, o.Parallelism),
+	}
+}
+
+// job is one build in progress.
+type job struct {
+	*Builder
+	spec     Spec
+	src      *sources
+	tags     []string
+	secrets  map[string][]byte
+	proxies  map[string]string
+	out      *output
+	ping     types.Ping
+	buildKit *dialer // nil: the classic builder
+	// classicReason says why BuildKit is not used.
+	classicReason string
+}
+
+// Build builds one image and gives it the Spec's tags. It waits for a free slot
+// first. The log gets plain text lines as they come; values of secrets are
+// masked. The tags move only when the whole build has succeeded.
+//
+// Errors are *Error, save for a cancelled ctx, whose cause is wrapped. After a
+// cancellation Build returns at once and the engine stops the running command.
+func (b *Builder) Build(ctx context.Context, spec Spec, log io.Writer) (Result, error) {
+	if err := spec.check(); err != nil {
+		return Result{}, err
+	}
+	select {
+	case b.slots <- struct{}{}:
+		defer func() { <-b.slots }()
+	case <-ctx.Done():
+		return Result{}, cancelled(ctx, spec.Name)
+	}
+	j := &job{Builder: b, spec: spec}
+	result, err := j.run(ctx, log)
+	if err != nil && ctx.Err() != nil {
+		return Result{}, cancelled(ctx, spec.Name)
+	}
+	return result, err
+}
+
+func cancelled(ctx context.Context, name string) error {
+	return fmt.Errorf("build of %s cancelled: %w", name, context.Cause(ctx))
+}
+
+func (j *job) run(ctx context.Context, log io.Writer) (Result, error) {
+	var err error
+	if j.src, err = j.spec.resolve(); err != nil {
+		return Result{}, err
+	}
+	if j.secrets, err = j.spec.readSecrets(); err != nil {
+		return Result{}, err
+	}
+	if j.tags, err = j.spec.tags(); err != nil {
+		return Result{}, err
+	}
+	j.proxies = j.credentials.proxies(j.docker.DaemonHost())
+	j.out = newOutput(log, j.spec.redactor(j.secrets, j.proxies))
+	if j.ping, err = j.docker.Ping(ctx); err != nil {
+		return Result{}, engineError(j.spec.Name, "being asked for its version", err)
+	}
+	if err := j.chooseBuilder(ctx); err != nil {
+		return Result{}, err
+	}
+	if j.buildKit == nil {
+		return j.buildClassic(ctx)
+	}
+	defer j.buildKit.Close()
+	return j.buildBuildKit(ctx)
+}
+
+// chooseBuilder asks the engine for BuildKit. Only a clear refusal leads to the
+// classic builder: after a mere disturbance the same Spec would otherwise be
+// built differently from one time to the next.
+func (j *job) chooseBuilder(ctx context.Context) error {
+	if j.classic {
+		j.classicReason = "the classic builder is configured"
+		return nil
+	}
+	if j.ping.OSType == "windows" {
+		j.classicReason = "the engine is a Windows engine"
+		return nil
+	}
+	d := newDialer(j.docker.Dialer())
+	conn, err := d.hijack(ctx, "/grpc", "h2c", nil)
+	switch {
+	case err == nil:
+		_ = conn.Close()
+		j.buildKit = d
+		return nil
+	case notOffered(err):
+		d.Close()
+		j.classicReason = "BuildKit is not available on this engine (" + err.Error() + ")"
+		return nil
+	default:
+		d.Close()
+		return engineError(j.spec.Name, "being asked for BuildKit", err)
+	}
+}
+
+// finish looks the built image up and makes the Result.
+func (j *job) finish(ctx context.Context, id string, steps, cached int) (Result, error) {
+	if id == "" {
+		return Result{}, engineError(j.spec.Name, "ending the build", errors.New("it did not say which image it built"))
+	}
+	inspect, err := j.docker.ImageInspect(ctx, id)
+	if err != nil {
+		return Result{}, engineError(j.spec.Name, "looking up the built image", err)
+	}
+	return Result{ImageID: inspect.ID, UsedBuildKit: j.buildKit != nil, Steps: steps, CachedSteps: cached}, nil
+}
+
+// FindByKey looks for an image that was built under key. An image that somebody
+// built on top of ours inherits its labels; therefore the oldest one counts.
+func (b *Builder) FindByKey(ctx context.Context, key string) (imageID string, found bool, err error) {
+	if key == "" {
+		return "", false, nil
+	}
+	images, err := b.docker.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", LabelBuildKey+"="+key))})
+	if err != nil {
+		return "", false, fmt.Errorf("cannot look for built images: %w", err)
+	}
+	if len(images) == 0 {
+		return "", false, nil
+	}
+	sort.Slice(images, func(a, b int) bool {
+		if images[a].Created != images[b].Created {
+			return images[a].Created < images[b].Created
+		}
+		return images[a].ID < images[b].ID
+	})
+	return images[0].ID, true, nil
+}
+
+// Ensure returns the image of spec.Key, with the Spec's tags, if it is already
+// there, and builds it otherwise.
+func (b *Builder) Ensure(ctx context.Context, spec Spec, log io.Writer) (Result, error) {
+	if err := spec.check(); err != nil {
+		return Result{}, err
+	}
+	id, found, err := b.FindByKey(ctx, spec.Key)
+	if err != nil {
+		if ctx.Err() != nil {
+			return Result{}, cancelled(ctx, spec.Name)
+		}
+		return Result{}, engineError(spec.Name, "listing images", err)
+	}
+	if !found {
+		return b.Build(ctx, spec, log)
+	}
+	tags, err := spec.tags()
+	if err != nil {
+		return Result{}, err
+	}
+	for _, tag := range tags {
+		err := b.docker.ImageTag(ctx, id, tag)
+		switch {
+		case cerrdefs.IsNotFound(err): // removed since it was listed
+			return b.Build(ctx, spec, log)
+		case err != nil && ctx.Err() != nil:
+			return Result{}, cancelled(ctx, spec.Name)
+		case err != nil:
+			return Result{}, engineError(spec.Name, "tagging image "+short(id), err)
+		}
+	}
+	newOutput(log, nil).line("", fmt.Sprintf("already built as %s, nothing to do", short(id)))
+	return Result{ImageID: id, Reused: true}, nil
+}
+
+// short returns the 12 digits that people know an image by.
+func short(id string) string {
+	const prefix = "sha256:"
+	if len(id) >= len(prefix)+12 && id[:len(prefix)] == prefix {
+		return id[len(prefix) : len(prefix)+12]
+	}
+	return id
+}
+
+// sessionKey returns the key under which BuildKit keeps a transferred context.
+// It is never the same twice: BuildKit compares files under one key by size and
+// time only, and the files of two commits often agree in both.
+func sessionKey() string { return identity.NewID() }
