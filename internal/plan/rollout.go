@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+)
+
+// Verb is what is to be done with a container, or for a service.
+type Verb string
+
+// Verbs, in the order in which a replacement uses them.
+const (
+	// VerbCreate makes Count new containers of the service, not started.
+	VerbCreate Verb = "Create"
+	// VerbRename gives the container the name NewName.
+	VerbRename Verb = "Rename"
+	// VerbStart starts the container with the restart policy of its service.
+	VerbStart Verb = "Start"
+	// VerbGate waits until the container is ready.
+	VerbGate Verb = "Gate"
+	// VerbComplete waits until a one-shot container ended.
+	VerbComplete Verb = "Complete"
+	// VerbRetire sends new work elsewhere, drains and stops the container,
+	// and keeps it for a rollback.
+	VerbRetire Verb = "Retire"
+	// VerbRemove removes the container.
+	VerbRemove Verb = "Remove"
+)
+
+// Action is one thing that can be done now.
+type Action struct {
+	Verb    Verb
+	Service string
+	// Container that the action is about; zero for VerbCreate.
+	Container Container
+	// Count of containers to create.
+	Count int
+	// NewName for VerbRename.
+	NewName string
+	// Reason in words.
+	Reason string
+}
+
+// Key names the action: the same action has the same key as long as it is not
+// done.
+func (a Action) Key() string {
+	return string(a.Verb) + "/" + a.Service + "/" + a.Container.ID
+}
+
+// Target is one service that the rollout brings to a revision.
+type Target struct {
+	Service
+	Action v1alpha1.ServiceAction
+	// Order is StartFirst or StopFirst.
+	Order v1alpha1.RolloutOrder
+}
+
+// RolloutInput is what Rollout decides from.
+type RolloutInput struct {
+	// Targets are all services of the application, also those that are kept,
+	// as others depend on them.
+	Targets []Target
+	// Containers of the project. Ready and Failed are what the gates said.
+	Containers []Container
+	// Undo goes back: one-shot services are not run again, and what the
+	// request made is removed instead of kept. Containers that the way back
+	// makes are not Mine.
+	Undo bool
+	// Fresh says that a container fits only if the request made it, as with
+	// force. Keyed by service.
+	Fresh map[string]bool
+}
+
+// RolloutDecision is the answer of Rollout.
+type RolloutDecision struct {
+	// Actions that can be done now, at the same time.
+	Actions []Action
+	// Done says that nothing is left to do.
+	Done bool
+	// Failed names the container that did not become ready, and why.
+	Failed *Container
+	// Stuck says, when there is nothing to do and it is not done, what is
+	// waited for.
+	Stuck string
+}
+
+// Rollout says which actions on containers are possible now. It is asked again
+// after each action.
+//
+// All changed services are made ready first; only when every one of them is,
+// the old containers of StartFirst services are retired, so that a failure
+// before that point only removes what is new.
+//
+// Going back, a container that does not become ready holds nothing up: as much
+// as possible is brought back before the failure is told.
+func Rollout(in RolloutInput) RolloutDecision {
+	r := rollout{in: in, have: group(in.Containers), targets: map[string]Target{}}
+	for _, t := range in.Targets {
+		r.targets[t.Name] = t
+	}
+	failed := r.failed()
+	if failed != nil && !in.Undo {
+		return RolloutDecision{Failed: failed}
+	}
+	var actions []Action
+	allReady := true
+	waiting := ""
+	for _, t := range in.Targets {
+		if t.Action == v1alpha1.ActionKeep {
+			continue
+		}
+		a, ready, why := r.bringUp(t)
+		actions = append(actions, a...)
+		if !ready {
+			allReady = false
+			waiting = cmp.Or(waiting, why)
+		}
+	}
+	if allReady {
+		for _, t := range in.Targets {
+			if t.Action == v1alpha1.ActionKeep {
+				continue
+			}
+			actions = append(actions, r.takeDown(t)...)
+		}
+		actions = append(actions, r.removeOthers()...)
+	}
+	slices.SortStableFunc(actions, func(a, b Action) int { return cmp.Compare(a.Service, b.Service) })
+	switch {
+	case len(actions) > 0:
+		return RolloutDecision{Actions: actions}
+	case failed != nil:
+		return RolloutDecision{Failed: failed}
+	case allReady:
+		return RolloutDecision{Done: true}
+	default:
+		return RolloutDecision{Stuck: waiting}
+	}
+}
+
+type rollout struct {
+	in      RolloutInput
+	have    map[string][]Container
+	targets map[string]Target
+}
+
+// failed returns the first container that is wanted and did not become ready.
+func (r *rollout) failed() *Container {
+	for _, c := range r.in.Containers {
+		if c.Failed != "" && r.fits(r.targets[c.Service], c) {
+			return &c
+		}
+	}
+	return nil
+}
+
+// fits reports whether c is what t asks for. What the request made does not
+// fit when the request is undone, even at the same revision.
+func (r *rollout) fits(t Target, c Container) bool {
+	if t.Revision == "" || c.Revision != t.Revision || c.State == StateRemoving || c.State == StateDead {
+		return false
+	}
+	if r.in.Undo {
+		return !c.Mine
+	}
+	return !r.in.Fresh[t.Name] || c.Mine
+}
+
+// ready reports whether c need not be waited for.
+func (r *rollout) ready(c Container) bool {
+	return c.Ready || r.in.Undo && c.Failed != ""
+}
+
+func (r *rollout) split(t Target) (fit, old []Container) {
+	for _, c := range r.have[t.Name] {
+		if r.fits(t, c) {
+			fit = append(fit, c)
+		} else {
+			old = append(old, c)
+		}
+	}
+	// Containers that run come first, so that a stopped twin of a running one
+	// is not started.
+	slices.SortStableFunc(fit, func(a, b Container) int { return cmp.Compare(rank(a), rank(b)) })
+	return fit, old
+}
+
+func rank(c Container) int {
+	switch {
+	case c.up() && c.Ready:
+		return 0
+	case c.up():
+		return 1
+	case c.State == StateExited:
+		return 2
+	default:
+		return 3
+	}
+}
+
+// bringUp makes the containers of one service ready.
+func (r *rollout) bringUp(t Target) (actions []Action, ready bool, waiting string) {
+	if t.Action == v1alpha1.ActionRemove {
+		return nil, true, ""
+	}
+	if t.OneShot {
+		return r.runOnce(t)
+	}
+	fit, old := r.split(t)
+	if missing := t.Replicas - len(fit); missing > 0 {
+		if len(t.Shares) > 0 {
+			// A container is tied to the one whose namespaces it uses when it
+			// is created.
+			if why := r.unmet(t); why != "" {
+				return nil, false, t.Name + " waits for " + why
+			}
+		}
+		return []Action{{Verb: VerbCreate, Service: t.Name, Count: missing, Reason: "has no container of this revision yet"}}, false, ""
+	}
+	fit = fit[:min(len(fit), t.Replicas)]
+	ready = true
+	start := slices.ContainsFunc(fit, func(c Container) bool { return !c.up() && !r.ready(c) })
+	if start {
+		if why := r.unmet(t); why != "" {
+			return nil, false, t.Name + " waits for " + why
+		}
+	}
+	if start && t.Order == v1alpha1.OrderStopFirst {
+		if stops := retire(t, old, "two copies must not run at once"); len(stops) > 0 {
+			return stops, false, ""
+		}
+		if names := r.rename(t, fit, old); len(names) > 0 {
+			return names, false, ""
+		}
+	}
+	for _, c := range fit {
+		switch {
+		case !r.ready(c) && !c.up():
+			actions = append(actions, Action{Verb: VerbStart, Service: t.Name, Container: c, Reason: startReason(c)})
+			ready = false
+		case !r.ready(c):
+			actions = append(actions, Action{Verb: VerbGate, Service: t.Name, Container: c, Reason: "runs, not known to be ready yet"})
+			ready = false
+		}
+	}
+	return actions, ready, ""
+}
+
+func startReason(c Container) string {
+	if c.State == StateExited {
+		return "is of the wanted revision and stopped"
+	}
+	return "is created and what it depends on is ready"
+}
+
+// runOnce runs a one-shot service to its end, once for a revision.
+func (r *rollout) runOnce(t Target) (actions []Action, ready bool, waiting string) {
+	if r.in.Undo {
+		return nil, true, ""
+	}
+	fit, _ := r.split(t)
+	fit = slices.DeleteFunc(fit, func(c Container) bool {
+		return !c.Mine && c.State == StateExited && c.ExitCode != 0
+	})
+	for _, c := range fit {
+		if c.State == StateExited && c.ExitCode == 0 {
+			return nil, true, ""
+		}
+	}
+	if why := r.unmet(t); why != "" {
+		return nil, false, t.Name + " waits for " + why
+	}
+	if len(fit) == 0 {
+		return []Action{{Verb: VerbCreate, Service: t.Name, Count: 1, Reason: "did not run at this revision yet"}}, false, ""
+	}
+	c := fit[0]
+	switch {
+	case c.State == StateCreated:
+		return []Action{{Verb: VerbStart, Service: t.Name, Container: c, Reason: startReason(c)}}, false, ""
+	default:
+		// An exit with another code than 0 is told by the same waiting.
+		return []Action{{Verb: VerbComplete, Service: t.Name, Container: c, Reason: "runs to its end"}}, false, ""
+	}
+}
+
+// unmet names the first dependency that is not there yet.
+func (r *rollout) unmet(t Target) string {
+	deps := slices.Clone(t.DependsOn)
+	for _, s := range t.Shares {
+		deps = append(deps, Dependency{Service: s, Condition: DependsStarted})
+	}
+	for _, d := range deps {
+		dt, ok := r.targets[d.Service]
+		if !ok || dt.Action == v1alpha1.ActionKeep {
+			continue
+		}
+		if dt.OneShot {
+			if _, done, _ := r.runOnce(dt); !done {
+				return d.Service + " to end"
+			}
+			continue
+		}
+		fit, _ := r.split(dt)
+		up := 0
+		for _, c := range fit {
+			if r.ready(c) || c.up() && d.Condition == DependsStarted {
+				up++
+			}
+		}
+		if up < dt.Replicas {
+			if d.Condition == DependsStarted {
+				return d.Service + " to start"
+			}
+			return d.Service + " to be ready"
+		}
+	}
+	return ""
+}
+
+// takeDown retires what is left of other revisions once all is ready.
+func (r *rollout) takeDown(t Target) []Action {
+	fit, old := r.split(t)
+	if t.Action == v1alpha1.ActionRemove {
+		return retire(t, append(fit, old...), "the service is not part of the application any more")
+	}
+	if t.OneShot {
+		if r.in.Undo {
+			return removeMine(t, old)
+		}
+		return nil
+	}
+	var actions []Action
+	if stops := retire(t, old, "its successor is ready"); len(stops) > 0 {
+		return stops
+	}
+	if r.in.Undo {
+		if gone := removeMine(t, old); len(gone) > 0 {
+			return gone
+		}
+	}
+	if len(fit) > t.Replicas {
+		actions = append(actions, retire(t, fit[t.Replicas:], "there are more replicas than wanted")...)
+	}
+	if len(actions) > 0 {
+		return actions
+	}
+	return r.rename(t, fit, old)
+}
+
+// removeOthers ends, when going back, services that the release to go back to
+// does not have and that the request made.
+func (r *rollout) removeOthers() []Action {
+	if !r.in.Undo {
+		return nil
+	}
+	var actions []Action
+	for _, c := range r.in.Containers {
+		if _, ok := r.targets[c.Service]; ok || !c.Mine || c.State == StateRemoving {
+			continue
+		}
+		verb := VerbRemove
+		if c.up() {
+			verb = VerbRetire
+		}
+		actions = append(actions, Action{Verb: verb, Service: c.Service, Container: c, Reason: "the release that is gone back to does not have this service"})
+	}
+	return actions
+}
+
+func removeMine(t Target, old []Container) []Action {
+	var actions []Action
+	for _, c := range old {
+		if c.Mine && !c.up() && c.State != StateRemoving {
+			actions = append(actions, Action{Verb: VerbRemove, Service: t.Name, Container: c, Reason: "was made by the update that is undone"})
+		}
+	}
+	return actions
+}
+
+func retire(t Target, containers []Container, reason string) []Action {
+	var actions []Action
+	for _, c := range containers {
+		if c.up() {
+			actions = append(actions, Action{Verb: VerbRetire, Service: t.Name, Container: c, Reason: reason})
+		}
+	}
+	return actions
+}
+
+// rename gives container_name to the container that is to have it, once its
+// holder is out of the way.
+func (r *rollout) rename(t Target, fit, old []Container) []Action {
+	if t.ContainerName == "" || len(fit) == 0 || fit[0].Name == t.ContainerName {
+		return nil
+	}
+	for _, c := range append(slices.Clone(old), fit[1:]...) {
+		if c.Name == t.ContainerName {
+			return []Action{{
+				Verb: VerbRename, Service: t.Name, Container: c,
+				NewName: RetiredName(t.ContainerName, c.ID),
+				Reason:  "makes room for the container that takes over its name",
+			}}
+		}
+	}
+	return []Action{{Verb: VerbRename, Service: t.Name, Container: fit[0], NewName: t.ContainerName, Reason: "container_name of the Compose file"}}
+}
+
+// RetiredName is the name of a container that gave its own name away.
+func RetiredName(name, id string) string {
+	return name + "-retired-" + id[:min(8, len(id))]
+}

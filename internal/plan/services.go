@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+)
+
+// Condition is what a dependent waits for.
+type Condition string
+
+// Conditions of Compose's depends_on.
+const (
+	DependsStarted   Condition = "service_started"
+	DependsHealthy   Condition = "service_healthy"
+	DependsCompleted Condition = "service_completed_successfully"
+)
+
+// Dependency is one entry of depends_on.
+type Dependency struct {
+	Service   string
+	Condition Condition
+	// Restart says that a replacement of Service restarts the dependent.
+	Restart bool
+}
+
+// Service is one service as it should run.
+type Service struct {
+	Name string
+	// Revision is the digest of configuration, image content and mounted
+	// files; empty while the image is not built yet.
+	Revision string
+	// Changed says in words what differs from what runs, as far as the
+	// observer could tell; used in reasons.
+	Changed string
+	// Build says how the image comes to the host: Build, Reuse, Pull, Present.
+	Build     string
+	Replicas  int
+	OneShot   bool
+	DependsOn []Dependency
+	// Shares is the service whose network, PID or IPC namespace is used, so
+	// that a replacement of that service breaks this one's containers.
+	Shares []string
+	// ContainerName from the Compose file, "" for Compose's own names.
+	ContainerName string
+	// Order is what settings say, empty or Auto if they say nothing;
+	// OrderSource says which setting it was.
+	Order       v1alpha1.RolloutOrder
+	OrderSource string
+	// Exclusive are reasons why two copies must not run at once.
+	Exclusive []string
+	// Completed says that the last release ran this one-shot service to its
+	// end at this Revision.
+	Completed bool
+}
+
+// ContainerState is the engine's word for where a container is.
+type ContainerState string
+
+// Container states.
+const (
+	StateCreated    ContainerState = "created"
+	StateRunning    ContainerState = "running"
+	StatePaused     ContainerState = "paused"
+	StateRestarting ContainerState = "restarting"
+	StateRemoving   ContainerState = "removing"
+	StateExited     ContainerState = "exited"
+	StateDead       ContainerState = "dead"
+)
+
+// Container is one container of the project as observed.
+type Container struct {
+	ID       string
+	Name     string
+	Service  string
+	Number   int
+	Revision string
+	State    ContainerState
+	ExitCode int
+	// Mine says that the request that is being carried out made it.
+	Mine bool
+	// Ready says that it passed its health gate, or was not touched by the
+	// request and runs.
+	Ready bool
+	// Failed says why it did not pass its health gate.
+	Failed string
+}
+
+func (c Container) up() bool {
+	return c.State == StateRunning || c.State == StateRestarting || c.State == StatePaused
+}
+
+// SelectInput is what Services decides from.
+type SelectInput struct {
+	Services   []Service
+	Containers []Container
+	// Previous are the services of the release that runs: those that are not
+	// in Model any more are removed.
+	Previous []string
+	// Model are the names of all services of the Compose file at the wanted
+	// commit, also those of inactive profiles: they are never removed.
+	Model []string
+	// Force replaces what did not change as well.
+	Force bool
+}
+
+// Services says what is to be done with each service, sorted by wave and name.
+func Services(in SelectInput) []v1alpha1.ServicePlan {
+	byService := group(in.Containers)
+	plans := map[string]*v1alpha1.ServicePlan{}
+	var names []string
+	for _, s := range in.Services {
+		p := decide(s, byService[s.Name], in.Force)
+		plans[s.Name] = &p
+		names = append(names, s.Name)
+	}
+	propagate(in.Services, plans)
+	waves := waves(in.Services)
+	for _, s := range in.Services {
+		p := plans[s.Name]
+		p.Wave = int32(waves[s.Name])
+		p.Build = s.Build
+		if p.Action == v1alpha1.ActionReplace {
+			p.Order, p.OrderReason = Order(s)
+		}
+		p.Interruption = interruption(*p)
+	}
+	last := int32(0)
+	for _, w := range waves {
+		last = max(last, int32(w))
+	}
+	for _, name := range in.Previous {
+		if slices.Contains(in.Model, name) || slices.Contains(names, name) || len(byService[name]) == 0 {
+			continue
+		}
+		plans[name] = &v1alpha1.ServicePlan{
+			Name: name, Action: v1alpha1.ActionRemove, Wave: last + 1,
+			Reason:       "the Compose file does not have it any more",
+			Interruption: "the service stops for good",
+		}
+		names = append(names, name)
+	}
+	out := make([]v1alpha1.ServicePlan, 0, len(names))
+	for _, n := range names {
+		out = append(out, *plans[n])
+	}
+	slices.SortFunc(out, func(a, b v1alpha1.ServicePlan) int {
+		if a.Wave != b.Wave {
+			return int(a.Wave - b.Wave)
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return out
+}
+
+func decide(s Service, have []Container, force bool) v1alpha1.ServicePlan {
+	p := v1alpha1.ServicePlan{Name: s.Name}
+	match, other, running := 0, 0, 0
+	completed := s.Completed
+	for _, c := range have {
+		switch {
+		case s.Revision != "" && c.Revision == s.Revision:
+			if c.up() {
+				match++
+			}
+			if s.OneShot && c.State == StateExited && c.ExitCode == 0 {
+				completed = true
+			}
+		case c.up():
+			other++
+		}
+		if c.up() {
+			running++
+		}
+	}
+	switch {
+	case s.OneShot && completed && !force:
+		p.Action, p.Reason = v1alpha1.ActionKeep, "ran to its end already and did not change"
+	case s.OneShot:
+		p.Recreate = force
+		p.Action, p.Reason = v1alpha1.ActionRun, orElse(s.Changed, "runs to its end before the services that depend on it")
+	case s.Replicas == 0 && running == 0:
+		p.Action, p.Reason = v1alpha1.ActionKeep, "has no replicas"
+	case running == 0 && len(have) == 0:
+		p.Action, p.Reason = v1alpha1.ActionCreate, "is new"
+	case running == 0:
+		p.Action, p.Reason = v1alpha1.ActionCreate, "is not running"
+	case force:
+		p.Action, p.Reason, p.Recreate = v1alpha1.ActionReplace, "force was asked for", true
+	case match == s.Replicas && other == 0:
+		p.Action, p.Reason = v1alpha1.ActionKeep, "did not change"
+	case other == 0 && match != s.Replicas:
+		p.Action, p.Reason = v1alpha1.ActionReplace, fmt.Sprintf("runs %d replicas instead of %d", match, s.Replicas)
+	default:
+		p.Action, p.Reason = v1alpha1.ActionReplace, orElse(s.Changed, "changed")
+	}
+	return p
+}
+
+// propagate marks services whose containers cannot outlive the replacement of
+// another one: those that share its namespaces, and those that ask for it by
+// depends_on.restart.
+func propagate(services []Service, plans map[string]*v1alpha1.ServicePlan) {
+	for changed := true; changed; {
+		changed = false
+		for _, s := range services {
+			p := plans[s.Name]
+			if p.Action != v1alpha1.ActionKeep || s.OneShot || s.Replicas == 0 {
+				continue
+			}
+			for _, name := range s.Shares {
+				if d := plans[name]; d != nil && d.Action == v1alpha1.ActionReplace {
+					p.Action, p.Recreate, p.Reason = v1alpha1.ActionReplace, true, "uses the network or process space of "+name+", which is replaced"
+					changed = true
+				}
+			}
+			for _, dep := range s.DependsOn {
+				if d := plans[dep.Service]; dep.Restart && d != nil && d.Action == v1alpha1.ActionReplace && p.Action == v1alpha1.ActionKeep {
+					p.Action, p.Recreate, p.Reason = v1alpha1.ActionReplace, true, "asks for a restart when "+dep.Service+" is replaced (depends_on.restart)"
+					changed = true
+				}
+			}
+		}
+	}
+}
+
+// Order says which of the old and the new container comes first, and why.
+func Order(s Service) (v1alpha1.RolloutOrder, string) {
+	if len(s.Shares) > 0 && s.Order != v1alpha1.OrderStartFirst {
+		return v1alpha1.OrderStopFirst, "shares the namespaces of " + strings.Join(s.Shares, ", ")
+	}
+	if s.Order == v1alpha1.OrderStartFirst || s.Order == v1alpha1.OrderStopFirst {
+		return s.Order, "set by " + s.OrderSource
+	}
+	if len(s.Exclusive) > 0 {
+		return v1alpha1.OrderStopFirst, strings.Join(s.Exclusive, "; ")
+	}
+	return v1alpha1.OrderStartFirst, "two copies can run side by side"
+}
+
+func interruption(p v1alpha1.ServicePlan) string {
+	switch {
+	case p.Action == v1alpha1.ActionReplace && p.Order == v1alpha1.OrderStopFirst:
+		return "from the stop of the old container until the new one is ready"
+	case p.Action == v1alpha1.ActionReplace:
+		return "none for new connections; open ones end when the old container stops"
+	default:
+		return "none"
+	}
+}
+
+// waves numbers services by their depth in the dependency graph, from 1. The
+// Compose model has no cycles.
+func waves(services []Service) map[string]int {
+	deps := map[string][]string{}
+	for _, s := range services {
+		for _, d := range s.DependsOn {
+			deps[s.Name] = append(deps[s.Name], d.Service)
+		}
+		deps[s.Name] = append(deps[s.Name], s.Shares...)
+	}
+	depth := map[string]int{}
+	var visit func(name string, seen []string) int
+	visit = func(name string, seen []string) int {
+		if d, ok := depth[name]; ok {
+			return d
+		}
+		if slices.Contains(seen, name) {
+			return 0
+		}
+		d := 1
+		for _, dep := range deps[name] {
+			d = max(d, visit(dep, append(seen, name))+1)
+		}
+		depth[name] = d
+		return d
+	}
+	for _, s := range services {
+		visit(s.Name, nil)
+	}
+	return depth
+}
+
+// Unchanged reports whether every service is kept as it is.
+func Unchanged(plans []v1alpha1.ServicePlan) bool {
+	for _, p := range plans {
+		if p.Action != v1alpha1.ActionKeep {
+			return false
+		}
+	}
+	return true
+}
+
+// Summary is one sentence for people.
+func Summary(plans []v1alpha1.ServicePlan) string {
+	count := map[v1alpha1.ServiceAction][]string{}
+	for _, p := range plans {
+		count[p.Action] = append(count[p.Action], p.Name)
+	}
+	var parts []string
+	for _, a := range []struct {
+		action v1alpha1.ServiceAction
+		verb   string
+	}{
+		{v1alpha1.ActionRun, "run"}, {v1alpha1.ActionReplace, "replace"}, {v1alpha1.ActionCreate, "start"},
+		{v1alpha1.ActionRemove, "remove"}, {v1alpha1.ActionKeep, "keep"},
+	} {
+		if names := count[a.action]; len(names) > 0 {
+			slices.Sort(names)
+			parts = append(parts, a.verb+" "+strings.Join(names, ", "))
+		}
+	}
+	if len(parts) == 0 {
+		return "the application has no services"
+	}
+	return strings.Join(parts, "; ")
+}
+
+func group(containers []Container) map[string][]Container {
+	out := map[string][]Container{}
+	for _, c := range containers {
+		out[c.Service] = append(out[c.Service], c)
+	}
+	for _, cs := range out {
+		slices.SortFunc(cs, func(a, b Container) int {
+			if a.Number != b.Number {
+				return a.Number - b.Number
+			}
+			return strings.Compare(a.ID, b.ID)
+		})
+	}
+	return out
+}
+
+func orElse(s, other string) string {
+	if s != "" {
+		return s
+	}
+	return other
+}
