@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestEnvironmentSetsFlags(t *testing.T) {
+	t.Setenv("FAIRLEAD_DATA_DIR", "/srv/fairlead")
+	t.Setenv("FAIRLEAD_SECURE_PORT", "7443")
+	t.Setenv("FAIRLEAD_LISTEN", "")
+	t.Setenv("FAIRLEAD_LOG_LEVEL", "debug")
+	flags := newServeCommand(nil).Flags()
+	if err := flags.Parse([]string{"--log-level", "warn"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := applyEnv(flags); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"data-dir": "/srv/fairlead", "secure-port": "7443",
+		"log-level": "warn",           // the command line wins
+		"listen":    "127.0.0.1:8765", // empty is not set
+	} {
+		if got := flags.Lookup(name).Value.String(); got != want {
+			t.Errorf("--%s is %q, want %q", name, got, want)
+		}
+	}
+	t.Setenv("FAIRLEAD_SECURE_PORT", "many")
+	if err := applyEnv(newServeCommand(nil).Flags()); err == nil || !strings.Contains(err.Error(), "FAIRLEAD_SECURE_PORT") {
+		t.Errorf("got %v, want an error that names the variable", err)
+	}
+}
+
+func TestEveryServeFlagNamesItsVariable(t *testing.T) {
+	usage := newServeCommand(nil).Flags().FlagUsages()
+	for _, name := range []string{"FAIRLEAD_DATA_DIR", "FAIRLEAD_SECURE_PORT", "FAIRLEAD_LISTEN", "FAIRLEAD_METRICS_BIND_ADDRESS",
+		"FAIRLEAD_KUBECONFIG", "FAIRLEAD_DOCKER_HOST", "FAIRLEAD_LOG_LEVEL", "FAIRLEAD_LOG_FORMAT", "FAIRLEAD_READY_FILE"} {
+		if !strings.Contains(usage, "$"+name) {
+			t.Errorf("%s is not in the help", name)
+		}
+	}
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command fairlead updates Docker Compose applications: it is the daemon, the
+// client and a built-in kubectl in one binary.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-dev/fairlead/internal/cli"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+// exitError carries the exit code of a command that has already said why.
+type exitError struct{ code int }
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+func run(args []string) int {
+	ctx, stop := signalContext()
+	defer stop()
+	cmd := newRootCommand()
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(ctx)
+	var exit exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.code
+	default:
+		if text := err.Error(); text != "" {
+			fmt.Fprintln(os.Stderr, "fairlead:", text)
+		}
+		return cli.ExitCode(err)
+	}
+}
+
+// newRootCommand is the command tree.
+func newRootCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "fairlead",
+		Short:         "Update Docker Compose applications declaratively, with backup, health gates and rollback",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	cmd.AddCommand(newServeCommand(composeAgent), newKubectlCommand())
+	cmd.AddCommand(cli.Commands(cli.Options{Version: buildVersion()})...)
+	return cmd
+}
+
+// signalContext ends with the first SIGINT or SIGTERM; the second one ends the
+// process at once.
+func signalContext() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-signals:
+			cancel()
+		case <-done:
+			return
+		}
+		select {
+		case s := <-signals:
+			code := 130
+			if s == unix.SIGTERM {
+				code = 143
+			}
+			os.Exit(code)
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel()
+	}
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/config"
+	"github.com/fairlead-dev/fairlead/internal/bootstrap"
+	"github.com/fairlead-dev/fairlead/internal/clientconfig"
+	"github.com/fairlead-dev/fairlead/internal/controlplane"
+	"github.com/fairlead-dev/fairlead/internal/daemon"
+	"github.com/fairlead-dev/fairlead/internal/logging"
+)
+
+// serveFlags are the settings of the daemon.
+type serveFlags struct {
+	dataDir, kubeconfig        string
+	bindAddress                string
+	securePort                 int
+	listen, metricsBindAddress string
+	dockerHost                 string
+	logLevel, logFormat        string
+	readyFile                  string
+	controllers                bool
+}
+
+// composition is what the daemon runs besides the API.
+type composition struct {
+	// setup adds the controllers to the manager.
+	setup []daemon.SetupFunc
+	// subresources are served by the embedded API server.
+	subresources []controlplane.Subresource
+}
+
+// composeFunc makes the concrete adapters and controllers. ctx carries the
+// logger and ends when the daemon is told to stop.
+type composeFunc func(ctx context.Context, f serveFlags) (composition, error)
+
+// newServeCommand is `fairlead serve`. Without compose only the API is served.
+func newServeCommand(compose composeFunc) *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the daemon: API server, controllers and HTTP endpoints",
+		Long: `Run the daemon on a Docker host.
+
+It serves a Kubernetes API of its own, so kubectl and every other Kubernetes
+client work against it, and carries out the UpdateRequests that it finds there.
+With --kubeconfig it serves no API but works as an agent of that cluster.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := applyEnv(cmd.Flags()); err != nil {
+				return err
+			}
+			return serve(cmd.Context(), f, compose)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.dataDir, "data-dir", clientconfig.DefaultDataDir, "directory of all state; only one daemon may use it")
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "work as an agent of the cluster that this file names; no API is served here")
+	flags.StringVar(&f.bindAddress, "bind-address", controlplane.DefaultBindAddress, "IP address of the Kubernetes API")
+	flags.IntVar(&f.securePort, "secure-port", controlplane.DefaultSecurePort, "port of the Kubernetes API; 0 takes a free one")
+	flags.StringVar(&f.listen, "listen", daemon.DefaultListen, "address of the HTTP endpoints")
+	flags.StringVar(&f.metricsBindAddress, "metrics-bind-address", daemon.DefaultMetrics, `address of the metrics; "0" serves none`)
+	flags.StringVar(&f.dockerHost, "docker-host", "", "Docker engine, e.g. unix:///var/run/docker.sock; default: DOCKER_HOST or the engine's default socket")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn, error, or a number for more detail")
+	flags.StringVar(&f.logFormat, "log-format", logging.FormatAuto, "auto (console on a terminal, else json), console or json")
+	flags.StringVar(&f.readyFile, "ready-file", "", "file to write with the actual addresses, as JSON, when the daemon is ready")
+	flags.BoolVar(&f.controllers, "controllers", true, "run the controllers; without them only the API is served")
+	describeEnv(flags)
+	return cmd
+}
+
+func serve(ctx context.Context, f serveFlags, compose composeFunc) error {
+	logger, err := logging.New(os.Stderr, f.logFormat, f.logLevel, term.IsTerminal(int(os.Stderr.Fd())))
+	if err != nil {
+		return err
+	}
+	logger.Install()
+	crds, err := config.CRDs()
+	if err != nil {
+		return err
+	}
+	roles, err := config.Roles()
+	if err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		return err
+	}
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return err
+	}
+	var c composition
+	if f.controllers && compose != nil {
+		if c, err = compose(logr.NewContext(ctx, logger.Logr), f); err != nil {
+			return err
+		}
+	}
+	return daemon.Run(ctx, daemon.Options{
+		DataDir: f.dataDir, Kubeconfig: f.kubeconfig,
+		BindAddress: f.bindAddress, SecurePort: f.securePort,
+		Listen: f.listen, MetricsBindAddress: f.metricsBindAddress, ReadyFile: f.readyFile,
+		Manifests:    bootstrap.Manifests{CRDs: crds, Roles: roles, Version: buildVersion()},
+		Subresources: c.subresources, Setup: c.setup, Scheme: scheme, Logger: logger,
+	})
+}
+
+// buildVersion is the version of this binary's module: "v1.2.3" when it was
+// installed as such, "(devel)" otherwise.
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return ""
+}

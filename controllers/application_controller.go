@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+)
+
+// applicationResync is how often an application is looked at without a reason.
+const applicationResync = 5 * time.Minute
+
+// Observer looks at what runs. It changes nothing.
+type Observer interface {
+	Application(ctx context.Context, app *v1alpha1.Application) (observe.Application, error)
+}
+
+// ApplicationReconciler keeps the status of Applications true to what runs. It
+// never touches a container: only an UpdateRequest does.
+type ApplicationReconciler struct {
+	Client   client.Client
+	Observer Observer
+	Clock    clock.PassiveClock
+	// Engine tells the names of Compose projects in which something happened;
+	// "" means that anything may have. May be nil.
+	Engine <-chan event.TypedGenericEvent[string]
+}
+
+// SetupWithManager registers the reconciler.
+func (r *ApplicationReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	if r.Clock == nil {
+		r.Clock = clock.RealClock{}
+	}
+	b := ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.Application{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.UpdateRequest{}, handler.EnqueueRequestsFromMapFunc(applicationOf), builder.WithPredicates(phasePredicate())).
+		Watches(&v1alpha1.Release{}, handler.EnqueueRequestsFromMapFunc(applicationOf))
+	if r.Engine != nil {
+		b = b.WatchesRawSource(source.TypedChannel(r.Engine, handler.TypedFuncs[string, reconcile.Request]{
+			GenericFunc: func(ctx context.Context, e event.TypedGenericEvent[string], q workqueue) {
+				for _, key := range r.ofProject(ctx, e.Object) {
+					// Containers change in bursts: one look for all of them.
+					q.AddAfter(reconcile.Request{NamespacedName: key}, 500*time.Millisecond)
+				}
+			},
+		}))
+	}
+	return b.Complete(r)
+}
+
+func applicationOf(_ context.Context, o client.Object) []reconcile.Request {
+	var name string
+	switch o := o.(type) {
+	case *v1alpha1.UpdateRequest:
+		name = o.Spec.ApplicationRef.Name
+	case *v1alpha1.Release:
+		name = o.Spec.ApplicationRef.Name
+	default:
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
+}
+
+// phasePredicate passes requests that changed their phase.
+func phasePredicate() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.(*v1alpha1.UpdateRequest).Status.Phase != e.ObjectNew.(*v1alpha1.UpdateRequest).Status.Phase
+	}}
+}
+
+func (r *ApplicationReconciler) ofProject(ctx context.Context, project string) []types.NamespacedName {
+	var list v1alpha1.ApplicationList
+	if err := r.Client.List(ctx, &list); err != nil {
+		return nil
+	}
+	var keys []types.NamespacedName
+	for i := range list.Items {
+		if p := list.Items[i].Status.Project; project == "" || p == "" || p == project {
+			keys = append(keys, client.ObjectKeyFromObject(&list.Items[i]))
+		}
+	}
+	return keys
+}
+
+// Reconcile observes an application and writes what it saw.
+func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	var app v1alpha1.Application
+	if err := r.Client.Get(ctx, req.NamespacedName, &app); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	var requests v1alpha1.UpdateRequestList
+	if err := r.Client.List(ctx, &requests, client.InNamespace(app.Namespace), client.MatchingFields{applicationField: app.Name}); err != nil {
+		return ctrl.Result{}, err
+	}
+	seen, observeErr := r.Observer.Application(ctx, &app)
+	before := app.DeepCopy()
+	writeApplicationStatus(&app, requests.Items, seen, observeErr, r.Clock.Now())
+	if !equality.Semantic.DeepEqual(before.Status, app.Status) {
+		if err := r.Client.Status().Update(ctx, &app); err != nil {
+			if apierrors.IsConflict(err) {
+				return ctrl.Result{RequeueAfter: 100 * time.Millisecond}, nil
+			}
+			return ctrl.Result{}, fmt.Errorf("write status: %w", err)
+		}
+	}
+	if err := r.prune(ctx, &app, requests.Items); err != nil {
+		return ctrl.Result{}, err
+	}
+	if observeErr != nil {
+		return ctrl.Result{RequeueAfter: 30 * time.Second}, nil
+	}
+	return ctrl.Result{RequeueAfter: applicationResync}, nil
+}
+
+// prune deletes ended requests beyond the number that is kept.
+func (r *ApplicationReconciler) prune(ctx context.Context, app *v1alpha1.Application, requests []v1alpha1.UpdateRequest) error {
+	keep := int(app.Spec.Retention.Requests)
+	if keep <= 0 {
+		return nil
+	}
+	ended := slices.DeleteFunc(slices.Clone(requests), func(ur v1alpha1.UpdateRequest) bool { return !plan.Ended(ur.Status.Phase) })
+	if len(ended) <= keep {
+		return nil
+	}
+	slices.SortFunc(ended, func(a, b v1alpha1.UpdateRequest) int {
+		if older(&a, &b) {
+			return -1
+		}
+		return 1
+	})
+	for i := range ended[:len(ended)-keep] {
+		if err := client.IgnoreNotFound(r.Client.Delete(ctx, &ended[i])); err != nil {
+			return fmt.Errorf("delete the old request %s: %w", ended[i].Name, err)
+		}
+	}
+	return nil
+}

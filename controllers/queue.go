@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+
+	k8sworkqueue "k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+)
+
+type workqueue = k8sworkqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// IndexRequests lets the cache find UpdateRequests by their application.
+func IndexRequests(ctx context.Context, mgr ctrl.Manager) error {
+	return mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.UpdateRequest{}, applicationField, func(o client.Object) []string {
+		return []string{o.(*v1alpha1.UpdateRequest).Spec.ApplicationRef.Name}
+	})
+}
+
+// ofApplication names the requests of an application that have not ended.
+func (r *UpdateRequestReconciler) ofApplication(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.pending(ctx, o.GetNamespace(), o.GetName())
+}
+
+// behind names the requests that may have waited for the given one.
+func (r *UpdateRequestReconciler) behind(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.pending(ctx, o.GetNamespace(), o.(*v1alpha1.UpdateRequest).Spec.ApplicationRef.Name)
+}
+
+func (r *UpdateRequestReconciler) pending(ctx context.Context, namespace, app string) []reconcile.Request {
+	var list v1alpha1.UpdateRequestList
+	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{applicationField: app}); err != nil {
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		if !plan.Ended(list.Items[i].Status.Phase) {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+	}
+	return out
+}
+
+// endedPredicate passes requests that just ended, or that went away, or that
+// were created or suspended: all that changes the order of the others.
+func endedPredicate() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool {
+			return !plan.Ended(e.Object.(*v1alpha1.UpdateRequest).Status.Phase)
+		},
+		DeleteFunc: func(event.DeleteEvent) bool { return true },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			was, is := e.ObjectOld.(*v1alpha1.UpdateRequest), e.ObjectNew.(*v1alpha1.UpdateRequest)
+			return plan.Ended(is.Status.Phase) != plan.Ended(was.Status.Phase) || was.Generation != is.Generation
+		},
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}

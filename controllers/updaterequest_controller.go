@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package controllers reconciles the objects of fairlead.dev with what runs on
+// the Docker host. A reconciler observes, asks package plan what comes next,
+// starts at most one step as a job outside of the worker, and writes the status
+// once. The *_status.go files are the only writers of a status.
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/jobs"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/steps"
+)
+
+// requestFinalizer keeps a request that is being deleted until its work is
+// undone.
+const requestFinalizer = "fairlead.dev/work"
+
+// applicationField is the index of UpdateRequests by application.
+const applicationField = "spec.applicationRef.name"
+
+// Job is the work on one request.
+type Job = jobs.Job[v1alpha1.UpdateRequestStatus]
+
+// StepRunner carries out steps. Run blocks until the step ends, and returns
+// early with failure.Interrupted when ctx ends. It must find out by itself what
+// an earlier attempt left, and go on from there.
+type StepRunner interface {
+	Run(ctx context.Context, work steps.Work, rec steps.Recorder) error
+	// Summarize ends the log of a request that ended. It may be called again.
+	Summarize(request *v1alpha1.UpdateRequest) error
+}
+
+// UpdateRequestReconciler carries out UpdateRequests.
+type UpdateRequestReconciler struct {
+	Client client.Client
+	Steps  StepRunner
+	Events events.EventRecorder
+	Clock  clock.PassiveClock
+	// Concurrent is the number of requests that are reconciled at once.
+	// Default 4.
+	Concurrent int
+
+	jobs *jobs.Runner[types.NamespacedName, v1alpha1.UpdateRequestStatus]
+	wake chan event.TypedGenericEvent[types.NamespacedName]
+
+	stopped chan struct{} // closed when nobody reads wake any more
+
+	mu     sync.Mutex
+	claims map[types.NamespacedName]types.NamespacedName // application -> request
+}
+
+// SetupWithManager registers the reconciler.
+func (r *UpdateRequestReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	r.init()
+	if err := IndexRequests(ctx, mgr); err != nil {
+		return err
+	}
+	if err := mgr.Add(&jobStopper{jobs: r.jobs, stopped: r.stopped}); err != nil {
+		return err
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.UpdateRequest{}).
+		Watches(&v1alpha1.Application{}, handler.EnqueueRequestsFromMapFunc(r.ofApplication),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.UpdateRequest{}, handler.EnqueueRequestsFromMapFunc(r.behind), builder.WithPredicates(endedPredicate())).
+		WatchesRawSource(source.TypedChannel(r.wake, handler.TypedFuncs[types.NamespacedName, reconcile.Request]{
+			GenericFunc: func(_ context.Context, e event.TypedGenericEvent[types.NamespacedName], q workqueue) {
+				q.Add(reconcile.Request{NamespacedName: e.Object})
+			},
+		}, source.WithBufferSize[types.NamespacedName, reconcile.Request](1024))).
+		WithOptions(controller.Options{MaxConcurrentReconciles: max(4, r.Concurrent)}).
+		Complete(r)
+}
+
+func (r *UpdateRequestReconciler) init() {
+	r.wake = make(chan event.TypedGenericEvent[types.NamespacedName])
+	r.stopped = make(chan struct{})
+	r.claims = map[types.NamespacedName]types.NamespacedName{}
+	if r.Clock == nil {
+		r.Clock = clock.RealClock{}
+	}
+	r.jobs = jobs.NewRunner[types.NamespacedName, v1alpha1.UpdateRequestStatus](func(k types.NamespacedName) {
+		select {
+		case r.wake <- event.TypedGenericEvent[types.NamespacedName]{Object: k}:
+		case <-r.stopped:
+		}
+	})
+}
+
+// Reconcile takes a request one decision further.
+func (r *UpdateRequestReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	var ur v1alpha1.UpdateRequest
+	if err := r.Client.Get(ctx, req.NamespacedName, &ur); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.jobs.Cancel(req.NamespacedName)
+			r.jobs.Forget(req.NamespacedName)
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if plan.Ended(ur.Status.Phase) {
+		return ctrl.Result{}, r.conclude(ctx, &ur)
+	}
+	work, err := r.gather(ctx, &ur)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return r.advance(ctx, &ur, work)
+}
+
+// scope is what one pass knows of a request beside the object itself.
+type scope struct {
+	app      *v1alpha1.Application
+	siblings []v1alpha1.UpdateRequest
+}
+
+func (r *UpdateRequestReconciler) gather(ctx context.Context, ur *v1alpha1.UpdateRequest) (scope, error) {
+	var s scope
+	var app v1alpha1.Application
+	key := types.NamespacedName{Namespace: ur.Namespace, Name: ur.Spec.ApplicationRef.Name}
+	switch err := r.Client.Get(ctx, key, &app); {
+	case err == nil:
+		s.app = &app
+	case !apierrors.IsNotFound(err):
+		return s, err
+	}
+	var list v1alpha1.UpdateRequestList
+	if err := r.Client.List(ctx, &list, client.InNamespace(ur.Namespace), client.MatchingFields{applicationField: key.Name}); err != nil {
+		return s, err
+	}
+	s.siblings = slices.DeleteFunc(list.Items, func(o v1alpha1.UpdateRequest) bool { return o.Name == ur.Name })
+	return s, nil
+}
+
+// advance applies what the job came to, decides, writes the status once, and
+// only then starts a step.
+func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.UpdateRequest, s scope) (ctrl.Result, error) {
+	key := client.ObjectKeyFromObject(ur)
+	now := r.Clock.Now()
+	before := ur.DeepCopy()
+	w := statusWriter{ur: ur, now: now}
+
+	job, hasJob := r.jobs.Poll(key)
+	w.apply(job.Changes)
+	if hasJob && job.Done {
+		w.stepEnded(job.Err)
+	}
+	facts := r.facts(ur, s, hasJob && !job.Done)
+	decision := plan.Next(facts)
+	if decision.Kind == plan.SkipStep {
+		for ; decision.Kind == plan.SkipStep; decision = plan.Next(facts) {
+			w.skip(decision)
+			facts.Status = ur.Status
+		}
+	}
+	retryIn := time.Duration(0)
+	switch decision.Kind {
+	case plan.RunStep:
+		if retryIn = w.backoff(decision.Step); retryIn > 0 && !ur.Spec.Cancel {
+			w.retrying(decision)
+			decision.Kind = plan.WaitTurn
+			break
+		}
+		if other, ok := r.claim(ur); !ok {
+			decision = plan.Decision{Kind: plan.WaitTurn, Reason: v1alpha1.ReasonQueued, Message: "waits for the request " + other + " to end"}
+			w.wait(decision)
+			break
+		}
+		if !controllerutil.ContainsFinalizer(ur, requestFinalizer) && ur.DeletionTimestamp == nil {
+			return ctrl.Result{}, r.addFinalizer(ctx, before)
+		}
+		w.start(decision, s)
+	case plan.Finish:
+		w.finish(decision)
+	case plan.WaitTurn:
+		w.wait(decision)
+	case plan.CancelJob:
+		w.cancelling()
+	case plan.AwaitJob, plan.Nothing, plan.SkipStep:
+	}
+	w.conditions()
+	if !equality.Semantic.DeepEqual(before.Status, ur.Status) {
+		if err := r.Client.Status().Update(ctx, ur); err != nil {
+			if apierrors.IsConflict(err) {
+				// Somebody wrote the object meanwhile: look again, act on nothing.
+				return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil
+			}
+			return ctrl.Result{}, fmt.Errorf("write status: %w", err)
+		}
+	}
+	if hasJob {
+		r.jobs.Acknowledge(key, len(job.Changes))
+		if job.Done {
+			r.jobs.Forget(key)
+		}
+	}
+	r.emit(before, ur, decision)
+	switch decision.Kind {
+	case plan.RunStep:
+		r.run(key, steps.Work{Step: decision.Step, Request: ur.DeepCopy(), Application: s.app.DeepCopy(), FailedCommits: failedCommits(s)})
+	case plan.CancelJob:
+		r.jobs.Cancel(key)
+	case plan.Finish:
+		return ctrl.Result{}, r.conclude(ctx, ur)
+	}
+	return ctrl.Result{RequeueAfter: retryIn}, nil
+}
+
+func (r *UpdateRequestReconciler) run(key types.NamespacedName, work steps.Work) {
+	r.jobs.Start(key, func(ctx context.Context, j *Job) error {
+		return r.Steps.Run(ctx, work, j)
+	})
+}
+
+// facts gathers what plan.Next needs.
+func (r *UpdateRequestReconciler) facts(ur *v1alpha1.UpdateRequest, s scope, running bool) plan.RequestFacts {
+	f := plan.RequestFacts{
+		Spec: ur.Spec, Status: ur.Status,
+		Deleting:         ur.DeletionTimestamp != nil,
+		ApplicationFound: s.app != nil,
+		Unchanged:        unchanged(ur.Status),
+	}
+	if s.app != nil {
+		f.ApplicationSuspended = s.app.Spec.Suspend
+	}
+	if running {
+		f.Job = plan.JobRunning
+	}
+	if !plan.Started(ur.Status) {
+		f.Ahead, f.SupersededBy = queue(ur, s.siblings)
+	}
+	return f
+}
+
+// unchanged reports whether preflight found nothing to do.
+func unchanged(st v1alpha1.UpdateRequestStatus) bool {
+	return st.Plan != nil && plan.Unchanged(st.Plan.Services) && st.Commit != "" && st.Commit == st.PreviousCommit
+}
+
+// queue says which request is before ur, and which newer one makes it
+// pointless.
+func queue(ur *v1alpha1.UpdateRequest, siblings []v1alpha1.UpdateRequest) (ahead, supersededBy string) {
+	for i := range siblings {
+		o := &siblings[i]
+		if plan.Ended(o.Status.Phase) || o.Spec.DryRun {
+			continue
+		}
+		started := plan.Started(o.Status)
+		switch {
+		case started || older(o, ur) && !o.Spec.Suspend && o.DeletionTimestamp == nil:
+			if ahead == "" || started {
+				ahead = o.Name
+			}
+		case older(ur, o) && o.Spec.RollbackTo == nil && ur.Spec.RollbackTo == nil && !ur.Spec.DryRun &&
+			!o.Spec.Suspend && !o.Spec.Cancel && o.DeletionTimestamp == nil:
+			supersededBy = o.Name
+		}
+	}
+	if ahead == "" {
+		supersededBy = "" // it is its turn: it runs
+	}
+	return ahead, supersededBy
+}
+
+func older(a, b *v1alpha1.UpdateRequest) bool {
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.Name < b.Name
+}
+
+// claim makes ur the one request that works on its application; the cache may
+// be behind, this is not. A dry run changes nothing and claims nothing.
+func (r *UpdateRequestReconciler) claim(ur *v1alpha1.UpdateRequest) (holder string, ok bool) {
+	if ur.Spec.DryRun {
+		return "", true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	app := types.NamespacedName{Namespace: ur.Namespace, Name: ur.Spec.ApplicationRef.Name}
+	me := client.ObjectKeyFromObject(ur)
+	if h, taken := r.claims[app]; taken && h != me {
+		return h.Name, false
+	}
+	r.claims[app] = me
+	return "", true
+}
+
+func (r *UpdateRequestReconciler) release(request types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for app, h := range r.claims {
+		if h == request {
+			delete(r.claims, app)
+		}
+	}
+}
+
+func (r *UpdateRequestReconciler) addFinalizer(ctx context.Context, ur *v1alpha1.UpdateRequest) error {
+	patched := ur.DeepCopy()
+	controllerutil.AddFinalizer(patched, requestFinalizer)
+	return client.IgnoreNotFound(r.Client.Patch(ctx, patched, client.MergeFromWithOptions(ur, client.MergeFromWithOptimisticLock{})))
+}
+
+// conclude does what is left of a request that ended: the finalizer goes last,
+// so that a daemon that was killed before comes by here again.
+func (r *UpdateRequestReconciler) conclude(ctx context.Context, ur *v1alpha1.UpdateRequest) error {
+	r.release(client.ObjectKeyFromObject(ur))
+	if !controllerutil.ContainsFinalizer(ur, requestFinalizer) {
+		return nil
+	}
+	if err := r.Steps.Summarize(ur); err != nil {
+		// The log tells less; the status has it all.
+		logf.FromContext(ctx).Error(err, "the log could not be ended", "log", ur.Status.LogFile)
+	}
+	return r.dropFinalizer(ctx, ur)
+}
+
+func (r *UpdateRequestReconciler) dropFinalizer(ctx context.Context, ur *v1alpha1.UpdateRequest) error {
+	before := ur.DeepCopy()
+	controllerutil.RemoveFinalizer(ur, requestFinalizer)
+	return client.IgnoreNotFound(r.Client.Patch(ctx, ur, client.MergeFrom(before)))
+}
+
+// failedCommits are the commits of the application that failed, from its
+// status and from requests that it does not know yet.
+func failedCommits(s scope) []v1alpha1.FailedCommit {
+	var known []v1alpha1.FailedCommit
+	if s.app != nil {
+		known = s.app.Status.FailedCommits
+	}
+	return mergeFailed(known, s.siblings)
+}
+
+// jobStopper ends jobs with the manager: they are taken up again at the next
+// start.
+type jobStopper struct {
+	jobs    *jobs.Runner[types.NamespacedName, v1alpha1.UpdateRequestStatus]
+	stopped chan struct{}
+}
+
+// Start waits for the end of the manager.
+func (s *jobStopper) Start(ctx context.Context) error {
+	<-ctx.Done()
+	close(s.stopped)
+	stop, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	return s.jobs.Stop(stop)
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agent composes what works on a Docker host: the adapters to the
+// engine, Git and the API, the steps, and the controllers that use them.
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/fairlead-dev/fairlead/controllers"
+	"github.com/fairlead-dev/fairlead/internal/build"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/health"
+	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/release"
+	"github.com/fairlead-dev/fairlead/internal/steps"
+)
+
+// Options say how the agent works.
+type Options struct {
+	// DockerHost is the engine's address; empty means DOCKER_HOST or the
+	// engine's default socket.
+	DockerHost string
+	// Version of the binary, as it is shown.
+	Version string
+	// WrapSteps, if set, stands between the controller and the steps, and
+	// WrapClient between the controllers and the API: tests put faults in.
+	WrapSteps  func(controllers.StepRunner) controllers.StepRunner
+	WrapClient func(client.Client) client.Client
+}
+
+// Setup adds the controllers to a manager.
+func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
+	return func(ctx context.Context, mgr manager.Manager) error {
+		engine, err := docker.New(opts.DockerHost)
+		if err != nil {
+			return err
+		}
+		// Releases and Backups are read and written in turn by one step: from
+		// the API server itself, not from a cache that may be behind.
+		direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+		if err != nil {
+			return fmt.Errorf("connect to the API: %w", err)
+		}
+		cached := mgr.GetClient()
+		if opts.WrapClient != nil {
+			direct, cached = opts.WrapClient(direct), opts.WrapClient(cached)
+		}
+		store := release.Store{Client: direct}
+		creator, err := compose.NewCreator(engine)
+		if err != nil {
+			return err
+		}
+		observer := &observe.Observer{Engine: engine, Releases: store}
+		runner := &steps.Runner{Deps: steps.Deps{
+			Docker: engine, Creator: creator, Prober: health.NewProber(engine, 0),
+			Builder: func(parallel int) *build.Builder {
+				return build.NewBuilder(engine, build.Options{Parallelism: parallel})
+			},
+			Puller: build.NewPuller(engine, build.Options{}), Store: store, Secrets: secrets{direct},
+			Traffic: steps.DirectTraffic{}, Clock: clock.RealClock{}, Version: opts.Version,
+		}}
+		var carry controllers.StepRunner = runner
+		if opts.WrapSteps != nil {
+			carry = opts.WrapSteps(carry)
+		}
+		requests := &controllers.UpdateRequestReconciler{Client: cached, Steps: carry, Events: mgr.GetEventRecorder("fairlead")}
+		if err := requests.SetupWithManager(ctx, mgr); err != nil {
+			return fmt.Errorf("set up the controller of UpdateRequests: %w", err)
+		}
+		watcher := &engineWatcher{engine: engine, out: make(chan event.TypedGenericEvent[string])}
+		apps := &controllers.ApplicationReconciler{Client: cached, Observer: observer, Engine: watcher.out}
+		if err := apps.SetupWithManager(mgr); err != nil {
+			return fmt.Errorf("set up the controller of Applications: %w", err)
+		}
+		if err := mgr.Add(watcher); err != nil {
+			return err
+		}
+		hosts := &controllers.DockerHostReconciler{Client: cached, Observer: observer, Endpoint: engine.DaemonHost(), Version: opts.Version}
+		if err := hosts.SetupWithManager(mgr); err != nil {
+			return fmt.Errorf("set up the controller of DockerHosts: %w", err)
+		}
+		return nil
+	}
+}
+
+// secrets reads Secrets from the API.
+type secrets struct{ reader client.Reader }
+
+func (s secrets) Secret(ctx context.Context, namespace, name string) (map[string][]byte, error) {
+	var secret corev1.Secret
+	err := s.reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
+	if apierrors.IsNotFound(err) {
+		return nil, failure.Terminalf("SecretNotFound", "there is no Secret %s in the namespace %s: create it, or remove source.secretRef", name, namespace)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the Secret %s: %w", name, err)
+	}
+	return secret.Data, nil
+}
+
+// engineWatcher tells in which Compose projects something happened.
+type engineWatcher struct {
+	engine *docker.Client
+	out    chan event.TypedGenericEvent[string]
+}
+
+// watched are the events that change what is shown of an application.
+var watched = []string{"start", "die", "oom", "destroy", "rename", "pause", "unpause", "health_status"}
+
+// Start watches until ctx ends.
+func (w *engineWatcher) Start(ctx context.Context) error {
+	log := logr.FromContextOrDiscard(ctx)
+	for ctx.Err() == nil {
+		err := w.engine.Watch(ctx, docker.EventFilter{Types: []string{"container"}, Actions: watched}, func(e docker.Event) {
+			project, ok := e.Attributes[docker.LabelProject]
+			if !ok && !e.Resync {
+				return
+			}
+			select {
+			case w.out <- event.TypedGenericEvent[string]{Object: project}:
+			case <-ctx.Done():
+			}
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		log.Error(err, "the engine's events cannot be watched; applications are looked at now and then only")
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Minute):
+		}
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bootstrap
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/fairlead-dev/fairlead/config"
+)
+
+func TestEmbeddedManifests(t *testing.T) {
+	docs, err := config.CRDs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	crds, err := parse[apiextensionsv1.CustomResourceDefinition](docs, "CustomResourceDefinition")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]bool{}
+	for _, crd := range crds {
+		kinds[crd.Spec.Names.Plural] = true
+		if crd.Spec.Group != "fairlead.dev" {
+			t.Errorf("%s belongs to %s", crd.Name, crd.Spec.Group)
+		}
+	}
+	docs, err = config.Roles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	roles, err := parse[rbacv1.ClusterRole](docs, "ClusterRole")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, role := range roles {
+		names[role.Name] = true
+		for _, rule := range role.Rules {
+			for _, resource := range rule.Resources {
+				plural, _, _ := strings.Cut(resource, "/")
+				if rule.APIGroups[0] == "fairlead.dev" && plural != "*" && !kinds[plural] {
+					t.Errorf("%s names %s, which no definition has", role.Name, resource)
+				}
+			}
+		}
+	}
+	for _, want := range []string{"fairlead-admin", "fairlead-operator", "fairlead-viewer", "fairlead-manager"} {
+		if !names[want] {
+			t.Errorf("role %s is missing", want)
+		}
+	}
+}
+
+func TestInstalledByNewer(t *testing.T) {
+	for _, c := range []struct {
+		own, installed string
+		want           bool
+	}{
+		{"v1.2.0", "v1.3.0", true}, {"v1.2.0", "v1.2.0", false}, {"v1.2.0", "v1.1.9", false}, {"v1.10.0", "v1.9.0", false},
+		{"v1.2.0-rc.1", "v1.2.0", true}, {"v1.2.0", "", false}, {"v1.2.0", "mine", false}, {"(devel)", "v9.0.0", false}, {"", "v9.0.0", false},
+	} {
+		got := bootstrapper{version: c.own}.installedByNewer(map[string]string{VersionAnnotation: c.installed})
+		if got != c.want {
+			t.Errorf("%q sees %q as newer: %t, want %t", c.own, c.installed, got, c.want)
+		}
+	}
+}
+
+func TestWrongManifestsAreRefused(t *testing.T) {
+	for name, m := range map[string]Manifests{
+		"another kind": {CRDs: [][]byte{[]byte("kind: ClusterRole")}},
+		"no YAML":      {Roles: [][]byte{[]byte("\tx")}},
+		"a typo":       {Roles: [][]byte{[]byte("kind: ClusterRole\nruels: []")}},
+	} {
+		if err := Apply(context.Background(), &rest.Config{Host: "127.0.0.1:1"}, m); err == nil || !strings.Contains(err.Error(), "embedded manifest") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}

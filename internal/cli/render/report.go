@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+)
+
+// Report is the text at the end of a request: how it went, where its record is,
+// and after a failure what went wrong, what was undone and what can be done.
+func (s Style) Report(ur *v1alpha1.UpdateRequest, now time.Time) string {
+	var b strings.Builder
+	if ur.Spec.DryRun && ur.Status.Phase == v1alpha1.PhaseSucceeded {
+		b.WriteString(s.Plan(ur))
+		return b.String()
+	}
+	st := &ur.Status
+	b.WriteString(s.headline(ur, now) + "\n")
+	if st.Phase != v1alpha1.PhaseSucceeded {
+		s.cause(&b, ur)
+	}
+	s.facts(&b, ur)
+	if next := Advice(ur); len(next) > 0 && st.Phase != v1alpha1.PhaseSucceeded {
+		b.WriteString("\n" + s.paint(bold, "What to do next") + "\n")
+		for _, line := range next {
+			b.WriteString("  " + line + "\n")
+		}
+	}
+	return b.String()
+}
+
+func (s Style) headline(ur *v1alpha1.UpdateRequest, now time.Time) string {
+	st := &ur.Status
+	app := clean(ur.Spec.ApplicationRef.Name)
+	took := took(ur, now)
+	if took != "" {
+		took = " after " + took
+	}
+	switch st.Phase {
+	case v1alpha1.PhaseSucceeded:
+		what := "updated to " + target(ur)
+		if ur.Spec.RollbackTo != nil {
+			what = "rolled back to " + target(ur)
+		}
+		if reason(ur) == v1alpha1.ReasonUnchanged {
+			what = "already runs " + target(ur) + ": nothing changed"
+		}
+		subject := ""
+		if i := slices.IndexFunc(st.Changes, func(c v1alpha1.Change) bool { return c.Commit == st.Commit }); i >= 0 {
+			subject = fmt.Sprintf(" %q", clean(st.Changes[i].Subject))
+		}
+		return s.paint(green, markDone) + " " + app + " " + what + subject + strings.Replace(took, " after ", " in ", 1)
+	case v1alpha1.PhaseRolledBack:
+		return s.paint(yellow, markFailed) + " " + app + ": the update to " + target(ur) + " failed and was undone" + took
+	case v1alpha1.PhaseCancelled:
+		return s.paint(yellow, markWarning) + " " + app + ": the update to " + target(ur) + " was cancelled" + took
+	case v1alpha1.PhaseFailed:
+		what := "update to "
+		if ur.Spec.RollbackTo != nil {
+			what = "rollback to "
+		}
+		if ur.Spec.DryRun {
+			what = "dry run of the " + what
+		}
+		return s.paint(red, markFailed) + " " + app + ": the " + what + target(ur) + " failed" + took
+	default:
+		return app + ": the update to " + target(ur) + " is " + orElse(string(st.Phase), string(v1alpha1.PhasePending))
+	}
+}
+
+func took(ur *v1alpha1.UpdateRequest, now time.Time) string {
+	if ur.Status.Duration != "" {
+		return clean(ur.Status.Duration)
+	}
+	return between(ur.Status.StartedAt, ur.Status.FinishedAt, now)
+}
+
+// reason is the word of the request's Succeeded condition, or of its failure.
+func reason(ur *v1alpha1.UpdateRequest) string {
+	if ur.Status.Failure != nil {
+		return ur.Status.Failure.Reason
+	}
+	if c := meta.FindStatusCondition(ur.Status.Conditions, v1alpha1.ConditionSucceeded); c != nil {
+		return c.Reason
+	}
+	return ""
+}
+
+// cause tells what went wrong: the message, the step, failed checks, the logs of
+// failed containers, what was undone.
+func (s Style) cause(b *strings.Builder, ur *v1alpha1.UpdateRequest) {
+	st := &ur.Status
+	message, step := st.Message, v1alpha1.StepName("")
+	if c := meta.FindStatusCondition(st.Conditions, v1alpha1.ConditionSucceeded); c != nil && message == "" {
+		message = c.Message
+	}
+	if st.Failure != nil {
+		step = st.Failure.Step
+		message = orElse(st.Failure.Message, message)
+	} else if i := slices.IndexFunc(st.Steps, func(x v1alpha1.StepStatus) bool { return x.State == v1alpha1.StepFailed }); i >= 0 {
+		step = st.Steps[i].Name
+	}
+	lines := cleanLines(message)
+	if len(lines) > 0 {
+		head := orElse(reason(ur), "Cause")
+		if step != "" {
+			head += " in step " + string(step)
+		}
+		b.WriteString("\n" + s.paint(bold, head) + "\n")
+		for _, line := range lines {
+			b.WriteString("  " + line + "\n")
+		}
+	}
+	if slices.ContainsFunc(st.Checks, func(c v1alpha1.CheckResult) bool { return c.Result == "Failed" }) {
+		b.WriteString("\n" + s.paint(bold, "Preflight checks") + "\n")
+		for _, check := range st.Checks {
+			if check.Result != "Passed" {
+				b.WriteString("  " + s.checkLine(check) + "\n")
+			}
+		}
+	}
+	for i := range st.Services {
+		svc := &st.Services[i]
+		if len(svc.Log) == 0 {
+			continue
+		}
+		head := "Last log lines of " + clean(svc.Name)
+		if svc.Health != "" {
+			head += " (" + clean(svc.Health) + ")"
+		}
+		b.WriteString("\n" + s.paint(bold, head) + "\n")
+		for _, line := range svc.Log {
+			b.WriteString("  " + s.paint(dim, "│ ") + clean(line) + "\n")
+		}
+	}
+	if r := st.Rollback; r != nil {
+		b.WriteString("\n" + s.paint(bold, "What was undone") + "\n")
+		for _, line := range cleanLines(orElse(r.Message, "every service of the request went back to "+orElse(r.Release, Commit(r.Commit)))) {
+			b.WriteString("  " + line + "\n")
+		}
+	}
+}
+
+// facts is the table of where things are.
+func (s Style) facts(b *strings.Builder, ur *v1alpha1.UpdateRequest) {
+	st := &ur.Status
+	var rows [][2]string
+	add := func(name, value string) {
+		if value != "" {
+			rows = append(rows, [2]string{name, value})
+		}
+	}
+	release := clean(st.Release)
+	if release != "" && st.PreviousRelease != "" && st.PreviousRelease != st.Release {
+		release += " (before: " + strings.TrimSpace(clean(st.PreviousRelease)+" "+Commit(st.PreviousCommit)) + ")"
+	}
+	add("release", release)
+	if st.Phase == v1alpha1.PhaseRolledBack && st.Rollback != nil {
+		add("running", strings.TrimSpace(clean(st.Rollback.Release)+" "+Commit(st.Rollback.Commit)))
+	}
+	if st.Phase == v1alpha1.PhaseSucceeded {
+		add("services", servicesSummary(st.Services))
+		if st.ChangesTotal > 0 {
+			add("changes", plural(int(st.ChangesTotal), "commit", "commits"))
+		}
+	}
+	if d := st.Downtime; d != nil && d.Probes > 0 {
+		gap := "none"
+		if d.LongestGap != nil && d.LongestGap.Duration > 0 {
+			gap = "at most " + Duration(d.LongestGap.Duration)
+		}
+		add("downtime", fmt.Sprintf("%s (%d of %d probes failed)", gap, d.FailedProbes, d.Probes))
+	}
+	add("backup", clean(orElse(st.BackupPath, st.Backup)))
+	add("log", clean(st.LogFile))
+	add("request", clean(ur.Name))
+	if len(rows) > 0 && st.Phase != v1alpha1.PhaseSucceeded {
+		b.WriteString("\n")
+	}
+	for _, r := range rows {
+		b.WriteString("  " + pad(r[0], 9) + " " + r[1] + "\n")
+	}
+}
+
+func servicesSummary(services []v1alpha1.ServiceUpdate) string {
+	verbs := [...]struct {
+		action v1alpha1.ServiceAction
+		verb   string
+	}{
+		{v1alpha1.ActionCreate, "created"}, {v1alpha1.ActionReplace, "replaced"}, {v1alpha1.ActionRun, "run"},
+		{v1alpha1.ActionRemove, "removed"}, {v1alpha1.ActionKeep, "unchanged"},
+	}
+	var parts []string
+	for _, v := range verbs {
+		var names []string
+		for i := range services {
+			if services[i].Action == v.action {
+				names = append(names, clean(services[i].Name))
+			}
+		}
+		if len(names) > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s (%s)", len(names), v.verb, strings.Join(names, ", ")))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Plan shows status.plan as a table: what the request does, or would do.
+func (s Style) Plan(ur *v1alpha1.UpdateRequest) string {
+	plan := ur.Status.Plan
+	var b strings.Builder
+	head := "Plan for " + clean(ur.Spec.ApplicationRef.Name) + " → " + target(ur)
+	if ur.Spec.DryRun {
+		head += " (dry run: nothing was changed)"
+	}
+	b.WriteString(s.paint(bold, head) + "\n")
+	if plan == nil {
+		b.WriteString("  " + orElse(clean(ur.Status.Message), "no plan") + "\n")
+		return b.String()
+	}
+	if plan.Summary != "" {
+		b.WriteString("  " + clean(plan.Summary) + "\n")
+	}
+	if lines := changeLines(ur); len(lines) > 0 {
+		b.WriteString("\n" + s.paint(bold, "Changes") + "\n")
+		for _, line := range lines {
+			b.WriteString("  " + line + "\n")
+		}
+	}
+	if len(plan.Services) > 0 {
+		b.WriteString("\n")
+		services := slices.Clone(plan.Services)
+		slices.SortStableFunc(services, func(a, b v1alpha1.ServicePlan) int { return int(a.Wave - b.Wave) })
+		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "WAVE\tSERVICE\tACTION\tIMAGE\tORDER\tINTERRUPTION\tREASON")
+		for _, svc := range services {
+			wave := "-"
+			if svc.Wave > 0 {
+				wave = itoa(int(svc.Wave))
+			}
+			why := clean(svc.Reason)
+			if svc.OrderReason != "" {
+				why = strings.TrimPrefix(why+"; "+string(svc.Order)+": "+clean(svc.OrderReason), "; ")
+			}
+			fmt.Fprintln(w, strings.Join([]string{wave, clean(svc.Name), string(svc.Action), orElse(clean(svc.Build), "-"),
+				orElse(string(svc.Order), "-"), orElse(clean(svc.Interruption), "-"), orElse(why, "-")}, "\t"))
+		}
+		_ = w.Flush() // into memory
+	}
+	if len(plan.Backup) > 0 {
+		b.WriteString("\n" + s.paint(bold, "Saved before") + "\n")
+		for _, item := range plan.Backup {
+			b.WriteString("  " + clean(item) + "\n")
+		}
+	}
+	var warnings []string
+	for _, check := range ur.Status.Checks {
+		if check.Result != "Passed" {
+			warnings = append(warnings, s.checkLine(check))
+		}
+	}
+	if len(warnings) > 0 {
+		b.WriteString("\n" + s.paint(bold, "Preflight checks") + "\n  " + strings.Join(warnings, "\n  ") + "\n")
+	}
+	return b.String()
+}

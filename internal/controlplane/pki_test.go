@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controlplane
+
+import (
+	"bytes"
+	"crypto/x509"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	testNow   = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	testNames = []string{"localhost", "host-a"}
+	testIPs   = []net.IP{net.IPv4(127, 0, 0, 1)}
+)
+
+func newPKI(t *testing.T) pki {
+	t.Helper()
+	p := pki{dir: filepath.Join(t.TempDir(), "pki")}
+	changed, err := p.ensure(testNow, testNames, testIPs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !changed {
+		t.Fatal("the first certificates are no change")
+	}
+	return p
+}
+
+func content(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestPKIIsUsable(t *testing.T) {
+	p := newPKI(t)
+	ca, _, err := readPair(p.caCert(), p.caKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca)
+	server, _, err := readPair(p.serverCert(), p.serverKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"localhost", "host-a", "127.0.0.1"} {
+		if _, err := server.Verify(x509.VerifyOptions{DNSName: host, Roots: roots, CurrentTime: testNow,
+			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
+			t.Errorf("as %s: %v", host, err)
+		}
+	}
+	admin, _, err := readPair(p.adminCert(), p.adminKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: testNow,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		t.Error(err)
+	}
+	entries, err := os.ReadDir(p.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != 7 {
+		t.Errorf("%d files, want 7", len(entries))
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %s", e.Name(), info.Mode())
+		}
+	}
+}
+
+func TestPKIRenewal(t *testing.T) {
+	day := 24 * time.Hour
+	for name, c := range map[string]struct {
+		now          time.Time
+		names        []string
+		ips          []net.IP
+		wantCA, want bool // whether the CA and the server's certificate are new
+	}{
+		"the same day":             {now: testNow, names: testNames, ips: testIPs},
+		"more than a third left":   {now: testNow.Add(240 * day), names: testNames, ips: testIPs},
+		"less than a third left":   {now: testNow.Add(250 * day), names: testNames, ips: testIPs, want: true},
+		"expired":                  {now: testNow.Add(800 * day), names: testNames, ips: testIPs, want: true},
+		"clock set back":           {now: testNow.Add(-time.Hour), names: testNames, ips: testIPs, wantCA: true, want: true},
+		"authority near its end":   {now: testNow.Add(15 * 365 * day), names: testNames, ips: testIPs, wantCA: true, want: true},
+		"new host name":            {now: testNow, names: []string{"localhost", "host-b"}, ips: testIPs, want: true},
+		"fewer names than covered": {now: testNow, names: []string{"localhost"}, ips: testIPs},
+		"new address":              {now: testNow, names: testNames, ips: []net.IP{net.IPv4(10, 0, 0, 7)}, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPKI(t)
+			ca, server, token := content(t, p.caCert()), content(t, p.serverCert()), content(t, p.tokenKey())
+			changed, err := p.ensure(c.now, c.names, c.ips)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if changed != c.want {
+				t.Errorf("changed is %t, want %t", changed, c.want)
+			}
+			if got := !bytes.Equal(server, content(t, p.serverCert())); got != c.want {
+				t.Errorf("new certificate: %t, want %t", got, c.want)
+			}
+			if got := !bytes.Equal(ca, content(t, p.caCert())); got != c.wantCA {
+				t.Errorf("new authority: %t, want %t", got, c.wantCA)
+			}
+			if !bytes.Equal(token, content(t, p.tokenKey())) {
+				t.Error("the token key was replaced: every token made so far is void")
+			}
+			if again, err := p.ensure(c.now, c.names, c.ips); err != nil || again {
+				t.Errorf("a second time: changed %t, error %v", again, err)
+			}
+		})
+	}
+}
+
+func TestPKIDamage(t *testing.T) {
+	for name, c := range map[string]struct {
+		damage  func(t *testing.T, p pki) error
+		wantErr string // empty: repaired
+	}{
+		"server key lost":        {damage: func(_ *testing.T, p pki) error { return os.Remove(p.serverKey()) }},
+		"server certificate cut": {damage: func(_ *testing.T, p pki) error { return os.Truncate(p.serverCert(), 20) }},
+		"admin key of another": {damage: func(t *testing.T, p pki) error {
+			return os.WriteFile(p.adminKey(), content(t, p.serverKey()), 0o600)
+		}},
+		"authority key lost": {damage: func(_ *testing.T, p pki) error { return os.Remove(p.caKey()) }, wantErr: "damaged"},
+		"authority lost":     {damage: func(_ *testing.T, p pki) error { return os.Remove(p.caCert()) }, wantErr: "damaged"},
+		"authority cut":      {damage: func(_ *testing.T, p pki) error { return os.Truncate(p.caCert(), 20) }, wantErr: "damaged"},
+		"authority key of another": {damage: func(t *testing.T, p pki) error {
+			return os.WriteFile(p.caKey(), content(t, p.serverKey()), 0o600)
+		}, wantErr: "damaged"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPKI(t)
+			ca := content(t, p.path("sa.key"))
+			if err := c.damage(t, p); err != nil {
+				t.Fatal(err)
+			}
+			changed, err := p.ensure(testNow, testNames, testIPs)
+			switch {
+			case c.wantErr != "" && (err == nil || !strings.Contains(err.Error(), c.wantErr)):
+				t.Errorf("got error %v, want one with %q", err, c.wantErr)
+			case c.wantErr == "" && (err != nil || !changed):
+				t.Errorf("not repaired: changed %t, error %v", changed, err)
+			}
+			if !bytes.Equal(ca, content(t, p.path("sa.key"))) {
+				t.Error("the token key was replaced")
+			}
+		})
+	}
+}

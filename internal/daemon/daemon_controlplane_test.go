@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build controlplane
+
+package daemon_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/testenv"
+)
+
+const commandTimeout = time.Minute
+
+func binary(t *testing.T) string {
+	t.Helper()
+	bin, err := testenv.Binary(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+func serve(t *testing.T, dataDir string, args ...string) *testenv.Process {
+	t.Helper()
+	p, err := testenv.Serve(t.Context(), binary(t), dataDir, append([]string{"--controllers=false"}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// tool runs a command with KUBECONFIG set.
+type tool struct {
+	command    []string
+	kubeconfig string
+}
+
+func (k tool) try(t *testing.T, stdin string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, k.command[0], append(k.command[1:len(k.command):len(k.command)], args...)...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+k.kubeconfig, "HOME="+t.TempDir())
+	cmd.Stdin = strings.NewReader(stdin)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
+
+func (k tool) run(t *testing.T, stdin, want string, args ...string) string {
+	t.Helper()
+	out, err := k.try(t, stdin, args...)
+	if err != nil || !strings.Contains(out, want) {
+		t.Fatalf("kubectl %s: %v, want output with %q; got\n%s", strings.Join(args, " "), err, want, out)
+	}
+	return out
+}
+
+func (k tool) refused(t *testing.T, stdin, want string, args ...string) {
+	t.Helper()
+	out, err := k.try(t, stdin, args...)
+	if err == nil || !strings.Contains(out, want) {
+		t.Fatalf("kubectl %s: %v, want a failure with %q; got\n%s", strings.Join(args, " "), err, want, out)
+	}
+}
+
+func get(t *testing.T, address, path string) (int, string) {
+	t.Helper()
+	response, err := http.Get("http://" + address + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+func application(name string) string {
+	return fmt.Sprintf(`{"apiVersion":"fairlead.dev/v1alpha1","kind":"Application","metadata":{"name":%q},"spec":{"compose":{"directory":"/opt/web"}}}`, name)
+}
+
+func TestServe(t *testing.T) {
+	dataDir := filepath.Join(t.TempDir(), "data")
+	p := serve(t, dataDir)
+	t.Logf("ready after %s", p.ReadyAfter.Round(time.Millisecond))
+
+	for path, want := range map[string]os.FileMode{dataDir: 0o700, p.Addresses.Kubeconfig: 0o600, filepath.Join(dataDir, "pki", "ca.key"): 0o600} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != want {
+			t.Errorf("%s has mode %s, want %s", path, info.Mode().Perm(), want)
+		}
+	}
+	if code, body := get(t, p.Addresses.HTTP, "/health"); code != http.StatusOK || body != `{"ok":true}` {
+		t.Errorf("/health says %d %s", code, body)
+	}
+	if code, body := get(t, p.Addresses.HTTP, "/readyz"); code != http.StatusOK {
+		t.Errorf("/readyz says %d %s", code, body)
+	}
+	if lines := strings.Count(p.Log(), "\n"); lines > 5 {
+		t.Errorf("a quiet start prints %d lines:\n%s", lines, p.Log())
+	}
+
+	_, err := testenv.Serve(t.Context(), binary(t), dataDir, "--controllers=false")
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("in use by process %d", p.PID())) || !strings.Contains(err.Error(), "since") {
+		t.Errorf("a second daemon: got %v, want a refusal that names process %d", err, p.PID())
+	}
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{`"level":"warn"`, `"level":"error"`} {
+		if strings.Contains(p.Log(), word) {
+			t.Errorf("an orderly life has %s in its log:\n%s", word, p.Log())
+		}
+	}
+}
+
+func TestStateSurvivesKill(t *testing.T) {
+	// A directory whose path is too long for a unix socket.
+	dataDir := filepath.Join(t.TempDir(), strings.Repeat("long-", 20), "data")
+	if err := os.MkdirAll(filepath.Dir(dataDir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p := serve(t, dataDir)
+	kubectl := tool{[]string{"kubectl"}, p.Addresses.Kubeconfig}
+	ca, err := os.ReadFile(filepath.Join(dataDir, "pki", "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		kubectl.run(t, application(fmt.Sprintf("app-%d", i)), "created", "apply", "-f", "-")
+		if err := p.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		p = serve(t, dataDir)
+		if got := strings.Fields(kubectl.run(t, "", "app-", "get", "applications", "-o", "name")); len(got) != i+1 {
+			t.Fatalf("after kill %d: %v", i, got)
+		}
+	}
+	again, err := os.ReadFile(filepath.Join(dataDir, "pki", "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(ca, again) {
+		t.Error("the certificate authority changed")
+	}
+}
+
+func TestKubectl(t *testing.T) {
+	p := serve(t, filepath.Join(t.TempDir(), "data"))
+	for name, command := range map[string][]string{"real": {"kubectl"}, "built in": {binary(t), "kubectl"}} {
+		t.Run(name, func(t *testing.T) {
+			k := tool{command, p.Addresses.Kubeconfig}
+			ns := "team-" + strings.ReplaceAll(name, " ", "-")
+			k.run(t, "", "Server Version: v1.", "version")
+			k.run(t, "", "default", "get", "namespaces")
+			k.run(t, "", "created", "create", "namespace", ns)
+			k.run(t, application("web"), "created", "apply", "-n", ns, "-f", "-")
+			k.run(t, application("web"), "unchanged", "apply", "-n", ns, "-f", "-")
+			k.run(t, application("server-side"), "serverside-applied", "apply", "--server-side", "-n", ns, "-f", "-")
+			k.run(t, "", "web", "get", "app", "-n", ns)
+			k.run(t, "", "application.fairlead.dev/web", "get", "all", "-n", ns)
+			k.run(t, "", "Compose", "explain", "application.spec.compose")
+			k.refused(t, strings.Replace(application("bad"), "directory", "directroy", 1), "directroy", "apply", "--validate=strict", "-n", ns, "-f", "-")
+			k.run(t, "", "condition met", "wait", "--for=condition=Established", "crd/applications.fairlead.dev", "--timeout=10s")
+			k.run(t, "", "deleted", "delete", "namespace", ns, "--timeout=30s")
+			k.refused(t, "", "NotFound", "get", "namespace", ns)
+		})
+	}
+}
+
+func TestRoles(t *testing.T) {
+	p := serve(t, filepath.Join(t.TempDir(), "data"))
+	admin := tool{[]string{"kubectl"}, p.Addresses.Kubeconfig}
+	as := func(role string) tool {
+		t.Helper()
+		account := strings.TrimPrefix(role, "fairlead-")
+		admin.run(t, "", "created", "create", "serviceaccount", account)
+		admin.run(t, "", "created", "create", "clusterrolebinding", account, "--clusterrole="+role, "--serviceaccount=default:"+account)
+		token := strings.TrimSpace(admin.run(t, "", ".", "create", "token", account, "--duration=10m"))
+		kubeconfig := filepath.Join(t.TempDir(), account)
+		data, err := os.ReadFile(admin.kubeconfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(kubeconfig, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		k := tool{[]string{"kubectl"}, kubeconfig}
+		k.run(t, "", "", "config", "set-credentials", account, "--token="+token)
+		k.run(t, "", "", "config", "set-context", "--current", "--user="+account)
+		k.run(t, "", "system:serviceaccount:default:"+account, "auth", "whoami")
+		return k
+	}
+	admin.run(t, application("web"), "created", "apply", "-f", "-")
+	const request = `{"apiVersion":"fairlead.dev/v1alpha1","kind":"UpdateRequest","metadata":{"name":"u"},"spec":{"applicationRef":{"name":"web"},"commit":"main"}}`
+
+	viewer := as("fairlead-viewer")
+	viewer.run(t, "", "web", "get", "applications")
+	viewer.refused(t, request, "Forbidden", "create", "-f", "-")
+	viewer.refused(t, "", "Forbidden", "get", "secrets")
+	for verb, want := range map[string]string{"get updaterequests/log": "yes", "list events": "yes", "create updaterequests": "no", "get secrets": "no"} {
+		out, _ := viewer.try(t, "", append([]string{"auth", "can-i"}, strings.Fields(verb)...)...)
+		if fields := strings.Fields(out); len(fields) == 0 || fields[len(fields)-1] != want {
+			t.Errorf("viewer can %s: %q, want %s", verb, out, want)
+		}
+	}
+
+	operator := as("fairlead-operator")
+	operator.run(t, request, "created", "create", "-f", "-")
+	operator.refused(t, application("other"), "Forbidden", "create", "-f", "-")
+	operator.refused(t, "", "Forbidden", "get", "secrets")
+
+	manager := as("fairlead-admin")
+	manager.run(t, application("other"), "created", "create", "-f", "-")
+	manager.run(t, "", "created", "create", "secret", "generic", "git", "--from-literal=token=x")
+	manager.run(t, "", "created", "create", "clusterrolebinding", "more", "--clusterrole=fairlead-viewer", "--user=jo")
+	manager.refused(t, "", "forbidden", "create", "clusterrolebinding", "most", "--clusterrole=cluster-admin", "--user=jo")
+}
+
+func TestAgentOfACluster(t *testing.T) {
+	cluster := serve(t, filepath.Join(t.TempDir(), "cluster"))
+	admin := tool{[]string{"kubectl"}, cluster.Addresses.Kubeconfig}
+
+	// With an administrator's kubeconfig the agent installs what is missing.
+	admin.run(t, "", "deleted", "delete", "crd", "applications.fairlead.dev")
+	agentDir := filepath.Join(t.TempDir(), "agent")
+	agent := serve(t, agentDir, "--kubeconfig", cluster.Addresses.Kubeconfig)
+	if agent.Addresses.API != cluster.Addresses.API {
+		t.Errorf("the agent works against %s, want %s", agent.Addresses.API, cluster.Addresses.API)
+	}
+	admin.run(t, application("web"), "created", "apply", "-f", "-")
+	for _, absent := range []string{"etcd", "pki", "kubeconfig"} {
+		if _, err := os.Stat(filepath.Join(agentDir, absent)); err == nil {
+			t.Errorf("the agent has made %s", absent)
+		}
+	}
+
+	// The manager's role is enough where everything is installed already.
+	admin.run(t, "", "created", "create", "serviceaccount", "agent")
+	admin.run(t, "", "created", "create", "clusterrolebinding", "agent", "--clusterrole=fairlead-manager", "--serviceaccount=default:agent")
+	token := strings.TrimSpace(admin.run(t, "", ".", "create", "token", "agent"))
+	limited := filepath.Join(t.TempDir(), "kubeconfig")
+	data, err := os.ReadFile(cluster.Addresses.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(limited, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := tool{[]string{"kubectl"}, limited}
+	k.run(t, "", "", "config", "set-credentials", "agent", "--token="+token)
+	k.run(t, "", "", "config", "set-context", "--current", "--user=agent")
+	second := serve(t, filepath.Join(t.TempDir(), "second"), "--kubeconfig", limited)
+	if err := second.Stop(); err != nil {
+		t.Error(err)
+	}
+	admin.run(t, "", "deleted", "delete", "crd", "releases.fairlead.dev")
+	_, err = testenv.Serve(t.Context(), binary(t), filepath.Join(t.TempDir(), "third"), "--controllers=false", "--kubeconfig", limited)
+	if err == nil || !strings.Contains(err.Error(), "releases.fairlead.dev/v1alpha1") || !strings.Contains(err.Error(), "administrator") {
+		t.Errorf("without the definitions: got %v, want an error that says what is missing and whom to ask", err)
+	}
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// health answers liveness and readiness.
+type health struct {
+	mu     sync.Mutex
+	ready  bool
+	reason string
+	check  func() error
+}
+
+func newHealth() *health {
+	return &health{reason: "starting", check: func() error { return nil }}
+}
+
+func (h *health) setReady() { h.set(true, "") }
+
+func (h *health) setStopping() { h.set(false, "stopping") }
+
+func (h *health) set(ready bool, reason string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ready, h.reason = ready, reason
+}
+
+// watch adds a check that readiness depends on.
+func (h *health) watch(check func() error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.check = check
+}
+
+func (h *health) state() (bool, string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.check(); err != nil {
+		return false, "the control plane has failed"
+	}
+	return h.ready, h.reason
+}
+
+// handler serves /health and /healthz (the process answers) and /readyz
+// (everything is up).
+func (h *health) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"ok":true}`)
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		ready, reason := h.state()
+		if !ready {
+			http.Error(w, reason, http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok")
+	})
+	return mux
+}
+
+type httpServer struct {
+	listener net.Listener
+	server   *http.Server
+	failed   chan error
+}
+
+func serveHTTP(ctx context.Context, address string, handler http.Handler) (*httpServer, error) {
+	l, err := listen(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	s := &httpServer{
+		listener: l,
+		failed:   make(chan error, 1),
+		server:   &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute},
+	}
+	go func() {
+		if err := s.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- err
+		}
+	}()
+	return s, nil
+}
+
+func (s *httpServer) addr() string { return s.listener.Addr().String() }
+
+func (s *httpServer) stop(ctx context.Context) error {
+	// A client that keeps a request open must not hold up the stop.
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := s.server.Shutdown(ctx); err != nil {
+		return s.server.Close()
+	}
+	return nil
+}

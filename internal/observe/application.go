@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package observe
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/release"
+	"github.com/fairlead-dev/fairlead/internal/source"
+)
+
+// Application is what runs of an application.
+type Application struct {
+	Project  string
+	Branch   string
+	Commit   string
+	Services []v1alpha1.ServiceStatus
+	Releases []v1alpha1.Release
+	// Note is worth knowing and no error.
+	Note string
+}
+
+// Unhealthy names the services that do not run as they should, with the reason.
+func (a Application) Unhealthy() []string {
+	var out []string
+	for _, s := range a.Services {
+		if why := trouble(s); why != "" {
+			out = append(out, s.Name+" ("+why+")")
+		}
+	}
+	return out
+}
+
+// HealthyServices counts the services that run as they should.
+func (a Application) HealthyServices() int {
+	n := 0
+	for _, s := range a.Services {
+		if trouble(s) == "" {
+			n++
+		}
+	}
+	return n
+}
+
+func trouble(s v1alpha1.ServiceStatus) string {
+	switch {
+	case s.State != "Running" && s.State != "Completed":
+		return strings.ToLower(s.State)
+	case s.Health == "Unhealthy":
+		return "unhealthy"
+	}
+	return ""
+}
+
+// Releases lists the releases of an application.
+type Releases interface {
+	Releases(ctx context.Context, app *v1alpha1.Application) ([]v1alpha1.Release, error)
+}
+
+// Observer looks at applications.
+type Observer struct {
+	Engine   Engine
+	Releases Releases
+}
+
+// Application looks at one application: its Compose model as checked out, its
+// containers and its releases.
+func (o *Observer) Application(ctx context.Context, app *v1alpha1.Application) (Application, error) {
+	project, err := LoadCheckedOut(ctx, app)
+	if err != nil {
+		return Application{}, err
+	}
+	out := Application{Project: project.Name()}
+	repo, err := source.Open(ctx, app.Spec.Compose.Directory, source.Options{URL: app.Spec.Source.URL})
+	if err != nil {
+		return Application{}, err
+	}
+	head, err := repo.Head(ctx)
+	if err != nil {
+		return Application{}, err
+	}
+	out.Branch, out.Commit = head.Branch, head.Commit
+	if out.Releases, err = o.Releases.Releases(ctx, app); err != nil {
+		return Application{}, err
+	}
+	containers, err := Containers(ctx, o.Engine, project.Name())
+	if err != nil {
+		return Application{}, err
+	}
+	current := release.Current(out.Releases)
+	for _, s := range project.Services() {
+		out.Services = append(out.Services, serviceStatus(s, containers, current))
+	}
+	if current != nil && current.Spec.Commit != head.Commit {
+		out.Note = "the deployment directory is at " + head.Commit[:min(7, len(head.Commit))] + ", the release that runs is of " +
+			current.Spec.Commit[:min(7, len(current.Spec.Commit))]
+	}
+	return out, nil
+}
+
+// LoadCheckedOut loads the Compose model as it lies in the deployment directory.
+func LoadCheckedOut(ctx context.Context, app *v1alpha1.Application) (*compose.Project, error) {
+	c := app.Spec.Compose
+	return compose.Load(ctx, compose.Options{
+		DeployDir: c.Directory, Files: c.Files, EnvFiles: c.EnvFiles, Profiles: c.Profiles, ProjectName: c.Project,
+	})
+}
+
+func serviceStatus(s compose.Service, containers []docker.Container, current *v1alpha1.Release) v1alpha1.ServiceStatus {
+	out := v1alpha1.ServiceStatus{Name: s.Name, State: "Missing"}
+	mine := slices.DeleteFunc(slices.Clone(containers), func(c docker.Container) bool { return c.Service != s.Name })
+	slices.SortStableFunc(mine, func(a, b docker.Container) int { return stateRank(a.State) - stateRank(b.State) })
+	if len(mine) == 0 {
+		if r, ok := release.Service(current, s.Name); ok && s.OneShot {
+			out.Image, out.ImageID, out.State = r.Image, r.ImageID, "Completed"
+		} else if s.Replicas == 0 {
+			out.State = "Completed"
+		}
+		return out
+	}
+	first := mine[0]
+	out.Image, out.ImageID = first.Image, first.ImageID
+	switch first.State {
+	case docker.StateRunning, docker.StatePaused:
+		out.State = "Running"
+	case docker.StateRestarting:
+		out.State = "Restarting"
+	default:
+		out.State = "Stopped"
+		// The newest run of a one-shot service tells how it ended.
+		newest := slices.MaxFunc(mine, func(a, b docker.Container) int { return a.FinishedAt.Compare(b.FinishedAt) })
+		if s.OneShot && newest.ExitCode == 0 {
+			out.State = "Completed"
+		}
+	}
+	for _, c := range mine {
+		if c.State != docker.StateRunning {
+			continue
+		}
+		out.Replicas++
+		out.Containers = append(out.Containers, c.Name)
+		switch {
+		case c.Health == docker.HealthUnhealthy:
+			out.Health = "Unhealthy"
+		case out.Health == "Unhealthy" || c.Health == docker.HealthNone:
+		case c.Health == docker.HealthStarting:
+			out.Health = "Starting"
+		case out.Health == "":
+			out.Health = "Healthy"
+		}
+	}
+	return out
+}
+
+func stateRank(state string) int {
+	switch state {
+	case docker.StateRunning:
+		return 0
+	case docker.StateRestarting:
+		return 1
+	case docker.StatePaused:
+		return 2
+	default:
+		return 3
+	}
+}
+
+// Reason is a word for conditions for an error of looking.
+func Reason(err error) string {
+	var model *compose.ModelError
+	switch {
+	case docker.IsUnavailable(err):
+		return v1alpha1.ReasonEngineUnavailable
+	case errors.As(err, &model):
+		return "InvalidComposeModel"
+	case errors.Is(err, source.ErrNotRepository):
+		return "NotAGitRepository"
+	case errors.Is(err, source.ErrGitMissing):
+		return "GitMissing"
+	}
+	return "ObservationFailed"
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/backup"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/observe"
+)
+
+// backup saves what the update could spoil, before it touches anything.
+func (s *run) backup(ctx context.Context) error {
+	w, err := s.workspace(ctx)
+	if err != nil {
+		return err
+	}
+	project, err := observe.LoadCheckedOut(ctx, s.Application)
+	if err != nil {
+		// What is checked out is broken: the wanted model names the same data.
+		if project, err = s.wantedModel(ctx, w); err != nil {
+			return err
+		}
+	}
+	containers, err := observe.Containers(ctx, s.Docker, project.Name())
+	if err != nil {
+		return err
+	}
+	input, err := s.backupInput(ctx, w, project, containers)
+	if err != nil {
+		return err
+	}
+	job := backup.Job{
+		ID: "backup_" + s.Request.Status.ID, Request: string(s.Request.UID), Release: s.Request.Status.PreviousRelease,
+		Input: input, Progress: s.backupProgress(),
+	}
+	runner := &backup.Runner{Engine: s.Docker, Clock: s.Clock.Now, Version: s.Version}
+	m, err := runner.Run(ctx, job)
+	if err != nil {
+		return err
+	}
+	for _, warn := range m.Warnings {
+		s.say("warning: %s", warn)
+	}
+	path := filepath.Join(backup.Dir(w.dir), m.ID)
+	object := backupObject(s.Application, s.Request, m, path)
+	if err := s.Store.RecordBackup(ctx, object); err != nil {
+		return err
+	}
+	if m.Release != "" {
+		if err := s.Store.SetBackup(ctx, s.Application, m.Release, m.ID); err != nil {
+			return err
+		}
+	}
+	id := m.ID
+	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Backup, st.BackupPath = id, path })
+	s.say("%s in %s: %d artifacts, %s, checksums verified", m.ID, path, len(m.Artifacts), size(m.Bytes))
+	return nil
+}
+
+// wantedModel is the model that the request rolls out.
+func (s *run) wantedModel(ctx context.Context, w *workspace) (*compose.Project, error) {
+	if s.Request.Spec.RollbackTo != nil {
+		p, _, err := readModel(w.modelPath(s.Request.Status.ID))
+		return p, err
+	}
+	if err := w.export(ctx, s.Request.Status.Commit); err != nil {
+		return nil, err
+	}
+	return w.load(ctx, s.Request.Status.Commit)
+}
+
+func (s *run) backupProgress() func(backup.Progress) {
+	return func(p backup.Progress) {
+		if p.Done {
+			s.say("saved %s (%d of %d): %s", p.Artifact, p.Index, p.Total, size(p.Written))
+		}
+	}
+}
+
+// backupInput gathers what there is to save.
+func (s *run) backupInput(ctx context.Context, w *workspace, project *compose.Project, containers []docker.Container) (backup.Input, error) {
+	spec := s.Application.Spec
+	real, err := filepath.EvalSymlinks(w.dir)
+	if err != nil {
+		return backup.Input{}, err
+	}
+	in := backup.Input{
+		Application: s.Application.Namespace + "/" + s.Application.Name, Project: project.Name(),
+		DeployDir: w.dir, RealDeployDir: real, Commit: w.head.Commit, Branch: w.head.Branch,
+		Volumes:   backup.ParseSelection(string(spec.Backup.Volumes)),
+		Databases: backup.ParseSelection(string(spec.Backup.Databases)),
+		Files:     slices.Clone(spec.Backup.Paths),
+	}
+	for _, f := range project.Files() {
+		if _, err := os.Stat(f); err == nil {
+			in.ComposeFiles = append(in.ComposeFiles, f)
+		}
+	}
+	for _, f := range append(slices.Clone(spec.Compose.EnvFiles), project.EnvFiles()...) {
+		if !filepath.IsAbs(f) {
+			f = filepath.Join(w.dir, f)
+		}
+		in.Files = append(in.Files, f)
+	}
+	if len(spec.Compose.EnvFiles) == 0 {
+		if _, err := os.Stat(filepath.Join(w.dir, ".env")); err == nil {
+			in.Files = append(in.Files, ".env")
+		}
+	}
+	keys := map[string]string{}
+	for _, v := range project.Volumes() {
+		keys[v.Name] = v.Key
+	}
+	for _, c := range containers {
+		svc, _ := project.Service(c.Service)
+		entry := backup.Service{
+			Name: c.Service, Image: c.Image, ImageID: c.ImageID, ContainerID: c.ID, Running: c.Running(), OneShot: svc.OneShot,
+		}
+		if entry.Env, err = s.databaseEnv(ctx, c.ID); err != nil {
+			return backup.Input{}, err
+		}
+		if img, err := s.Docker.ImageContent(ctx, c.ImageID); err == nil {
+			entry.RepoDigests = img.RepoDigests
+		}
+		for _, m := range c.Mounts {
+			entry.Mounts = append(entry.Mounts, backup.Mount{
+				Type: m.Type, VolumeName: m.Name, VolumeKey: keys[m.Name], Source: m.Source,
+				SourceKind: sourceKind(m), Destination: m.Destination, RW: m.RW,
+			})
+		}
+		in.Services = append(in.Services, entry)
+	}
+	return in, nil
+}
+
+func sourceKind(m docker.Mount) backup.SourceKind {
+	if m.Type != "bind" {
+		return ""
+	}
+	return backup.SourceKindOf(m.Source)
+}
+
+// databaseEnv reads the few variables that a dump needs.
+func (s *run) databaseEnv(ctx context.Context, id string) (backup.Env, error) {
+	env, err := s.Docker.ContainerEnv(ctx, id, backup.EnvKeys())
+	if docker.IsNotFound(err) {
+		return nil, nil
+	}
+	return backup.Env(env), err
+}
+
+// forecastBackup says what a backup will save.
+func (s *run) forecastBackup(ctx context.Context, w *workspace, project *compose.Project, containers []docker.Container) ([]string, error) {
+	in, err := s.backupInput(ctx, w, project, containers)
+	if err != nil {
+		return nil, err
+	}
+	planned, err := backup.NewPlan(in)
+	if err != nil {
+		return nil, fmt.Errorf("the backup cannot be made as things are: %w", err)
+	}
+	var out []string
+	for _, a := range planned.Artifacts {
+		out = append(out, a.Name+": "+a.Reason)
+	}
+	for _, warn := range planned.Warnings {
+		out = append(out, "warning: "+warn)
+	}
+	return out, nil
+}
+
+// backupObject is the record of a backup.
+func backupObject(app *v1alpha1.Application, ur *v1alpha1.UpdateRequest, m *backup.Manifest, path string) *v1alpha1.Backup {
+	done := metav1.NewTime(m.CompletedAt)
+	b := &v1alpha1.Backup{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:      app.Name + "-" + strings.ReplaceAll(strings.TrimPrefix(m.ID, "backup_"), "_", "-"),
+			Namespace: app.Namespace, Labels: map[string]string{v1alpha1.LabelApplication: applicationLabel(app)},
+		},
+		Spec: v1alpha1.BackupSpec{
+			ApplicationRef: v1alpha1.LocalReference{Name: app.Name}, ID: m.ID, Request: ur.Name, Release: m.Release, Commit: m.Commit,
+		},
+		Status: v1alpha1.BackupStatus{
+			Path: path, Bytes: m.Bytes, Size: size(m.Bytes), Warnings: m.Warnings, Verified: m.Verified, CompletedAt: &done,
+		},
+	}
+	for _, a := range m.Artifacts {
+		b.Status.Artifacts = append(b.Status.Artifacts, v1alpha1.BackupArtifact{
+			Name: a.Name, Kind: string(a.Kind), File: a.File, Bytes: a.Bytes, SHA256: a.SHA256, Note: strings.Join(a.Notes, "; "),
+		})
+	}
+	return b
+}
+
+// size writes bytes for people.
+func size(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, i := float64(n)/unit, 0
+	for ; v >= unit && i < 4; i++ {
+		v /= unit
+	}
+	return fmt.Sprintf("%.1f %ciB", v, "KMGTP"[i])
+}

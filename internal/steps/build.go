@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/build"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/release"
+)
+
+// build brings every image to the host and then, with their content known,
+// decides for good what is to be done with each service.
+func (s *run) build(ctx context.Context) error {
+	w, err := s.workspace(ctx)
+	if err != nil {
+		return err
+	}
+	commit := s.Request.Status.Commit
+	project, err := s.wantedModel(ctx, w)
+	if err != nil {
+		return err
+	}
+	releases, err := s.Store.Releases(ctx, s.Application)
+	if err != nil {
+		return err
+	}
+	current := release.Find(releases, s.Request.Status.PreviousRelease)
+	want, err := s.desire(ctx, w, project, commit, releases)
+	if err != nil {
+		return err
+	}
+	if err := s.bringImages(ctx, want); err != nil {
+		return err
+	}
+	for i := range want {
+		d := &want[i]
+		// The name by content outlives the tag that a later build takes away.
+		ref := contentRef(contentRepository(project, d.Service), d.image.ID)
+		if err := s.Docker.TagImage(ctx, d.image.ID, ref); err != nil {
+			return fmt.Errorf("tag the image of %s: %w", d.Name, err)
+		}
+		if d.Build != nil {
+			d.ImageName = ref
+		}
+	}
+	containers, err := observe.Containers(ctx, s.Docker, project.Name())
+	if err != nil {
+		return err
+	}
+	if err := writeModel(w.modelPath(s.Request.Status.ID), project); err != nil {
+		return err
+	}
+	services := s.planServices(project, want, observe.Facts(containers, releases, "", untouched), current)
+	updates := serviceUpdates(services, want, containers)
+	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Services = updates })
+	s.say("%s", plan.Summary(services))
+	return nil
+}
+
+// bringImages builds and pulls what is not on the host, some at a time.
+func (s *run) bringImages(ctx context.Context, want []wanted) error {
+	parallel := int(max(1, s.Application.Spec.Build.Parallel))
+	out := s.output("")
+	defer out.Close()
+	var specs []build.Spec
+	for _, d := range want {
+		switch {
+		case d.how == imageBuild:
+			specs = append(specs, d.spec)
+		case d.how == imageReuse:
+			s.say("%s: the same content was built already (%s)", d.Name, Short12(d.image.ID[len("sha256:"):]))
+		}
+	}
+	results, err := s.Builder(parallel).Parallel(ctx, specs, out)
+	if err != nil {
+		return imageError(v1alpha1.ReasonBuildFailed, err)
+	}
+	pulls, pctx := errgroup.WithContext(ctx)
+	pulls.SetLimit(parallel)
+	for i := range want {
+		d := &want[i]
+		if d.how != imagePull {
+			continue
+		}
+		pulls.Go(func() error {
+			lines := s.output(d.Name)
+			defer lines.Close()
+			_, _, err := s.Puller.Pull(pctx, d.ImageName, build.PullOptions{Platform: d.Platform}, lines)
+			return err
+		})
+	}
+	if err := pulls.Wait(); err != nil {
+		return imageError(v1alpha1.ReasonPullFailed, err)
+	}
+	for i := range want {
+		d := &want[i]
+		ref := d.ImageName
+		if r, ok := results[d.Name]; ok {
+			ref = r.ImageID
+		} else if d.how == imageReuse {
+			ref = d.image.ID
+		}
+		found, err := s.lookup(ctx, ref, d)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return failure.Terminalf(v1alpha1.ReasonPullFailed,
+				"the image %s of the service %s is not on the host, and the pull policy is Never: pull it by hand, or set build.pull", ref, d.Name)
+		}
+	}
+	return nil
+}
+
+// imageError tells a disturbance, which passes, from a failure that the commit
+// is to blame for.
+func imageError(reason string, err error) error {
+	if build.Retryable(err) || docker.IsUnavailable(err) {
+		return err
+	}
+	var b *build.Error
+	if errors.As(err, &b) {
+		return &failure.Terminal{Reason: reason, Message: b.Error(), Err: err}
+	}
+	return failure.Terminalf(reason, "%w", err)
+}
+
+// terminalIf makes err Terminal if it is one of kinds.
+func terminalIf(err error, reason string, kinds ...error) error {
+	if slices.ContainsFunc(kinds, func(k error) bool { return errors.Is(err, k) }) {
+		return failure.Terminalf(reason, "%w", err)
+	}
+	return err
+}

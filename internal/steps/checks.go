@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/backup"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/source"
+)
+
+const minEngine = "20.10"
+
+// hostChecks ask of the host.
+func (p *preflightRun) hostChecks() []check {
+	return []check{
+		{"Engine", p.checkEngine},
+		{"Memory", p.checkMemory},
+		{"Repository", p.checkRepository},
+		{"BackupDirectory", p.checkBackupDirectory},
+		{"Disk", p.checkDisk},
+	}
+}
+
+// sourceChecks ask of Git.
+func (p *preflightRun) sourceChecks() []check {
+	return []check{
+		{"Commit", p.checkCommit},
+		{"LocalEdits", p.checkLocalEdits},
+	}
+}
+
+// applicationChecks ask of the application.
+func (p *preflightRun) applicationChecks() []check {
+	return []check{
+		{"Compose", p.checkCompose},
+		{"Healthy", p.checkHealthy},
+	}
+}
+
+func (p *preflightRun) checkEngine(ctx context.Context) (string, error) {
+	info, err := p.Docker.Info(ctx)
+	if err != nil {
+		return "", trouble{err}
+	}
+	if !info.AtLeast(minEngine) {
+		return "", fmt.Errorf("the Docker engine is %s: install %s or newer", info.Version, minEngine)
+	}
+	return fmt.Sprintf("Docker engine %s", info.Version), nil
+}
+
+func (p *preflightRun) checkMemory(context.Context) (string, error) {
+	free, err := observe.MemoryAvailable()
+	if err != nil {
+		return "", warn{fmt.Sprintf("the free memory is not known: %v", err)}
+	}
+	return enough("memory", free, quantity(p.Application.Spec.Preflight.MinFreeMemory, "2Gi"),
+		"stop something, or lower preflight.minFreeMemory of the Application")
+}
+
+func (p *preflightRun) checkDisk(ctx context.Context) (string, error) {
+	least := quantity(p.Application.Spec.Preflight.MinFreeDisk, "5Gi")
+	what := "remove what is not needed (docker system df tells what takes room), or lower preflight.minFreeDisk of the Application"
+	note, err := "", error(nil)
+	if p.w != nil {
+		d, derr := observe.DiskAt(p.w.dir)
+		if derr != nil {
+			return "", derr
+		}
+		if note, err = enough("disk for "+p.w.dir, d.Free, least, what); err != nil {
+			return "", err
+		}
+	}
+	info, err := p.Docker.Info(ctx)
+	if err != nil {
+		return "", trouble{err}
+	}
+	// The engine's directory cannot be seen from inside a container, nor where
+	// the engine is elsewhere.
+	if d, err := observe.DiskAt(info.DockerRootDir); err == nil {
+		return enough("disk for "+info.DockerRootDir, d.Free, least, what)
+	}
+	return note, nil
+}
+
+func enough(what string, free int64, least resource.Quantity, advice string) (string, error) {
+	have := resource.NewQuantity(free&^(1<<20-1), resource.BinarySI)
+	if free < least.Value() {
+		return "", fmt.Errorf("%s: %s free, %s needed: %s", what, have, least.String(), advice)
+	}
+	return fmt.Sprintf("%s: %s free", what, have), nil
+}
+
+func quantity(q *resource.Quantity, otherwise string) resource.Quantity {
+	if q != nil {
+		return *q
+	}
+	return resource.MustParse(otherwise)
+}
+
+func (p *preflightRun) checkRepository(ctx context.Context) (string, error) {
+	w, err := p.workspace(ctx)
+	if err != nil {
+		return "", err
+	}
+	p.w = w
+	v, err := source.InstalledVersion(ctx)
+	if err != nil {
+		return "", err
+	}
+	where := "no branch"
+	if w.head.Branch != "" {
+		where = w.head.Branch
+	}
+	return fmt.Sprintf("git %s, %s at %s", v, where, Short(w.head.Commit)), nil
+}
+
+func (p *preflightRun) checkBackupDirectory(ctx context.Context) (string, error) {
+	if p.w == nil {
+		return "", errUnanswered
+	}
+	if err := p.w.prepare(ctx); err != nil {
+		return "", fmt.Errorf("%w: make %s writable for the daemon", err, filepath.Join(p.w.dir, updateDir))
+	}
+	dir := backup.Dir(p.w.dir)
+	f, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return "", fmt.Errorf("%w: make %s writable for the daemon", err, dir)
+	}
+	if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
+		return "", err
+	}
+	return dir + " can be written to", nil
+}
+
+func (p *preflightRun) checkCommit(ctx context.Context) (string, error) {
+	if p.w == nil {
+		return "", errUnanswered
+	}
+	if ref := p.Request.Spec.RollbackTo; ref != nil {
+		return p.checkRelease(ctx, ref.Name)
+	}
+	wish := p.Request.Spec.Commit
+	if st := p.Request.Status; st.Commit != "" {
+		wish = st.Commit // resolved by an earlier attempt: the wish stays what it was
+	}
+	note := ""
+	if err := p.w.repo.Fetch(ctx, wish); err != nil {
+		switch {
+		case errors.Is(err, source.ErrNoRemote):
+		case errors.Is(err, source.ErrUnreachable):
+			c, rerr := p.w.repo.Resolve(ctx, wish)
+			if rerr != nil || !strings.HasPrefix(c.SHA, wish) || wish == "" {
+				return "", trouble{err}
+			}
+			note = " (known here already; " + err.Error() + ")"
+		case errors.Is(err, source.ErrNotFound), errors.Is(err, source.ErrAuth), errors.Is(err, source.ErrInvalidRevision):
+			return "", err
+		default:
+			return "", trouble{err}
+		}
+	}
+	c, err := p.w.repo.Resolve(ctx, wish)
+	if err != nil {
+		return "", err
+	}
+	p.target = c
+	if err := p.checkHistory(c.SHA); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s %s%s", Short(c.SHA), limitTo(c.Subject, 80), note), nil
+}
+
+// checkHistory refuses a commit that failed here, unless a person asks.
+func (p *preflightRun) checkHistory(sha string) error {
+	if p.Request.Spec.Retry || p.Request.Spec.Force || p.Request.Spec.DryRun {
+		return nil
+	}
+	for _, f := range p.FailedCommits {
+		if f.Commit == sha {
+			return failure.Terminalf(v1alpha1.ReasonCommitFailedBefore,
+				"the commit %s failed in the request %s at %s (%s): if the cause is mended, ask again with spec.retry: true (fairlead update --retry)",
+				Short(sha), f.Request, f.Time.UTC().Format(time.RFC3339), f.Reason)
+		}
+	}
+	return nil
+}
+
+func (p *preflightRun) checkRelease(ctx context.Context, name string) (string, error) {
+	releases, err := p.Store.Releases(ctx, p.Application)
+	if err != nil {
+		return "", trouble{err}
+	}
+	r, err := findRelease(releases, name)
+	if err != nil {
+		return "", failure.Terminalf(v1alpha1.ReasonReleaseNotFound, "%w", err)
+	}
+	unusable := func(format string, args ...any) (string, error) {
+		return "", failure.Terminalf(v1alpha1.ReasonReleaseUnusable, "the release "+name+" cannot be gone back to: "+format, args...)
+	}
+	if r.Spec.ComposePath == "" {
+		return unusable("its Compose model is not known, as it could not be loaded when the release was recorded")
+	}
+	project, data, err := readModel(r.Spec.ComposePath)
+	if err != nil {
+		return unusable("%w", err)
+	}
+	if d := digestOf(data); r.Spec.ComposeDigest != "" && d != r.Spec.ComposeDigest {
+		return unusable("the stored Compose model %s was changed", r.Spec.ComposePath)
+	}
+	for _, rs := range r.Spec.Services {
+		if rs.OneShot || rs.Replicas == 0 {
+			continue
+		}
+		if rs.ImageID == "" {
+			return unusable("the image of %s is not known", rs.Name)
+		}
+		if _, err := p.Docker.ImageContent(ctx, rs.ImageID); docker.IsNotFound(err) {
+			return unusable("the image %s of %s is gone", rs.ImageID, rs.Name)
+		} else if err != nil {
+			return "", trouble{err}
+		}
+	}
+	c, err := p.w.repo.Resolve(ctx, r.Spec.Commit)
+	if err != nil {
+		return unusable("its commit: %w", err)
+	}
+	p.target, p.goBackTo, p.project = c, r, project
+	return fmt.Sprintf("release %s of %s %s", name, Short(c.SHA), limitTo(c.Subject, 80)), nil
+}
+
+func (p *preflightRun) checkLocalEdits(ctx context.Context) (string, error) {
+	if p.target.SHA == "" {
+		return "", errUnanswered
+	}
+	edits, err := p.w.repo.LocalEdits(ctx, p.target.SHA)
+	if err != nil {
+		return "", err
+	}
+	if len(edits) > 0 {
+		return "", fmt.Errorf("%d files in %s were changed by hand and would be overwritten: %s: commit and push them, or restore them (git checkout -- FILE), then ask again",
+			len(edits), p.w.dir, limitTo(strings.Join(edits, ", "), 2000))
+	}
+	if p.goBackTo == nil {
+		lost, err := p.w.repo.UnpushedCommits(ctx, p.target.SHA)
+		if err != nil {
+			return "", err
+		}
+		if len(lost) > 0 {
+			var names []string
+			for _, c := range lost {
+				names = append(names, c.Short+" "+limitTo(c.Subject, 60))
+			}
+			return "", fmt.Errorf("%d commits exist only in %s and would be left behind: %s: push them first", len(lost), p.w.dir, limitTo(strings.Join(names, ", "), 2000))
+		}
+	}
+	return "no local edits are in the way", nil
+}
+
+func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
+	if p.target.SHA == "" {
+		return "", errUnanswered
+	}
+	if p.goBackTo == nil {
+		if err := p.w.export(ctx, p.target.SHA); err != nil {
+			return "", err
+		}
+		project, err := p.w.load(ctx, p.target.SHA)
+		if err != nil {
+			return "", err
+		}
+		p.project = project
+	}
+	var err error
+	if p.releases, p.current, p.containers, err = p.baseline(ctx, p.w, p.project.Name()); err != nil {
+		return "", trouble{err}
+	}
+	diverged, err := p.Creator.CheckResources(ctx, p.project)
+	if err != nil {
+		return "", trouble{err}
+	}
+	if err := compose.Blocking(diverged); err != nil {
+		return "", err
+	}
+	if len(diverged) > 0 {
+		var differ []string
+		for _, d := range diverged {
+			differ = append(differ, d.Message)
+		}
+		return "", warn{strings.Join(differ, "; ")}
+	}
+	if unset := p.project.UnsetVariables(); len(unset) > 0 {
+		var names []string
+		for _, u := range unset {
+			names = append(names, u.Name)
+		}
+		return "", warn{"variables without a value, taken as empty: " + strings.Join(names, ", ")}
+	}
+	return fmt.Sprintf("%d services", len(p.project.Services())), nil
+}
+
+func (p *preflightRun) checkHealthy(ctx context.Context) (string, error) {
+	if p.project == nil {
+		return "", errUnanswered
+	}
+	seen, err := (&observe.Observer{Engine: p.Docker, Releases: p.Store}).Application(ctx, p.Application)
+	if err != nil {
+		return "", warn{fmt.Sprintf("the health before the update is not known: %v", err)}
+	}
+	if p.current == nil {
+		return "nothing runs yet", nil
+	}
+	if bad := seen.Unhealthy(); len(bad) > 0 {
+		return "", warn{"not healthy before the update: " + strings.Join(bad, ", ")}
+	}
+	return "all services run", nil
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/backup"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/release"
+	"github.com/fairlead-dev/fairlead/internal/updatelog"
+)
+
+// Defaults of retention, as in the schema of the Application.
+const (
+	defaultReleases    = 5
+	defaultBackupCount = 7
+	defaultAge         = 720 * time.Hour
+	// workAge is the age at which what other requests left is removed.
+	workAge = 24 * time.Hour
+)
+
+// cleanUp removes what nothing needs any more. It never fails the update: what
+// could not be removed is told, and the next update tries again.
+func (s *run) cleanUp(ctx context.Context) error {
+	w, err := s.workspace(ctx)
+	if err != nil {
+		return s.tell(err)
+	}
+	var errs []error
+	for _, part := range []func(context.Context, *workspace) error{
+		s.cleanContainers, s.cleanReleases, s.cleanBackups, s.cleanLogs, s.cleanWork,
+	} {
+		errs = append(errs, part(ctx, w))
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return s.tell(errors.Join(errs...))
+}
+
+func (s *run) tell(err error) error {
+	if err == nil {
+		return nil
+	}
+	message := limitTo("not everything could be cleaned up: "+err.Error(), 4096)
+	s.say("%s", message)
+	s.record(func(st *v1alpha1.UpdateRequestStatus) {
+		for i := range st.Steps {
+			if st.Steps[i].Name == v1alpha1.StepCleanUp {
+				st.Steps[i].Message = message
+			}
+		}
+	})
+	return nil
+}
+
+// cleanContainers removes stopped containers of other revisions than the
+// current release's. Anonymous volumes are left: nobody knows what they hold.
+func (s *run) cleanContainers(ctx context.Context, _ *workspace) error {
+	releases, err := s.Store.Releases(ctx, s.Application)
+	if err != nil {
+		return err
+	}
+	current := release.Current(releases)
+	if current == nil {
+		return nil
+	}
+	containers, err := observe.Containers(ctx, s.Docker, current.Spec.Project)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, c := range containers {
+		if c.State != docker.StateExited && c.State != docker.StateCreated && c.State != docker.StateDead {
+			continue
+		}
+		rs, ok := release.Service(current, c.Service)
+		revision := release.RevisionOf(releases, c.ID, c.Labels)
+		if revision == release.UnknownRevision(c.ID) || ok && rs.Revision == revision {
+			continue
+		}
+		if err := s.Docker.Remove(ctx, c.ID, false); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.say("removed the old container %s", c.Name)
+	}
+	return errors.Join(errs...)
+}
+
+// cleanReleases forgets releases beyond those that can be gone back to, and
+// then the images that none of the others needs.
+func (s *run) cleanReleases(ctx context.Context, w *workspace) error {
+	releases, err := s.Store.Releases(ctx, s.Application)
+	if err != nil {
+		return err
+	}
+	keep := defaultReleases
+	if n := s.Application.Spec.Retention.Releases; n > 0 {
+		keep = int(n)
+	}
+	var errs []error
+	gone := release.Surplus(releases, keep, s.Request.Status.PreviousRelease)
+	for i := range gone {
+		if err := os.Remove(w.releaseModelPath(gone[i].Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+			continue
+		}
+		if err := s.Store.Delete(ctx, &gone[i]); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.say("forgot the release %s", gone[i].Name)
+	}
+	left, err := s.Store.Releases(ctx, s.Application)
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	errs = append(errs, s.cleanImages(ctx, gone, left))
+	for i := range left {
+		if missing := s.missingImage(ctx, left[i]); missing != "" && left[i].Status.State != v1alpha1.ReleaseCurrent {
+			errs = append(errs, s.Store.Expire(ctx, &left[i], missing))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *run) missingImage(ctx context.Context, r v1alpha1.Release) string {
+	for _, rs := range r.Spec.Services {
+		if rs.ImageID == "" || rs.OneShot {
+			continue
+		}
+		if _, err := s.Docker.ImageContent(ctx, rs.ImageID); docker.IsNotFound(err) {
+			return fmt.Sprintf("the image of %s was removed from the host", rs.Name)
+		}
+	}
+	return ""
+}
+
+// ownTag matches the tags that Fairlead gives: twelve digits of an image or a
+// commit.
+var ownTag = regexp.MustCompile(`:[0-9a-f]{12}$`)
+
+// cleanImages takes Fairlead's tags off images that no release needs: the
+// engine removes an image with its last tag, unless a container uses it.
+func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release) error {
+	needed := release.Images(left)
+	var candidates []string
+	for _, r := range gone {
+		for _, rs := range r.Spec.Services {
+			candidates = append(candidates, rs.ImageID)
+		}
+	}
+	built, err := s.Docker.ImagesByLabel(ctx, map[string]string{v1alpha1.LabelApplication: applicationLabel(s.Application)})
+	if err != nil {
+		return err
+	}
+	for _, img := range built {
+		candidates = append(candidates, img.ID)
+	}
+	slices.Sort(candidates)
+	var errs []error
+	for _, id := range slices.Compact(candidates) {
+		if id == "" || slices.Contains(needed, id) {
+			continue
+		}
+		img, err := s.Docker.ImageContent(ctx, id)
+		if docker.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, tag := range img.RepoTags {
+			if !ownTag.MatchString(tag) {
+				continue
+			}
+			switch err := s.Docker.RemoveImageTag(ctx, tag); {
+			case err == nil:
+				s.say("removed the image %s", tag)
+			case !docker.IsConflict(err) && !docker.IsNotFound(err):
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *run) cleanBackups(ctx context.Context, w *workspace) error {
+	dir := backup.Dir(w.dir)
+	whole, broken, err := backup.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, b := range broken {
+		s.say("warning: %s is damaged and is left as it is: %v", b.Path, b.Err)
+	}
+	releases, err := s.Store.Releases(ctx, s.Application)
+	if err != nil {
+		return err
+	}
+	held := release.Held(releases)
+	held[s.Request.Status.Backup] = true
+	count, age := defaultBackupCount, defaultAge
+	if r := s.Application.Spec.Retention.Backups; r != nil {
+		if r.Count != nil {
+			count = int(*r.Count)
+		}
+		if r.Age != nil {
+			age = r.Age.Duration
+		}
+	}
+	known, err := s.Store.Backups(ctx, s.Application)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range backup.Expired(whole, s.Clock.Now(), count, age, held) {
+		if err := backup.Remove(dir, id); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.say("removed the old backup %s", id)
+	}
+	for i := range known {
+		if known[i].Status.Path == "" || filepath.Dir(known[i].Status.Path) != dir {
+			continue
+		}
+		if _, err := os.Lstat(known[i].Status.Path); errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, s.Store.Delete(ctx, &known[i]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *run) cleanLogs(_ context.Context, w *workspace) error {
+	age := defaultAge
+	if d := s.Application.Spec.Retention.Logs; d != nil {
+		age = d.Duration
+	}
+	removed, err := updatelog.Prune(updatelog.Dir(w.dir), age, s.Clock.Now(), filepath.Base(s.Request.Status.LogFile))
+	for _, path := range removed {
+		s.say("removed the old log %s", filepath.Base(path))
+	}
+	return err
+}
+
+// cleanWork removes what steps keep between each other.
+func (s *run) cleanWork(_ context.Context, w *workspace) error {
+	entries, err := os.ReadDir(w.path("work"))
+	if err != nil {
+		return err
+	}
+	own := []string{filepath.Base(w.treeRoot(s.Request.Status.Commit)), filepath.Base(w.modelPath(s.Request.Status.ID))}
+	var errs []error
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			continue
+		}
+		if slices.Contains(own, e.Name()) || s.Clock.Since(info.ModTime()) > workAge && !strings.HasPrefix(e.Name(), ".") {
+			errs = append(errs, os.RemoveAll(w.path("work", e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/build"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/release"
+)
+
+// Ways in which an image comes to the host.
+const (
+	imageBuild   = "Build"
+	imageReuse   = "Reuse"
+	imagePull    = "Pull"
+	imagePresent = "Present"
+)
+
+// wanted is one service as it is to run.
+type wanted struct {
+	compose.Service
+	how      string
+	spec     build.Spec
+	buildKey string
+	// image is known once it is on the host.
+	image docker.Image
+	// definition is the hash of the configuration without the image's name.
+	definition string
+	// files is the digest of mounted files that the commit brings.
+	files string
+}
+
+func (w wanted) known() bool { return w.image.ID != "" }
+
+// revision is empty as long as the image is not known.
+func (w wanted) revision() string {
+	if !w.known() {
+		return ""
+	}
+	return release.Revision(w.definition, w.image.Content, w.files)
+}
+
+// desire works out what each service of the model at a commit is to run, as
+// far as it is known before the build.
+func (s *run) desire(ctx context.Context, w *workspace, project *compose.Project, commit string, releases []v1alpha1.Release) ([]wanted, error) {
+	var out []wanted
+	for _, svc := range project.Services() {
+		d := wanted{Service: svc}
+		var err error
+		if d.definition, err = project.DefinitionHash(svc.Name); err != nil {
+			return nil, err
+		}
+		if d.files, err = w.filesDigest(ctx, commit, svc.TrackedPaths); err != nil {
+			return nil, err
+		}
+		if svc.Build != nil {
+			err = s.desireBuilt(ctx, w, project, commit, releases, &d)
+		} else {
+			err = s.desirePulled(ctx, &d)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+func (s *run) desireBuilt(ctx context.Context, w *workspace, project *compose.Project, commit string, releases []v1alpha1.Release, d *wanted) error {
+	spec, err := s.buildSpec(ctx, w, project, commit, d.Service)
+	if err != nil {
+		return err
+	}
+	d.spec, d.buildKey, d.how = spec, spec.Key, imageBuild
+	if d.buildKey == "" || s.Request.Spec.Force {
+		return nil
+	}
+	for _, r := range releases {
+		rs, ok := release.Service(&r, d.Name)
+		if !ok || rs.BuildKey != d.buildKey || rs.ImageID == "" {
+			continue
+		}
+		if found, err := s.lookup(ctx, rs.ImageID, d); err != nil || found {
+			d.how = orBuild(found)
+			return err
+		}
+	}
+	id, found, err := s.Builder(1).FindByKey(ctx, d.buildKey)
+	if err != nil || !found {
+		return err
+	}
+	found, err = s.lookup(ctx, id, d)
+	d.how = orBuild(found)
+	return err
+}
+
+func orBuild(found bool) string {
+	if found {
+		return imageReuse
+	}
+	return imageBuild
+}
+
+func (s *run) desirePulled(ctx context.Context, d *wanted) error {
+	found, err := s.lookup(ctx, d.ImageName, d)
+	if err != nil {
+		return err
+	}
+	d.how = imagePresent
+	switch policy := s.pullPolicy(d.Service); {
+	case policy == v1alpha1.PullMissing && !found:
+		d.how = imagePull
+	case policy == v1alpha1.PullAlways:
+		digest, err := s.Puller.Digest(ctx, d.ImageName)
+		if err == nil && found && slices.ContainsFunc(d.image.RepoDigests, func(have string) bool { return strings.HasSuffix(have, "@"+digest) }) {
+			return nil // the registry has nothing newer
+		}
+		d.how, d.image = imagePull, docker.Image{}
+	}
+	return nil
+}
+
+// pullPolicy is the Application's, or what the Compose file says.
+func (s *run) pullPolicy(svc compose.Service) v1alpha1.PullPolicy {
+	if p := s.Application.Spec.Build.Pull; p != "" && p != v1alpha1.PullAuto {
+		return p
+	}
+	switch svc.PullPolicy {
+	case "always", "daily", "weekly", "refresh":
+		return v1alpha1.PullAlways
+	case "never":
+		return v1alpha1.PullNever
+	}
+	if strings.HasPrefix(svc.PullPolicy, "every_") {
+		return v1alpha1.PullAlways
+	}
+	return v1alpha1.PullMissing
+}
+
+// lookup puts in the image, if the host has it.
+func (s *run) lookup(ctx context.Context, ref string, d *wanted) (bool, error) {
+	img, err := s.Docker.ImageContent(ctx, ref)
+	if docker.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at the image %s: %w", ref, err)
+	}
+	d.image = img
+	return true, nil
+}
+
+// buildSpec turns the build section of a service into what the builder takes.
+func (s *run) buildSpec(ctx context.Context, w *workspace, project *compose.Project, commit string, svc compose.Service) (build.Spec, error) {
+	b := svc.Build
+	spec := build.Spec{
+		Name: svc.Name, Context: b.Context, Dockerfile: b.Dockerfile, DockerfileInline: b.DockerfileInline,
+		Args: b.Args, Target: b.Target, Labels: map[string]string{}, CacheFrom: b.CacheFrom, CacheTo: b.CacheTo,
+		Platforms: b.Platforms, Network: b.Network, NoCache: b.NoCache, Pull: b.Pull, ShmSize: b.ShmSize,
+		ExtraHosts: b.ExtraHosts, Entitlements: b.Entitlements,
+	}
+	for k, v := range b.Labels {
+		spec.Labels[k] = v
+	}
+	spec.Labels[v1alpha1.LabelApplication] = applicationLabel(s.Application)
+	if svc.Platform != "" && len(spec.Platforms) == 0 {
+		spec.Platforms = []string{svc.Platform}
+	}
+	for _, u := range b.Ulimits {
+		spec.Ulimits = append(spec.Ulimits, build.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
+	}
+	for _, secret := range b.Secrets {
+		spec.Secrets = append(spec.Secrets, build.Secret{ID: secret.ID, File: secret.File, Value: []byte(secret.Value)})
+	}
+	for _, ssh := range b.SSH {
+		spec.SSH = append(spec.SSH, build.SSH{ID: ssh.ID, Path: ssh.Path})
+	}
+	if len(b.AdditionalContexts) > 0 {
+		spec.AdditionalContexts = map[string]build.NamedContext{}
+		for name, src := range b.AdditionalContexts {
+			digest, err := w.contextDigest(ctx, commit, src)
+			if err != nil {
+				return spec, err
+			}
+			spec.AdditionalContexts[name] = build.NamedContext{Source: src, Digest: digest}
+		}
+	}
+	digest, err := w.contextDigest(ctx, commit, b.Context)
+	if err != nil {
+		return spec, err
+	}
+	if filepath.IsAbs(b.Dockerfile) {
+		if spec.DockerfileDigest, err = w.contextDigest(ctx, commit, b.Dockerfile); err != nil {
+			return spec, err
+		}
+	}
+	spec.Tags = []string{contentRepository(project, svc) + ":" + Short12(commit)}
+	spec.Key = build.Key(spec, digest)
+	if s.Request.Spec.Force {
+		spec.NoCache = true
+	}
+	return spec, nil
+}
+
+// contextDigest identifies the content of a build context: the Git tree of a
+// directory in the export; "" for what Git does not vouch for.
+func (w *workspace) contextDigest(ctx context.Context, commit, src string) (string, error) {
+	if !filepath.IsAbs(src) {
+		return "", nil // a URL
+	}
+	if rel, err := filepath.Rel(w.treeRoot(commit), src); err == nil && filepath.IsLocal(rel) {
+		return w.repo.TreeDigest(ctx, commit, filepath.ToSlash(rel))
+	}
+	if rel, ok := w.inRepo(src); ok {
+		return w.repo.TreeDigest(ctx, commit, rel)
+	}
+	return "", nil
+}
+
+// filesDigest identifies the mounted files that a commit brings.
+func (w *workspace) filesDigest(ctx context.Context, commit string, paths []string) (string, error) {
+	var parts []string
+	for _, p := range paths {
+		rel, ok := w.inRepo(filepath.Join(w.repo.Top(), filepath.FromSlash(w.repo.Prefix()), filepath.FromSlash(p)))
+		if !ok {
+			continue
+		}
+		digest, err := w.repo.TreeDigest(ctx, commit, rel)
+		if err != nil {
+			return "", err
+		}
+		if digest != "" {
+			parts = append(parts, p+"="+digest)
+		}
+	}
+	return strings.Join(parts, "\n"), nil
+}
+
+// contentRepository is the name under which a service's images are kept, with
+// tags that say what they hold.
+func contentRepository(p *compose.Project, svc compose.Service) string {
+	if named, err := reference.ParseNormalizedNamed(svc.ImageName); err == nil && svc.Build != nil {
+		return reference.FamiliarName(reference.TrimNamed(named))
+	}
+	return p.Name() + "-" + svc.Name
+}
+
+// contentRef is the name of an image by its content.
+func contentRef(repository, imageID string) string {
+	return repository + ":" + Short12(strings.TrimPrefix(imageID, "sha256:"))
+}
+
+// Short12 is the first twelve digits of a commit or image ID.
+func Short12(id string) string { return id[:min(12, len(id))] }
+
+func applicationLabel(app *v1alpha1.Application) string { return app.Namespace + "." + app.Name }
+
+// planServices asks what is to be done with each service.
+func (s *run) planServices(project *compose.Project, want []wanted, containers []plan.Container, current *v1alpha1.Release) []v1alpha1.ServicePlan {
+	in := plan.SelectInput{Containers: containers, Force: s.Request.Spec.Force}
+	for _, d := range want {
+		in.Services = append(in.Services, s.planService(d, want, current))
+		in.Model = append(in.Model, d.Name)
+	}
+	in.Model = append(in.Model, project.AllServices()...)
+	if current != nil {
+		for _, rs := range current.Spec.Services {
+			in.Previous = append(in.Previous, rs.Name)
+		}
+	}
+	return plan.Services(in)
+}
+
+func (s *run) planService(d wanted, all []wanted, current *v1alpha1.Release) plan.Service {
+	out := plan.Service{
+		Name: d.Name, Revision: d.revision(), Build: d.how, Replicas: d.Replicas, OneShot: d.OneShot,
+		ContainerName: d.ContainerName, Exclusive: exclusive(d, all), Shares: shares(d.Service),
+	}
+	for _, dep := range d.DependsOn {
+		out.DependsOn = append(out.DependsOn, plan.Dependency{Service: dep.Service, Condition: plan.Condition(dep.Condition), Restart: dep.Restart})
+	}
+	out.Order, out.OrderSource = s.order(d.Service)
+	if rs, ok := release.Service(current, d.Name); ok {
+		out.Completed = d.OneShot && rs.Revision != "" && rs.Revision == out.Revision
+		switch {
+		case out.Revision != "" && rs.Revision == out.Revision:
+		case !d.known() && d.Build != nil:
+			out.Changed = "its image has to be built"
+		case !d.known():
+			out.Changed = "its image has to be pulled"
+		case d.known() && rs.ImageID != d.image.ID:
+			out.Changed = "its image changed"
+		default:
+			out.Changed = "its configuration or a mounted file changed"
+		}
+	}
+	return out
+}
+
+// order is what settings say of a service's order, the narrowest first.
+func (s *run) order(svc compose.Service) (v1alpha1.RolloutOrder, string) {
+	if o := svc.Extension.Order; o != "" {
+		return v1alpha1.RolloutOrder(o), "x-fairlead of the Compose file"
+	}
+	if u := svc.UpdateConfig; u != nil {
+		switch u.Order {
+		case "start-first":
+			return v1alpha1.OrderStartFirst, "deploy.update_config.order of the Compose file"
+		case "stop-first":
+			return v1alpha1.OrderStopFirst, "deploy.update_config.order of the Compose file"
+		}
+	}
+	for _, sr := range s.Application.Spec.Rollout.Services {
+		if sr.Name == svc.Name && sr.Order != "" {
+			return sr.Order, "rollout.services of the Application"
+		}
+	}
+	return s.Application.Spec.Rollout.Order, "rollout.order of the Application"
+}
+
+// shares are the services whose namespaces a service lives in.
+func shares(svc compose.Service) []string {
+	var out []string
+	for _, mode := range []string{svc.NetworkMode, svc.PidMode, svc.IpcMode} {
+		if name, ok := strings.CutPrefix(mode, "service:"); ok && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/health"
+	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+)
+
+// Times where nothing is set.
+const (
+	defaultHealthTimeout  = 2 * time.Minute
+	defaultMinRunning     = 5 * time.Second
+	defaultOneShotTimeout = 30 * time.Minute
+	defaultStopTimeout    = 10 * time.Second
+	// failureLogLines of a container that failed are kept in the status.
+	failureLogLines = 40
+	maxLogLine      = 500
+)
+
+// executor carries out a rollout, forward or back: it looks, asks plan.Rollout
+// what is possible now, does that, and looks again.
+type executor struct {
+	*run
+	project   *compose.Project
+	releases  []v1alpha1.Release
+	in        plan.RolloutInput
+	requestID string
+	// labels of new containers, beside those of their service.
+	labels map[string]string
+	// touched says which containers have to pass the gate although the request
+	// did not make them: those that it started again.
+	touched func(docker.Container) bool
+	// images that new containers are made from, by service.
+	images map[string]imageRef
+
+	mu     sync.Mutex
+	ready  map[string]bool
+	failed map[string]string
+	seen   map[string]docker.Container
+}
+
+// imageRef is an image by the name that people know and by its ID.
+type imageRef struct{ name, id string }
+
+type outcome struct {
+	action plan.Action
+	err    error
+}
+
+// loop goes on until nothing is left to do. Actions that can be done at the
+// same time are; one that fails lets the others end first.
+func (e *executor) loop(ctx context.Context) error {
+	e.ready, e.failed = map[string]bool{}, map[string]string{}
+	if e.touched == nil {
+		e.touched = untouched
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	inFlight := map[string]plan.Action{}
+	ended := make(chan outcome)
+	var broken error
+	for {
+		if broken == nil && ctx.Err() == nil {
+			decision, err := e.decide(ctx)
+			switch {
+			case err != nil:
+				broken = err
+			case decision.Failed != nil && len(inFlight) == 0:
+				return e.fail(ctx, *decision.Failed)
+			case decision.Failed != nil:
+				cancel() // the others end where they are
+				broken = e.fail(context.WithoutCancel(ctx), *decision.Failed)
+			case decision.Done:
+				return nil
+			case len(inFlight) == 0 && len(decision.Actions) == 0:
+				return fmt.Errorf("the rollout waits for something that nothing brings about: %s", decision.Stuck)
+			default:
+				for _, a := range decision.Actions {
+					if _, busy := inFlight[a.Key()]; busy {
+						continue
+					}
+					inFlight[a.Key()] = a
+					go func() { ended <- outcome{a, e.do(ctx, a)} }()
+				}
+			}
+		}
+		if len(inFlight) == 0 {
+			if broken == nil {
+				broken = context.Cause(ctx)
+			}
+			return broken
+		}
+		o := <-ended
+		delete(inFlight, o.action.Key())
+		if o.err != nil && broken == nil {
+			broken = e.settle(ctx, o)
+			if broken != nil {
+				cancel()
+			}
+		}
+	}
+}
+
+// settle turns the failure of an action into one of its container, which the
+// plan decides on, or returns what breaks the step off.
+func (e *executor) settle(ctx context.Context, o outcome) error {
+	if ctx.Err() != nil || docker.IsUnavailable(o.err) {
+		return o.err
+	}
+	switch o.action.Verb {
+	case plan.VerbGate, plan.VerbComplete, plan.VerbStart:
+		reason := o.err.Error()
+		if u := health.AsUnhealthy(o.err); u != nil {
+			reason = u.Reason
+			if u.LastOutput != "" && !strings.Contains(reason, u.LastOutput) {
+				reason += ": " + limitTo(u.LastOutput, 500)
+			}
+		}
+		e.mu.Lock()
+		e.failed[o.action.Container.ID] = reason
+		e.mu.Unlock()
+		e.health(o.action.Service, "unhealthy: "+limitTo(reason, 1000))
+		return nil
+	case plan.VerbCreate:
+		return startError("create containers of "+o.action.Service, o.err)
+	default:
+		return fmt.Errorf("%s %s: %w", strings.ToLower(string(o.action.Verb)), o.action.Container.Name, o.err)
+	}
+}
+
+func (e *executor) decide(ctx context.Context) (plan.RolloutDecision, error) {
+	containers, err := observe.Containers(ctx, e.Docker, e.project.Name())
+	if err != nil {
+		return plan.RolloutDecision{}, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.seen = map[string]docker.Container{}
+	for _, c := range containers {
+		e.seen[c.ID] = c
+	}
+	in := e.in
+	in.Containers = observe.Facts(containers, e.releases, e.requestID, e.touched)
+	for i := range in.Containers {
+		c := &in.Containers[i]
+		c.Ready = c.Ready || e.ready[c.ID]
+		c.Failed = e.failed[c.ID]
+	}
+	return plan.Rollout(in), nil
+}
+
+// fail keeps what the container said and ends the step.
+func (e *executor) fail(ctx context.Context, c plan.Container) error {
+	lines, err := e.Docker.LogTail(ctx, c.ID, failureLogLines)
+	if err != nil {
+		lines = []string{fmt.Sprintf("(its log cannot be read: %v)", err)}
+	}
+	for i := range lines {
+		lines[i] = limitTo(lines[i], maxLogLine)
+		e.say("%s | %s", c.Name, lines[i])
+	}
+	reason := v1alpha1.ReasonHealthCheckFailed
+	verb := "did not become healthy"
+	if t := e.target(c.Service); t.OneShot {
+		reason, verb = v1alpha1.ReasonOneShotFailed, "did not end well"
+	}
+	service := c.Service
+	e.record(func(st *v1alpha1.UpdateRequestStatus) { serviceOf(st, service).Log = lines })
+	tail := lines[max(0, len(lines)-5):]
+	message := fmt.Sprintf("the container %s of the service %s %s: %s", c.Name, c.Service, verb, c.Failed)
+	if len(tail) > 0 {
+		message += "; its last lines: " + strings.Join(tail, " / ")
+	}
+	return &failure.Terminal{Reason: reason, Message: message}
+}
+
+func (e *executor) target(service string) plan.Target {
+	i := slices.IndexFunc(e.in.Targets, func(t plan.Target) bool { return t.Name == service })
+	if i < 0 {
+		return plan.Target{}
+	}
+	return e.in.Targets[i]
+}
+
+func (e *executor) health(service, words string) {
+	e.record(func(st *v1alpha1.UpdateRequestStatus) { serviceOf(st, service).Health = words })
+}
+
+// do carries out one action. What it changes on the engine is not broken off
+// by the end of ctx; what it waits for is.
+func (e *executor) do(ctx context.Context, a plan.Action) error {
+	keep := context.WithoutCancel(ctx)
+	c := a.Container
+	switch a.Verb {
+	case plan.VerbCreate:
+		return e.create(ctx, a)
+	case plan.VerbRename:
+		e.say("%s: %s is called %s from now on (%s)", a.Service, c.Name, a.NewName, a.Reason)
+		return e.Docker.Rename(keep, c.ID, a.NewName)
+	case plan.VerbStart:
+		e.say("%s: starting %s (%s)", a.Service, c.Name, a.Reason)
+		return e.start(keep, a)
+	case plan.VerbGate:
+		return e.gate(ctx, a)
+	case plan.VerbComplete:
+		return e.complete(ctx, a)
+	case plan.VerbRetire:
+		return e.retire(ctx, a)
+	case plan.VerbRemove:
+		e.say("%s: removing %s (%s)", a.Service, c.Name, a.Reason)
+		return e.Docker.Remove(keep, c.ID, false)
+	}
+	return fmt.Errorf("there is no action %q", a.Verb)
+}
+
+func (e *executor) create(ctx context.Context, a plan.Action) error {
+	image, err := e.imageFor(ctx, a.Service)
+	if err != nil {
+		return err
+	}
+	labels := maps.Clone(e.labels)
+	labels[v1alpha1.LabelRevision] = e.target(a.Service).Revision
+	created, err := e.Creator.Create(ctx, compose.CreateRequest{
+		Project: e.project, Service: a.Service, Image: image, Count: a.Count, Labels: labels,
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range created {
+		id := Short12(c.ID)
+		e.say("%s: created %s from %s", a.Service, c.Name, image)
+		e.record(func(st *v1alpha1.UpdateRequestStatus) {
+			u := serviceOf(st, a.Service)
+			if !slices.Contains(u.NewContainers, id) {
+				u.NewContainers = append(u.NewContainers, id)
+			}
+			u.Health = "waiting"
+		})
+	}
+	return nil
+}
+
+// imageFor is the name to create from: as people know it, as long as it means
+// the wanted image, and by content otherwise.
+func (e *executor) imageFor(ctx context.Context, service string) (string, error) {
+	want := e.images[service]
+	if want.id == "" {
+		return "", fmt.Errorf("the image of the service %s is not known", service)
+	}
+	if want.name != "" {
+		img, err := e.Docker.ImageContent(ctx, want.name)
+		if err == nil && img.ID == want.id {
+			return want.name, nil
+		}
+		if err != nil && !docker.IsNotFound(err) {
+			return "", err
+		}
+	}
+	return want.id, nil
+}
+
+// start starts a container with the restart policy of its service: a retired
+// one was kept from starting by itself.
+func (e *executor) start(ctx context.Context, a plan.Action) error {
+	if svc, ok := e.project.Service(a.Service); ok && a.Container.State == plan.StateExited {
+		name := svc.Restart.Name
+		if name == "" {
+			name = "no"
+		}
+		if err := e.Docker.SetRestartPolicy(ctx, a.Container.ID, docker.RestartPolicy{Name: name, MaximumRetryCount: svc.Restart.MaxAttempts}); err != nil {
+			return err
+		}
+	}
+	e.health(a.Service, "starting")
+	return e.Docker.Start(ctx, a.Container.ID)
+}
+
+func (e *executor) gate(ctx context.Context, a plan.Action) error {
+	t := e.timings(a.Service)
+	last := ""
+	err := e.Prober.Gate(ctx, a.Container.ID, health.Policy{
+		Timeout: t.health, MinHealthy: orNever(t.minHealthy, 0), MinRunning: orNever(t.minHealthy, defaultMinRunning),
+	}, func(reason string) { last = reason })
+	if err != nil {
+		if last != "" && ctx.Err() == nil {
+			e.say("%s: %s is not ready: %v", a.Service, a.Container.Name, err)
+		}
+		return err
+	}
+	e.say("%s: %s is ready", a.Service, a.Container.Name)
+	e.health(a.Service, "healthy")
+	e.markReady(a.Container.ID)
+	return nil
+}
+
+func (e *executor) complete(ctx context.Context, a plan.Action) error {
+	timeout := defaultOneShotTimeout
+	if t := e.timings(a.Service); t.healthSet {
+		timeout = t.health
+	}
+	e.health(a.Service, "running to its end")
+	if err := e.Prober.Completed(ctx, a.Container.ID, timeout); err != nil {
+		return err
+	}
+	e.say("%s: %s ran to its end", a.Service, a.Container.Name)
+	e.health(a.Service, "completed")
+	return nil
+}
+
+// retire takes a container out of service and keeps it: its restart policy
+// goes first, so that no restart of the engine brings it back beside its
+// successor.
+func (e *executor) retire(ctx context.Context, a plan.Action) error {
+	t := e.timings(a.Service)
+	c, ok := e.lookup(a.Container.ID)
+	if !ok {
+		return nil
+	}
+	if err := e.Traffic.Leave(ctx, c, t.drain); err != nil {
+		return err
+	}
+	e.say("%s: stopping %s (%s)", a.Service, c.Name, a.Reason)
+	keep := context.WithoutCancel(ctx)
+	if c.State == docker.StatePaused {
+		if err := e.Docker.ContainerUnpause(keep, c.ID); err != nil && !errors.Is(err, context.Canceled) && !docker.IsConflict(err) {
+			return err
+		}
+	}
+	_, err := e.Docker.StopAndKeep(keep, c.ID, t.stop, "")
+	return err
+}
+
+func (e *executor) markReady(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ready[id] = true
+}
+
+func (e *executor) lookup(id string) (docker.Container, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c, ok := e.seen[id]
+	return c, ok
+}

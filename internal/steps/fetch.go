@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+
+	"github.com/fairlead-dev/fairlead/internal/source"
+)
+
+// fetch makes sure that the tree of the commit that preflight resolved is on
+// the host, and tells what changes.
+func (s *run) fetch(ctx context.Context) error {
+	w, err := s.workspace(ctx)
+	if err != nil {
+		return err
+	}
+	commit := s.Request.Status.Commit
+	if _, err := w.repo.Resolve(ctx, commit); err != nil {
+		if err := w.repo.Fetch(ctx, commit); err != nil {
+			return fetchError(err)
+		}
+	}
+	if err := w.export(ctx, commit); err != nil {
+		return err
+	}
+	for _, c := range s.Request.Status.Changes {
+		s.say("  %s %s (%s)", Short(c.Commit), c.Subject, c.Author)
+	}
+	if n := int(s.Request.Status.ChangesTotal) - len(s.Request.Status.Changes); n > 0 {
+		s.say("  and %d more", n)
+	}
+	s.say("the tree of %s is on the host", Short(commit))
+	return nil
+}
+
+// fetchError tells a repository that cannot be reached, which passes, from one
+// that says no.
+func fetchError(err error) error {
+	return terminalIf(err, "FetchFailed", source.ErrAuth, source.ErrNotFound, source.ErrInvalidRevision, source.ErrNoRemote)
+}

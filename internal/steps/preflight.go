@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/release"
+	"github.com/fairlead-dev/fairlead/internal/source"
+)
+
+// maxChanges is how many commits are listed in the status.
+const maxChanges = 100
+
+// Results of a check.
+const (
+	passed  = "Passed"
+	warning = "Warning"
+	failed  = "Failed"
+)
+
+// preflightRun carries what one check found to the next.
+type preflightRun struct {
+	*run
+	w          *workspace
+	target     source.Commit
+	goBackTo   *v1alpha1.Release
+	project    *compose.Project
+	releases   []v1alpha1.Release
+	current    *v1alpha1.Release
+	containers []docker.Container
+}
+
+// check is one named question. It answers with an error that says what to do,
+// or with a note. A disturbance, as opposed to an answer, is told by trouble.
+type check struct {
+	name string
+	ask  func(ctx context.Context) (note string, err error)
+}
+
+// warn is an answer that does not stop the update.
+type warn struct{ text string }
+
+func (w warn) Error() string { return w.text }
+
+// trouble is a disturbance: the whole preflight is tried again.
+type trouble struct{ error }
+
+func (t trouble) Unwrap() error { return t.error }
+
+// unanswered says that a check could not be made as an earlier one failed.
+var errUnanswered = errors.New("not checked, as an earlier check failed")
+
+// preflight asks everything that can be asked before anything is changed, and
+// tells all answers at once.
+func (s *run) preflight(ctx context.Context) error {
+	p := &preflightRun{run: s}
+	checks := append(p.hostChecks(), p.sourceChecks()...)
+	checks = append(checks, p.applicationChecks()...)
+	var results []v1alpha1.CheckResult
+	var bad []string
+	reason := v1alpha1.ReasonPreflightFailed
+	for _, c := range checks {
+		note, err := c.ask(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		var disturbed trouble
+		if errors.As(err, &disturbed) || docker.IsUnavailable(err) {
+			return fmt.Errorf("check %s: %w", c.name, err)
+		}
+		result := v1alpha1.CheckResult{Name: c.name, Result: passed, Message: limitTo(note, 4096)}
+		var w warn
+		switch {
+		case errors.As(err, &w):
+			result.Result, result.Message = warning, limitTo(w.text, 4096)
+		case err != nil:
+			result.Result, result.Message = failed, limitTo(err.Error(), 4096)
+			if !errors.Is(err, errUnanswered) {
+				bad = append(bad, c.name+": "+err.Error())
+			}
+			if t := failure.AsTerminal(err); t != nil {
+				reason = t.Reason
+			}
+		}
+		s.say("%-8s %s: %s", result.Result, c.name, result.Message)
+		results = append(results, result)
+	}
+	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Checks = results })
+	if len(bad) > 0 {
+		return failure.Terminalf(reason, "preflight: %s", strings.Join(bad, "; "))
+	}
+	return p.decide(ctx)
+}
+
+// decide records what will be done.
+func (p *preflightRun) decide(ctx context.Context) error {
+	s := p.run
+	want, err := p.want(ctx)
+	if err != nil {
+		return err
+	}
+	facts := observe.Facts(p.containers, p.releases, "", untouched)
+	services := s.planServices(p.project, want, facts, p.current)
+	up := &v1alpha1.UpdatePlan{Summary: plan.Summary(services), Services: services}
+	changes, total := p.changes(ctx)
+	previous := p.w.head.Commit
+	if p.current != nil && p.current.Spec.Commit != "" {
+		previous = p.current.Spec.Commit
+	}
+	if !plan.Unchanged(services) || p.target.SHA != p.w.head.Commit {
+		if up.Backup, err = s.forecastBackup(ctx, p.w, p.project, p.containers); err != nil {
+			return err
+		}
+	}
+	// The working tree counts too: an update that only moves it is one.
+	if p.w.head.Commit != p.target.SHA && previous == p.target.SHA {
+		previous = p.w.head.Commit
+	}
+	updates := serviceUpdates(services, want, p.containers)
+	if p.goBackTo != nil && !s.Request.Spec.DryRun {
+		if err := writeModel(p.w.modelPath(s.Request.Status.ID), p.project); err != nil {
+			return err
+		}
+	}
+	sha, current, tree := p.target.SHA, p.current, p.w.head.Commit
+	s.record(func(st *v1alpha1.UpdateRequestStatus) {
+		st.Commit, st.PreviousCommit = sha, previous
+		st.PreviousTree, st.PreviousRelease = tree, ""
+		if current != nil && !s.Request.Spec.DryRun {
+			st.PreviousRelease = current.Name
+		}
+		st.Changes, st.ChangesTotal = changes, total
+		st.Plan, st.Services = up, updates
+	})
+	s.say("%s -> %s, %d commits: %s", Short(previous), Short(sha), total, up.Summary)
+	for _, sp := range services {
+		s.say("  %-12s %-8s %s%s", sp.Name, sp.Action, sp.Reason, orderNote(sp))
+	}
+	return nil
+}
+
+func orderNote(p v1alpha1.ServicePlan) string {
+	if p.Order == "" {
+		return ""
+	}
+	return fmt.Sprintf("; %s (%s)", p.Order, p.OrderReason)
+}
+
+// want is what each service is to run: of the commit, or of the release that is
+// gone back to.
+func (p *preflightRun) want(ctx context.Context) ([]wanted, error) {
+	if p.goBackTo == nil {
+		return p.desire(ctx, p.w, p.project, p.target.SHA, p.releases)
+	}
+	var out []wanted
+	for _, svc := range p.project.Services() {
+		d := wanted{Service: svc, how: imagePresent}
+		rs, ok := release.Service(p.goBackTo, svc.Name)
+		if !ok || svc.OneShot {
+			continue // a migration is run neither again nor backwards by going back
+		}
+		var err error
+		if d.definition, err = p.project.DefinitionHash(svc.Name); err != nil {
+			return nil, err
+		}
+		if d.files, err = p.w.filesDigest(ctx, p.target.SHA, svc.TrackedPaths); err != nil {
+			return nil, err
+		}
+		if rs.ImageID != "" {
+			if _, err := p.lookup(ctx, rs.ImageID, &d); err != nil {
+				return nil, err
+			}
+		}
+		d.buildKey = rs.BuildKey
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+func (p *preflightRun) changes(ctx context.Context) ([]v1alpha1.Change, int32) {
+	from := p.w.head.Commit
+	if p.current != nil && p.current.Spec.Commit != "" {
+		from = p.current.Spec.Commit
+	}
+	list, err := p.w.repo.Changes(ctx, from, p.target.SHA, maxChanges)
+	if err != nil {
+		p.say("the commits in between cannot be listed: %v", err)
+		return nil, 0
+	}
+	var out []v1alpha1.Change
+	for _, c := range list.Commits {
+		out = append(out, v1alpha1.Change{Commit: c.SHA, Subject: limitTo(c.Subject, 200), Author: limitTo(c.Author, 100), Time: metav1.NewTime(c.Time)})
+	}
+	return out, int32(list.Total)
+}
+
+// serviceUpdates is the record of what will become of each service.
+func serviceUpdates(services []v1alpha1.ServicePlan, want []wanted, containers []docker.Container) []v1alpha1.ServiceUpdate {
+	var out []v1alpha1.ServiceUpdate
+	for _, sp := range services {
+		u := v1alpha1.ServiceUpdate{Name: sp.Name, Action: sp.Action, Reason: sp.Reason, Order: sp.Order, Recreate: sp.Recreate}
+		if i := slices.IndexFunc(want, func(d wanted) bool { return d.Name == sp.Name }); i >= 0 {
+			u.Revision = want[i].revision()
+			u.ImageID = want[i].image.ID
+			u.Image = want[i].ImageName
+		}
+		for _, c := range containers {
+			if c.Service == sp.Name && c.Running() {
+				u.OldContainers = append(u.OldContainers, Short12(c.ID))
+			}
+		}
+		out = append(out, u)
+	}
+	return out
+}
+
+func untouched(docker.Container) bool { return false }
+
+func limitTo(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/release"
+)
+
+// rollback brings every service of the request, and the working tree, back to
+// the release that ran before. Nothing is built, and data stays as it is.
+func (s *run) rollback(ctx context.Context) error {
+	w, err := s.workspace(ctx)
+	if err != nil {
+		return err
+	}
+	releases, err := s.Store.Releases(ctx, s.Application)
+	if err != nil {
+		return err
+	}
+	previous := release.Find(releases, s.Request.Status.PreviousRelease)
+	project, err := s.previousModel(ctx, w, previous)
+	if err != nil {
+		return failure.Terminalf(v1alpha1.ReasonRollbackFailed, "%w", err)
+	}
+	// Files that containers mount come back before the containers do.
+	treeErr := w.repo.MoveTo(ctx, s.Request.Status.PreviousTree)
+	if treeErr != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if treeErr != nil {
+		s.say("the working tree stays at %s: %v", Short(w.head.Commit), treeErr)
+	}
+	e := &executor{
+		run: s, project: project, releases: releases,
+		in:        plan.RolloutInput{Targets: s.previousTargets(project, previous), Undo: true},
+		requestID: string(s.Request.UID),
+		images:    previousImages(previous),
+		touched:   s.startedSince(v1alpha1.StepRollback),
+		labels: map[string]string{
+			v1alpha1.LabelApplication: applicationLabel(s.Application),
+			v1alpha1.LabelRequest:     string(s.Request.UID) + "-undo",
+		},
+	}
+	if previous != nil {
+		e.labels[v1alpha1.LabelRelease] = previous.Name
+	}
+	if err := e.loop(ctx); err != nil {
+		if t := failure.AsTerminal(err); t != nil {
+			return &failure.Terminal{Reason: v1alpha1.ReasonRollbackFailed, Message: t.Error() + s.dataNote(), Err: err}
+		}
+		return err
+	}
+	if previous != nil {
+		if err := s.Store.SetCurrent(ctx, s.Application, previous.Name, false); err != nil {
+			return err
+		}
+	}
+	result := s.rollbackStatus(previous, treeErr)
+	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Rollback = result })
+	s.say("%s", result.Message)
+	return nil
+}
+
+func (s *run) rollbackStatus(previous *v1alpha1.Release, treeErr error) *v1alpha1.RollbackStatus {
+	out := &v1alpha1.RollbackStatus{Commit: s.Request.Status.PreviousTree}
+	if f := s.Request.Status.Failure; f != nil {
+		out.Reason = f.Reason
+	}
+	if previous == nil {
+		out.Message = "the application did not run before, so what was started is removed"
+	} else {
+		out.Release = previous.Name
+		out.Message = fmt.Sprintf("the application runs release %s (%s) again", previous.Name, Short(previous.Spec.Commit))
+	}
+	if treeErr != nil {
+		out.Message += fmt.Sprintf("; but the working tree could not go back to %s: %v", Short(s.Request.Status.PreviousTree), treeErr)
+	}
+	out.Message += s.dataNote()
+	return out
+}
+
+// dataNote says where data could come back from: it is never restored by
+// itself.
+func (s *run) dataNote() string {
+	if s.Request.Status.Backup == "" {
+		return ""
+	}
+	return fmt.Sprintf("; data was not changed back, it could be restored from %s (%s)", s.Request.Status.Backup, s.Request.Status.BackupPath)
+}
+
+// previousModel is the model of the release that ran before; where it is not
+// known, that of the update names the project and the services.
+func (s *run) previousModel(ctx context.Context, w *workspace, previous *v1alpha1.Release) (*compose.Project, error) {
+	if previous != nil && previous.Spec.ComposePath != "" {
+		p, _, err := readModel(previous.Spec.ComposePath)
+		if err == nil {
+			return p, nil
+		}
+		s.say("%v", err)
+	}
+	if p, _, err := readModel(w.modelPath(s.Request.Status.ID)); err == nil {
+		return p, nil
+	}
+	return s.wantedModel(ctx, w)
+}
+
+// previousTargets are the services of the previous release. Those that the
+// update kept are left alone.
+func (s *run) previousTargets(project *compose.Project, previous *v1alpha1.Release) []plan.Target {
+	if previous == nil {
+		return nil
+	}
+	var out []plan.Target
+	for _, rs := range previous.Spec.Services {
+		t := plan.Target{
+			Service: plan.Service{Name: rs.Name, Revision: rs.Revision, Replicas: int(rs.Replicas), OneShot: rs.OneShot},
+			Action:  v1alpha1.ActionReplace, Order: v1alpha1.OrderStopFirst,
+		}
+		i := slices.IndexFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Name == rs.Name })
+		if i >= 0 {
+			u := s.Request.Status.Services[i]
+			if u.Action == v1alpha1.ActionKeep {
+				t.Action = v1alpha1.ActionKeep
+			}
+			if u.Order == v1alpha1.OrderStartFirst {
+				t.Order = u.Order
+			}
+		}
+		if svc, ok := project.Service(rs.Name); ok {
+			t.ContainerName, t.Shares = svc.ContainerName, shares(svc)
+			for _, d := range svc.DependsOn {
+				t.DependsOn = append(t.DependsOn, plan.Dependency{Service: d.Service, Condition: plan.Condition(d.Condition)})
+			}
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+func previousImages(previous *v1alpha1.Release) map[string]imageRef {
+	out := map[string]imageRef{}
+	if previous != nil {
+		for _, rs := range previous.Spec.Services {
+			out[rs.Name] = imageRef{name: rs.Image, id: rs.ImageID}
+		}
+	}
+	return out
+}
+
+// startedSince tells the containers that were started after a step began: a
+// step that goes on after a crash cannot know that they passed their gate.
+func (s *run) startedSince(step v1alpha1.StepName) func(docker.Container) bool {
+	for _, st := range s.Request.Status.Steps {
+		if st.Name == step && st.StartedAt != nil {
+			began := st.StartedAt.Time
+			return func(c docker.Container) bool { return !c.StartedAt.Before(began) }
+		}
+	}
+	return untouched
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/release"
+	"github.com/fairlead-dev/fairlead/internal/source"
+)
+
+// rollout moves the working tree and brings the containers to the wanted
+// revisions.
+func (s *run) rollout(ctx context.Context) error {
+	w, err := s.workspace(ctx)
+	if err != nil {
+		return err
+	}
+	releases, err := s.Store.Releases(ctx, s.Application)
+	if err != nil {
+		return err
+	}
+	project, _, err := readModel(w.modelPath(s.Request.Status.ID))
+	if err != nil {
+		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", err)
+	}
+	if err := w.moveTo(ctx, s.Request.Status.Commit); err != nil {
+		return err
+	}
+	if err := s.Creator.EnsureResources(ctx, project, s.resourceLabels()); err != nil {
+		return startError("networks and volumes", err)
+	}
+	e := &executor{
+		run: s, project: project, releases: releases,
+		in:        plan.RolloutInput{Targets: s.targets(project), Fresh: s.fresh()},
+		requestID: string(s.Request.UID),
+		images:    s.images(),
+		labels: map[string]string{
+			v1alpha1.LabelApplication: applicationLabel(s.Application),
+			v1alpha1.LabelRequest:     string(s.Request.UID),
+			v1alpha1.LabelRelease:     s.releaseName(releases),
+		},
+	}
+	return e.loop(ctx)
+}
+
+// moveTo brings the working tree to a commit; somebody's edits that are in the
+// way end the update before a container was touched.
+func (w *workspace) moveTo(ctx context.Context, commit string) error {
+	if err := w.repo.MoveTo(ctx, commit); err != nil {
+		if edits := (*source.LocalEditsError)(nil); asError(err, &edits) {
+			return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "the working tree cannot follow to %s: %w", Short(commit), err)
+		}
+		return fmt.Errorf("move the working tree to %s: %w", Short(commit), err)
+	}
+	return nil
+}
+
+// resourceLabels are put on networks and volumes that Fairlead makes.
+func (s *run) resourceLabels() map[string]string {
+	return map[string]string{v1alpha1.LabelApplication: applicationLabel(s.Application)}
+}
+
+// releaseName is the name that the release of this request has or will have.
+func (s *run) releaseName(releases []v1alpha1.Release) string {
+	if r := release.ByRequest(releases, s.Request.Name); r != nil {
+		return r.Name
+	}
+	return release.Name(s.Application.Name, release.NextNumber(releases, s.Application.Status.LastReleaseNumber))
+}
+
+// targets are the services of the model with what the status says of each.
+func (s *run) targets(project *compose.Project) []plan.Target {
+	var out []plan.Target
+	for _, u := range s.Request.Status.Services {
+		t := plan.Target{Service: plan.Service{Name: u.Name, Revision: u.Revision}, Action: u.Action, Order: u.Order}
+		if svc, ok := project.Service(u.Name); ok {
+			t.Replicas, t.OneShot, t.ContainerName, t.Shares = svc.Replicas, svc.OneShot, svc.ContainerName, shares(svc)
+			for _, d := range svc.DependsOn {
+				t.DependsOn = append(t.DependsOn, plan.Dependency{Service: d.Service, Condition: plan.Condition(d.Condition)})
+			}
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// fresh names the services whose containers are replaced although their
+// revision stays the same.
+func (s *run) fresh() map[string]bool {
+	out := map[string]bool{}
+	for _, u := range s.Request.Status.Services {
+		if u.Recreate {
+			out[u.Name] = true
+		}
+	}
+	return out
+}
+
+// images are what new containers are made from.
+func (s *run) images() map[string]imageRef {
+	out := map[string]imageRef{}
+	for _, u := range s.Request.Status.Services {
+		out[u.Name] = imageRef{name: u.Image, id: u.ImageID}
+	}
+	return out
+}
+
+// serviceOf returns the record of a service in the status, to be changed inside
+// of a recorded change.
+func serviceOf(st *v1alpha1.UpdateRequestStatus, name string) *v1alpha1.ServiceUpdate {
+	i := slices.IndexFunc(st.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Name == name })
+	if i < 0 {
+		st.Services = append(st.Services, v1alpha1.ServiceUpdate{Name: name, Action: v1alpha1.ActionRemove})
+		i = len(st.Services) - 1
+	}
+	return &st.Services[i]
+}
+
+// startError tells an engine that is away, which passes, from a configuration
+// that the engine refuses.
+func startError(what string, err error) error {
+	if docker.IsUnavailable(err) || isContextError(err) {
+		return err
+	}
+	return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%s: %w", what, err)
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package steps carries out the steps of an update, one file each. A step looks
+// first at what is there, so that it can be run again after a crash at any
+// point: what an earlier attempt finished is found and not done twice. Steps
+// never write objects of the request: they record changes to its status, and
+// the controller writes them.
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/build"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/health"
+	"github.com/fairlead-dev/fairlead/internal/jobs"
+	"github.com/fairlead-dev/fairlead/internal/release"
+	"github.com/fairlead-dev/fairlead/internal/updatelog"
+)
+
+// Recorder takes changes to the status of the request, to be written by the
+// controller in order. A change must give the same result when applied twice.
+type Recorder interface {
+	Record(change func(*v1alpha1.UpdateRequestStatus))
+}
+
+// Work is one step to do for one request.
+type Work struct {
+	Step        v1alpha1.StepName
+	Request     *v1alpha1.UpdateRequest
+	Application *v1alpha1.Application
+	// FailedCommits of the application, not to be tried again by themselves.
+	FailedCommits []v1alpha1.FailedCommit
+}
+
+// Traffic moves requests between containers. It is where a gateway comes in;
+// without one, the engine's own name resolution already answers with every
+// container that runs.
+type Traffic interface {
+	// Leave sends new requests elsewhere than to the container, and returns
+	// when it has none left or after the drain timeout.
+	Leave(ctx context.Context, c docker.Container, drain time.Duration) error
+}
+
+// Deps are the adapters that steps work with.
+type Deps struct {
+	Docker   *docker.Client
+	Creator  *compose.Creator
+	Prober   *health.Prober
+	Builder  func(parallel int) *build.Builder
+	Puller   *build.Puller
+	Store    release.Store
+	Secrets  Secrets
+	Traffic  Traffic
+	Clock    clock.PassiveClock
+	Version  string
+	Endpoint string
+}
+
+// Secrets reads the Secrets that Applications name.
+type Secrets interface {
+	// Secret returns the data of a Secret. The error says what to do.
+	Secret(ctx context.Context, namespace, name string) (map[string][]byte, error)
+}
+
+// Runner runs steps.
+type Runner struct {
+	Deps
+}
+
+// run is one step being carried out.
+type run struct {
+	Deps
+	Work
+	rec Recorder
+	log *updatelog.Log
+	// mu guards the status of the request, which actions that run at the same
+	// time add to.
+	mu sync.Mutex
+}
+
+// Run carries out work.Step and returns when it ended. The error is one of the
+// four kinds of package failure.
+func (r *Runner) Run(ctx context.Context, work Work, rec Recorder) error {
+	log, err := updatelog.Open(work.Request.Status.LogFile)
+	if err != nil {
+		return failure.Terminalf(v1alpha1.ReasonPreflightFailed,
+			"the log file cannot be written: %w; make the directory %s writable", err, updatelog.Dir(work.Application.Spec.Compose.Directory))
+	}
+	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log}
+	start := r.Clock.Now()
+	s.say("%s", s.opening())
+	err = s.dispatch(ctx)
+	switch {
+	case err == nil:
+		s.say("done in %s", r.Clock.Since(start).Round(time.Millisecond))
+	case ctx.Err() != nil:
+		cause := context.Cause(ctx)
+		s.say("interrupted: %v", cause)
+		if errors.Is(cause, jobs.ErrShutdown) || errors.Is(cause, jobs.ErrCancelled) {
+			err = &failure.Interrupted{Err: cause}
+		}
+	case failure.AsTerminal(err) != nil:
+		s.say("failed: %v", err)
+	default:
+		s.say("met a disturbance and will be tried again: %v", err)
+	}
+	return errors.Join(err, logError(log.Close()))
+}
+
+func (s *run) opening() string {
+	for _, st := range s.Request.Status.Steps {
+		if st.Name == s.Step && st.Attempt > 1 {
+			return fmt.Sprintf("goes on (attempt %d)", st.Attempt)
+		}
+	}
+	return "starts"
+}
+
+// logError makes sure that a log which could not be written, as on a full
+// disk, does not end an update.
+func logError(error) error { return nil }
+
+func (s *run) dispatch(ctx context.Context) error {
+	switch s.Step {
+	case v1alpha1.StepPreflight:
+		return s.preflight(ctx)
+	case v1alpha1.StepBackup:
+		return s.backup(ctx)
+	case v1alpha1.StepFetch:
+		return s.fetch(ctx)
+	case v1alpha1.StepBuild:
+		return s.build(ctx)
+	case v1alpha1.StepRollout:
+		return s.rollout(ctx)
+	case v1alpha1.StepVerify:
+		return s.verify(ctx)
+	case v1alpha1.StepRollback:
+		return s.rollback(ctx)
+	case v1alpha1.StepCleanUp:
+		return s.cleanUp(ctx)
+	}
+	return failure.Terminalf(v1alpha1.ReasonInvalidSpec, "there is no step %q", s.Step)
+}
+
+// Summarize ends the log of a request that ended. It may be called again.
+func (r *Runner) Summarize(request *v1alpha1.UpdateRequest) error {
+	st := request.Status
+	if st.LogFile == "" {
+		return nil
+	}
+	log, err := updatelog.Open(st.LogFile)
+	if err != nil {
+		return err
+	}
+	sum := updatelog.Summary{Result: string(st.Phase), Message: st.Message, Backup: st.BackupPath, Version: st.Release}
+	if st.Commit != "" && st.Phase == v1alpha1.PhaseSucceeded {
+		sum.Version = Short(st.Commit)
+		if st.Release != "" {
+			sum.Version += " (release " + st.Release + ")"
+		}
+	}
+	if st.StartedAt != nil && st.FinishedAt != nil {
+		sum.Duration = st.FinishedAt.Sub(st.StartedAt.Time)
+	}
+	return errors.Join(log.Summary(sum), log.Close())
+}
+
+// say writes one line for people.
+func (s *run) say(format string, args ...any) { s.log.Printf(string(s.Step), format, args...) }
+
+// output is where a program's output goes.
+func (s *run) output(prefix string) io.WriteCloser { return s.log.Writer(string(s.Step), prefix) }
+
+func (s *run) record(change func(*v1alpha1.UpdateRequestStatus)) {
+	s.mu.Lock()
+	change(&s.Request.Status)
+	s.mu.Unlock()
+	s.rec.Record(change)
+}
+
+// Short is the commit as people write it.
+func Short(commit string) string { return commit[:min(7, len(commit))] }

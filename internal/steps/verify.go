@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/health"
+	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/release"
+)
+
+const defaultSoak = 30 * time.Second
+
+// verify asks the application's own checks, watches the new containers for the
+// soak time, and records what runs as a release.
+func (s *run) verify(ctx context.Context) error {
+	w, err := s.workspace(ctx)
+	if err != nil {
+		return err
+	}
+	project, _, err := readModel(w.modelPath(s.Request.Status.ID))
+	if err != nil {
+		return failure.Terminalf(v1alpha1.ReasonVerifyFailed, "%w", err)
+	}
+	if err := s.askChecks(ctx, project.Name()); err != nil {
+		return err
+	}
+	if err := s.soak(ctx, project.Name()); err != nil {
+		return err
+	}
+	return s.recordRelease(ctx, w, project)
+}
+
+func (s *run) askChecks(ctx context.Context, project string) error {
+	spec := s.Application.Spec.Verify
+	if len(spec.Checks) == 0 {
+		s.say("the Application has no checks of its own")
+		return nil
+	}
+	var checks []health.Check
+	for _, c := range spec.Checks {
+		check, err := s.check(c, project)
+		if err != nil {
+			return failure.Terminalf(v1alpha1.ReasonVerifyFailed, "%w", err)
+		}
+		checks = append(checks, check)
+	}
+	interval := 2 * time.Second
+	if spec.Interval != nil {
+		interval = spec.Interval.Duration
+	}
+	err := health.Verify(ctx, checks, int(spec.Attempts), interval, func(r health.Result) {
+		switch {
+		case r.Err == nil:
+			s.say("check %s passed (attempt %d)", r.Name, r.Attempt)
+		case r.Attempt == 1 || r.Attempt == r.Attempts:
+			s.say("check %s failed (attempt %d of %d): %v", r.Name, r.Attempt, r.Attempts, r.Err)
+		}
+	})
+	var bad *health.ChecksFailed
+	if errors.As(err, &bad) {
+		return &failure.Terminal{Reason: v1alpha1.ReasonVerifyFailed, Message: bad.Error(), Err: err}
+	}
+	return err
+}
+
+func (s *run) check(c v1alpha1.Check, project string) (health.Check, error) {
+	timeout := health.DefaultCheckTimeout
+	if c.Timeout != nil {
+		timeout = c.Timeout.Duration
+	}
+	switch {
+	case c.HTTP != nil:
+		o := health.HTTPOptions{URL: c.HTTP.URL, BodyContains: c.HTTP.Contains, SkipTLSVerify: c.HTTP.InsecureSkipTLSVerify, Timeout: timeout}
+		if c.HTTP.Status != 0 {
+			o.Status = []int{int(c.HTTP.Status)}
+		}
+		return health.HTTP(c.Name, o)
+	case c.TCP != nil:
+		return health.TCP(c.Name, c.TCP.Address, timeout)
+	case c.Exec != nil:
+		service := c.Exec.Service
+		return health.Exec(c.Name, s.Docker, func(ctx context.Context) (string, error) {
+			return s.runningContainer(ctx, project, service)
+		}, c.Exec.Command, timeout)
+	}
+	return nil, fmt.Errorf("the check %q says neither http nor tcp nor exec", c.Name)
+}
+
+func (s *run) runningContainer(ctx context.Context, project, service string) (string, error) {
+	containers, err := observe.Containers(ctx, s.Docker, project)
+	if err != nil {
+		return "", err
+	}
+	for _, c := range containers {
+		if c.Service == service && c.State == docker.StateRunning {
+			return c.ID, nil
+		}
+	}
+	return "", fmt.Errorf("the service %s has no running container", service)
+}
+
+// soak watches the containers that the request put in place.
+func (s *run) soak(ctx context.Context, project string) error {
+	d := defaultSoak
+	if set := s.Application.Spec.Rollout.Soak; set != nil {
+		d = set.Duration
+	}
+	if d <= 0 {
+		return nil
+	}
+	changed := map[string]bool{}
+	for _, u := range s.Request.Status.Services {
+		if u.Action == v1alpha1.ActionReplace || u.Action == v1alpha1.ActionCreate {
+			changed[u.Name] = true
+		}
+	}
+	containers, err := observe.Containers(ctx, s.Docker, project)
+	if err != nil {
+		return err
+	}
+	var ids []string
+	for _, c := range containers {
+		if changed[c.Service] && c.Running() {
+			ids = append(ids, c.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	s.say("watching %d containers for %s", len(ids), d)
+	err = s.Prober.Soak(ctx, ids, d)
+	if u := health.AsUnhealthy(err); u != nil {
+		i := slices.IndexFunc(containers, func(c docker.Container) bool { return c.Name == u.Container })
+		if i >= 0 {
+			s.keepLog(ctx, containers[i])
+		}
+		return failure.Terminalf(v1alpha1.ReasonHealthCheckFailed, "after the rollout, in the soak time of %s: %w", d, err)
+	}
+	return err
+}
+
+// keepLog puts the last lines of a container into the status and the log.
+func (s *run) keepLog(ctx context.Context, c docker.Container) []string {
+	lines, err := s.Docker.LogTail(ctx, c.ID, failureLogLines)
+	if err != nil {
+		lines = []string{fmt.Sprintf("(its log cannot be read: %v)", err)}
+	}
+	for i := range lines {
+		lines[i] = limitTo(lines[i], maxLogLine)
+		s.say("%s | %s", c.Name, lines[i])
+	}
+	service := c.Service
+	s.record(func(st *v1alpha1.UpdateRequestStatus) { serviceOf(st, service).Log = lines })
+	return lines
+}
+
+// recordRelease makes what runs a release, or the release that was gone back
+// to the current one.
+func (s *run) recordRelease(ctx context.Context, w *workspace, project *compose.Project) error {
+	name := ""
+	if ref := s.Request.Spec.RollbackTo; ref != nil {
+		name = ref.Name
+	} else {
+		rec, err := s.describeRelease(ctx, w, project)
+		if err != nil {
+			return err
+		}
+		if err := s.Store.Record(ctx, rec); err != nil {
+			return err
+		}
+		name = rec.Name
+	}
+	if err := s.Store.SetCurrent(ctx, s.Application, name, true); err != nil {
+		return err
+	}
+	if err := s.moveTags(ctx, project); err != nil {
+		return err
+	}
+	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Release = name })
+	s.say("this is release %s", name)
+	return nil
+}
+
+func (s *run) describeRelease(ctx context.Context, w *workspace, project *compose.Project) (*v1alpha1.Release, error) {
+	releases, err := s.Store.Releases(ctx, s.Application)
+	if err != nil {
+		return nil, err
+	}
+	if done := release.ByRequest(releases, s.Request.Name); done != nil {
+		return done, nil
+	}
+	rec := newRelease(s.Application, release.NextNumber(releases, s.Application.Status.LastReleaseNumber))
+	st := s.Request.Status
+	rec.Spec.Project, rec.Spec.Commit, rec.Spec.Request = project.Name(), st.Commit, s.Request.Name
+	if c, err := w.repo.Resolve(ctx, st.Commit); err == nil {
+		rec.Spec.Subject = c.Subject
+	}
+	rec.Spec.ComposePath = w.releaseModelPath(rec.Name)
+	if err := writeModel(rec.Spec.ComposePath, project); err != nil {
+		return nil, err
+	}
+	_, data, err := readModel(rec.Spec.ComposePath)
+	if err != nil {
+		return nil, err
+	}
+	rec.Spec.ComposeDigest = digestOf(data)
+	containers, err := observe.Containers(ctx, s.Docker, project.Name())
+	if err != nil {
+		return nil, err
+	}
+	want, err := s.buildKeys(ctx, w, project)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range st.Services {
+		svc, ok := project.Service(u.Name)
+		if !ok || u.Action == v1alpha1.ActionRemove {
+			continue
+		}
+		rs := v1alpha1.ReleaseService{
+			Name: u.Name, Image: u.Image, ImageID: u.ImageID, Revision: u.Revision, Replicas: int32(svc.Replicas),
+			OneShot: svc.OneShot, BuildKey: want[u.Name],
+		}
+		if img, err := s.Docker.ImageContent(ctx, u.ImageID); err == nil && len(img.RepoDigests) > 0 {
+			rs.RepoDigest = img.RepoDigests[0]
+		}
+		for _, c := range containers {
+			if c.Service == u.Name && release.RevisionOf(releases, c.ID, c.Labels) == u.Revision {
+				rs.Containers = append(rs.Containers, c.ID)
+			}
+		}
+		rec.Spec.Services = append(rec.Spec.Services, rs)
+	}
+	return rec, nil
+}
+
+// buildKeys are the digests of what determined each image, for the next update
+// to compare with.
+func (s *run) buildKeys(ctx context.Context, w *workspace, _ *compose.Project) (map[string]string, error) {
+	out := map[string]string{}
+	model, err := s.wantedModel(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	for _, svc := range model.Services() {
+		if svc.Build == nil {
+			continue
+		}
+		spec, err := s.buildSpec(ctx, w, model, s.Request.Status.Commit, svc)
+		if err != nil {
+			return nil, err
+		}
+		out[svc.Name] = spec.Key
+	}
+	return out, nil
+}
+
+// moveTags gives the name that `docker compose` would use to the image that
+// runs now, so that a later `docker compose up` starts the same.
+func (s *run) moveTags(ctx context.Context, project *compose.Project) error {
+	for _, u := range s.Request.Status.Services {
+		svc, ok := project.Service(u.Name)
+		if !ok || svc.Build == nil || u.ImageID == "" {
+			continue
+		}
+		if err := s.Docker.TagImage(ctx, u.ImageID, svc.ImageName); err != nil {
+			return fmt.Errorf("tag the image of %s: %w", u.Name, err)
+		}
+	}
+	return nil
+}

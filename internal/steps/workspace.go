@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/atomicfile"
+	"github.com/fairlead-dev/fairlead/internal/backup"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/source"
+)
+
+// updateDir is Fairlead's own directory in a deployment directory.
+const updateDir = ".update"
+
+// workspace is the deployment directory and its Git clone.
+type workspace struct {
+	dir  string
+	app  *v1alpha1.Application
+	repo *source.Repo
+	head source.Head
+}
+
+func (s *run) workspace(ctx context.Context) (*workspace, error) {
+	app := s.Application
+	opts := source.Options{URL: app.Spec.Source.URL, DefaultRef: app.Spec.Source.Ref}
+	if ref := app.Spec.Source.SecretRef; ref != nil {
+		data, err := s.Secrets.Secret(ctx, app.Namespace, ref.Name)
+		if err != nil {
+			return nil, err
+		}
+		if opts.Credentials, err = source.CredentialsFromSecret(data); err != nil {
+			return nil, fmt.Errorf("the Secret %s of source.secretRef: %w", ref.Name, err)
+		}
+	}
+	w := &workspace{dir: app.Spec.Compose.Directory, app: app}
+	var err error
+	if w.repo, err = source.Open(ctx, w.dir, opts); err != nil {
+		return nil, err
+	}
+	if w.head, err = w.repo.Head(ctx); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *workspace) path(elem ...string) string {
+	return filepath.Join(append([]string{w.dir, updateDir}, elem...)...)
+}
+
+// prepare makes Fairlead's own directory, readable by nobody else, and has Git
+// ignore it.
+func (w *workspace) prepare(ctx context.Context) error {
+	for _, d := range []string{w.path(), backup.Dir(w.dir), w.path("releases"), w.path("work")} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(w.path(), 0o700); err != nil {
+		return err
+	}
+	pattern := "/" + updateDir + "/"
+	if p := w.repo.Prefix(); p != "" {
+		pattern = "/" + p + pattern
+	}
+	return w.repo.Exclude(ctx, pattern)
+}
+
+// treeRoot is where the tree of a commit is exported to.
+func (w *workspace) treeRoot(commit string) string { return w.path("work", "tree-"+commit) }
+
+// export puts the tree of a commit there, once.
+func (w *workspace) export(ctx context.Context, commit string) error {
+	root := w.treeRoot(commit)
+	if source.Exported(root) {
+		return nil
+	}
+	return w.repo.Export(ctx, commit, root)
+}
+
+// load loads the Compose model as of an exported commit.
+func (w *workspace) load(ctx context.Context, commit string) (*compose.Project, error) {
+	root := w.treeRoot(commit)
+	c := w.app.Spec.Compose
+	return compose.Load(ctx, compose.Options{
+		DeployDir: w.dir, TreeRoot: root, TreeDir: filepath.Join(root, filepath.FromSlash(w.repo.Prefix())),
+		Files: c.Files, EnvFiles: c.EnvFiles, Profiles: c.Profiles, ProjectName: c.Project,
+		Tracked: func(path string) bool { return w.tracked(ctx, path) },
+	})
+}
+
+// tracked reports whether Git has an absolute path at the checked-out commit.
+func (w *workspace) tracked(ctx context.Context, path string) bool {
+	rel, ok := w.inRepo(path)
+	if !ok {
+		return false
+	}
+	digest, err := w.repo.TreeDigest(ctx, w.head.Commit, rel)
+	return err == nil && digest != ""
+}
+
+// inRepo turns an absolute path in the working tree into one that Git knows.
+func (w *workspace) inRepo(path string) (string, bool) {
+	rel, err := filepath.Rel(w.repo.Top(), path)
+	if err != nil || !filepath.IsLocal(rel) {
+		return "", false
+	}
+	return filepath.ToSlash(rel), true
+}
+
+// modelPath is where the model that a request rolls out is kept. It holds
+// secrets, as the environment does.
+func (w *workspace) modelPath(requestID string) string {
+	return w.path("work", "model-"+requestID+".yaml")
+}
+
+func (w *workspace) releaseModelPath(name string) string { return w.path("releases", name+".yaml") }
+
+func writeModel(path string, p *compose.Project) error {
+	data, err := compose.Render(p)
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(path, data, 0o600)
+}
+
+func readModel(path string) (*compose.Project, []byte, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("the stored Compose model %s is gone", path)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := compose.Parse(data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the stored Compose model %s: %w", path, err)
+	}
+	return p, data, nil
+}

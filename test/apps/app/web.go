@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+)
+
+// webPort is where the web server listens, in the container and for the healthcheck.
+const webPort = "8080"
+
+// web serves until ctx ends, then lets the requests under way finish.
+func web(ctx context.Context, v version) error {
+	var db *sql.DB
+	if url := os.Getenv("DATABASE_URL"); url != "" {
+		var err error
+		if db, err = openStore(ctx, url); err != nil {
+			return err
+		}
+		defer db.Close()
+	}
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", net.JoinHostPort("", envOr("PORT", webPort)))
+	if err != nil {
+		return err
+	}
+	fmt.Println("web: listening on", listener.Addr())
+
+	server := &http.Server{Handler: handler(v, db), ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	// The signal has come; what follows must not be cut short by it.
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	if err := pause(stopping, time.Duration(v.does.StopDelay)); err != nil {
+		return err
+	}
+	fmt.Println("web: stopping")
+	return server.Shutdown(stopping)
+}
+
+// handler is the web service. db is nil for an application without a database.
+func handler(v version, db *sql.DB) http.Handler {
+	host, _ := os.Hostname()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, v.name)
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case v.does.Unhealthy:
+			http.Error(w, "told to be unhealthy by behaviour.json", http.StatusServiceUnavailable)
+		case db != nil && db.PingContext(r.Context()) != nil:
+			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
+		default:
+			fmt.Fprintln(w, "ok")
+		}
+	})
+	// A request that is under way for a while, for whoever wants to see it drained.
+	mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
+		d, err := time.ParseDuration(r.FormValue("d"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if pause(r.Context(), d) == nil {
+			fmt.Fprintln(w, v.name)
+		}
+	})
+	// Without a database: who answers. With one: a row is written, then the same.
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		if db != nil {
+			if err := insert(r.Context(), db, "visits", v.name, host); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+		}
+		fmt.Fprintf(w, "version %s on %s\n", v.name, host)
+	})
+	mux.HandleFunc("GET /count", func(w http.ResponseWriter, r *http.Request) {
+		if db == nil {
+			http.NotFound(w, r)
+			return
+		}
+		counts, err := count(r.Context(), db)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(counts); err != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+		}
+	})
+	return mux
+}
+
+// healthcheck asks the web server in the same container.
+func healthcheck(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	url := "http://" + net.JoinHostPort("127.0.0.1", envOr("PORT", webPort)) + "/healthz"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New("GET /healthz: " + resp.Status)
+	}
+	return nil
+}
