@@ -3,10 +3,7 @@
 package controllers
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +16,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/steps"
+	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
 
 // Limits of the time between two attempts at a step.
@@ -64,7 +62,7 @@ func (w *statusWriter) start(d plan.Decision, s scope) {
 	}
 	if st.ID == "" {
 		st.ID = newID(w.now, s.siblings)
-		st.LogFile = filepath.Join(s.app.Spec.Compose.Directory, ".update", "logs", "update_"+st.ID+".log")
+		st.LogFile = updatelog.Path(s.app.Spec.Compose.Directory, st.ID)
 	}
 	if d.Step == v1alpha1.StepRollback && st.Failure == nil {
 		st.Failure = &v1alpha1.FailureStatus{Step: st.Step, Reason: d.Reason, Message: d.Message}
@@ -98,8 +96,8 @@ func runs(reason string) string {
 // newID is the time of the start, moved on by seconds while another request of
 // the application has it: backup and log file are called by it.
 func newID(now time.Time, siblings []v1alpha1.UpdateRequest) string {
-	for t := now.UTC(); ; t = t.Add(time.Second) {
-		id := t.Format("20060102_150405")
+	for t := now; ; t = t.Add(time.Second) {
+		id := t.UTC().Format("20060102_150405")
 		if !slices.ContainsFunc(siblings, func(o v1alpha1.UpdateRequest) bool { return o.Status.ID == id }) {
 			return id
 		}
@@ -115,10 +113,11 @@ func (w *statusWriter) skip(d plan.Decision) {
 // stepEnded puts in how the job of the running step ended.
 func (w *statusWriter) stepEnded(err error) {
 	st := &w.ur.Status
-	step := w.step(st.Step)
-	if step.State != v1alpha1.StepRunning {
-		return
+	i := slices.IndexFunc(st.Steps, func(s v1alpha1.StepStatus) bool { return s.Name == st.Step })
+	if i < 0 || st.Steps[i].State != v1alpha1.StepRunning {
+		return // written already, or the cache is behind and the write will be refused
 	}
+	step := &st.Steps[i]
 	step.FinishedAt = w.time()
 	terminal := failure.AsTerminal(err)
 	switch {
@@ -129,7 +128,7 @@ func (w *statusWriter) stepEnded(err error) {
 		if st.Step != v1alpha1.StepRollback {
 			st.Failure = &v1alpha1.FailureStatus{Step: st.Step, Reason: terminal.Reason, Message: limit(terminal.Error())}
 		}
-	case failure.IsInterrupted(err), errors.Is(err, context.Canceled):
+	case failure.IsInterrupted(err):
 		step.State, step.Reason, step.Message = v1alpha1.StepInterrupted, "Interrupted", ""
 	default:
 		step.State, step.Reason, step.Message = v1alpha1.StepInterrupted, v1alpha1.ReasonRetrying, limit(err.Error())

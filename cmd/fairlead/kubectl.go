@@ -14,7 +14,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/component-base/cli"
-	"k8s.io/component-base/version"
+	componentversion "k8s.io/component-base/version"
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
@@ -73,7 +73,7 @@ func runKubectl(args []string) error {
 // theirs only when the linker is told; otherwise they carry a placeholder, which
 // `kubectl version` fails on, and accept nothing but a suffix to 0.0.0.
 func nameKubectl() error {
-	if !strings.Contains(version.Get().GitVersion, "$Format") {
+	if !strings.Contains(componentversion.Get().GitVersion, "$Format") {
 		return nil
 	}
 	name := "v0.0.0-kubectl"
@@ -84,7 +84,7 @@ func nameKubectl() error {
 			}
 		}
 	}
-	return version.SetDynamicVersion(name)
+	return componentversion.SetDynamicVersion(name)
 }
 
 // needsCluster says whether a kubectl command talks to a cluster that nothing on

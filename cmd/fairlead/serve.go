@@ -117,9 +117,15 @@ func serve(ctx context.Context, f serveFlags, compose composeFunc) error {
 	})
 }
 
-// buildVersion is the version of this binary's module: "v1.2.3" when it was
-// installed as such, "(devel)" otherwise.
+// version is set when a release is built; see the Makefile.
+var version string
+
+// buildVersion is the version of this binary: the one it was built as, else
+// that of its module, "(devel)" for a build from a working tree.
 func buildVersion() string {
+	if version != "" {
+		return version
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info.Main.Version
 	}

@@ -23,7 +23,10 @@ func releaseFilePages() error {
 		return err
 	}
 	for _, m := range cleanFileMappings(smaps) {
-		// The mapping is addressed by number: it is no Go memory.
+		// The mappings are addressed by number: they are no Go memory. Without
+		// huge pages a touched page brings back its neighbours and not 2 MiB; a
+		// kernel that has none refuses the advice.
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.start, m.length, unix.MADV_NOHUGEPAGE)
 		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, m.start, m.length, unix.MADV_DONTNEED); errno != 0 {
 			return fmt.Errorf("madvise: %w", errno)
 		}

@@ -100,6 +100,11 @@ type Container struct {
 	Ports, PortBindings []Port
 	// NetworkMode is "host", "none", "container:ID" or a network's name.
 	NetworkMode string
+	// PidMode, IpcMode and VolumesFrom are as given at creation.
+	PidMode, IpcMode string
+	VolumesFrom      []string
+	// Command is the argument list of the first process.
+	Command []string
 	// Tty says that output is one raw stream; Init that a reaper runs as PID 1.
 	Tty, Init bool
 	// User, WorkingDir, StopSignal: empty is the engine's default.
@@ -272,11 +277,13 @@ func convertContainer(r container.InspectResponse) Container {
 		if h := b.HostConfig; h != nil {
 			ct.RestartPolicy = RestartPolicy{Name: cmp.Or(string(h.RestartPolicy.Name), "no"), MaximumRetryCount: h.RestartPolicy.MaximumRetryCount}
 			ct.PortBindings = convertPorts(h.PortBindings)
-			ct.NetworkMode = string(h.NetworkMode)
+			ct.NetworkMode, ct.PidMode, ct.IpcMode = string(h.NetworkMode), string(h.PidMode), string(h.IpcMode)
+			ct.VolumesFrom = h.VolumesFrom
 			ct.Init = h.Init != nil && *h.Init
 		}
 	}
 	if cfg := r.Config; cfg != nil {
+		ct.Command = slices.Concat(cfg.Entrypoint, cfg.Cmd)
 		ct.Image, ct.Labels, ct.Tty = cfg.Image, cfg.Labels, cfg.Tty
 		ct.User, ct.WorkingDir, ct.StopSignal = cfg.User, cfg.WorkingDir, cfg.StopSignal
 		if cfg.StopTimeout != nil {

@@ -28,6 +28,8 @@ type ExecOptions struct {
 	User string
 	// WorkingDir is absolute; empty: the container's.
 	WorkingDir string
+	// Privileged gives the command all capabilities.
+	Privileged bool
 	// Stdin is copied to the command and then closed there. It must return
 	// from Read when the caller cancels, or its goroutine stays behind. If
 	// reading fails the command sees an ordinary end of input, and Exec
@@ -50,7 +52,7 @@ type ExecOptions struct {
 // reported by the engine as exit code 126 or 127 with the reason on Stdout.
 func (c *Client) Exec(ctx context.Context, containerID string, cmd []string, o ExecOptions) (int, error) {
 	created, err := c.ContainerExecCreate(ctx, containerID, container.ExecOptions{
-		Cmd: cmd, Env: o.Env, User: o.User, WorkingDir: o.WorkingDir,
+		Privileged: o.Privileged, Cmd: cmd, Env: o.Env, User: o.User, WorkingDir: o.WorkingDir,
 		AttachStdin: o.Stdin != nil, AttachStdout: true, AttachStderr: true,
 	})
 	if err != nil {

@@ -33,7 +33,10 @@ type Image struct {
 	// Size is in bytes, all layers.
 	Size    int64
 	Created time.Time
-	Labels  map[string]string
+	// Tagged is when the image got a name last on this engine, as a build does
+	// even where all of it came from the cache; zero when unknown.
+	Tagged time.Time
+	Labels map[string]string
 	// HasHealthcheck says that the image brings a test of its own.
 	HasHealthcheck bool
 	// Volumes are the paths for which a container without a mount there gets
@@ -56,7 +59,7 @@ func (c *Client) ImageContent(ctx context.Context, ref string) (Image, error) {
 	}
 	img := Image{
 		ID: r.ID, Content: content, RepoTags: r.RepoTags, RepoDigests: r.RepoDigests,
-		Size: r.Size, Created: parseTime(r.Created), Architecture: r.Architecture, OS: r.Os,
+		Size: r.Size, Created: parseTime(r.Created), Tagged: r.Metadata.LastTagTime, Architecture: r.Architecture, OS: r.Os,
 	}
 	if r.Config != nil {
 		img.Labels = r.Config.Labels

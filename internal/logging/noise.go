@@ -25,6 +25,9 @@ func etcdNoise() []string {
 		"it isn't recommended to use default name, please set a value for --name. " +
 			"Note that etcd might run into issue when multiple members have the same default name",
 		"simple token is not cryptographically signed",
+		// A new store is asked for its version before it has one; asked again later.
+		"Failed to detect schema version",
+		"failed to update storage version",
 		"setting up serving from embedded etcd failed.",
 		"stopping insecure grpc server due to error",
 		"stopped insecure grpc server due to error",

@@ -156,6 +156,7 @@ func (s *run) describeService(ctx context.Context, w *workspace, releases []v1al
 	if rs.Revision == release.UnknownRevision(first.ID) {
 		same, err := model.SameDefinition(name, compose.RunningContainer{
 			Labels: first.Labels, Image: first.Image, NetworkMode: first.NetworkMode,
+			PidMode: first.PidMode, IpcMode: first.IpcMode, VolumesFrom: first.VolumesFrom,
 		})
 		if err != nil {
 			return rs, err
@@ -172,9 +173,9 @@ func (s *run) describeService(ctx context.Context, w *workspace, releases []v1al
 			rs.Revision = release.Revision(definition, img.Content, files)
 		}
 	}
-	// An image that is older than the checkout may be of another commit: then
-	// it is built again, and kept only if the result is the same.
-	if svc.Build != nil && !w.head.MovedAt.IsZero() && img.Created.After(w.head.MovedAt.Add(time.Second)) {
+	// An image that was not built since the checkout may be of another commit:
+	// then nothing is known of what it was built from.
+	if svc.Build != nil && builtSince(img, w.head.MovedAt) {
 		spec, err := s.buildSpec(ctx, w, model, w.head.Commit, svc)
 		if err != nil {
 			return rs, err
@@ -182,6 +183,12 @@ func (s *run) describeService(ctx context.Context, w *workspace, releases []v1al
 		rs.BuildKey = spec.Key
 	}
 	return rs, nil
+}
+
+// builtSince reports whether a build gave the image its name after the working
+// tree came to its commit.
+func builtSince(img docker.Image, moved time.Time) bool {
+	return !moved.IsZero() && (img.Created.After(moved) || img.Tagged.After(moved))
 }
 
 func boolRank(first bool) int {

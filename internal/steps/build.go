@@ -43,6 +43,9 @@ func (s *run) build(ctx context.Context) error {
 	if err := s.bringImages(ctx, want); err != nil {
 		return err
 	}
+	if err := s.keepAdopted(ctx, w, want, current); err != nil {
+		return err
+	}
 	for i := range want {
 		d := &want[i]
 		// The name by content outlives the tag that a later build takes away.

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/distribution/reference"
+
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/backup"
 	"github.com/fairlead-dev/fairlead/internal/docker"
@@ -171,6 +173,7 @@ func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release) er
 		candidates = append(candidates, img.ID)
 	}
 	slices.Sort(candidates)
+	own := ownRepositories(slices.Concat(gone, left))
 	var errs []error
 	for _, id := range slices.Compact(candidates) {
 		if id == "" || slices.Contains(needed, id) {
@@ -184,8 +187,8 @@ func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release) er
 			return err
 		}
 		for _, tag := range img.RepoTags {
-			if !ownTag.MatchString(tag) {
-				continue
+			if i := strings.LastIndex(tag, ":"); i < 0 || !own[tag[:i]] || !ownTag.MatchString(tag) {
+				continue // somebody else's name for it
 			}
 			switch err := s.Docker.RemoveImageTag(ctx, tag); {
 			case err == nil:
@@ -196,6 +199,21 @@ func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release) er
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// ownRepositories are the names under which Fairlead keeps images of an
+// application: other applications may have the same images under theirs.
+func ownRepositories(releases []v1alpha1.Release) map[string]bool {
+	own := map[string]bool{}
+	for _, r := range releases {
+		for _, rs := range r.Spec.Services {
+			own[r.Spec.Project+"-"+rs.Name] = true
+			if named, err := reference.ParseNormalizedNamed(rs.Image); err == nil && rs.BuildKey != "" {
+				own[reference.FamiliarName(named)] = true
+			}
+		}
+	}
+	return own
 }
 
 func (s *run) cleanBackups(ctx context.Context, w *workspace) error {
@@ -263,7 +281,10 @@ func (s *run) cleanWork(_ context.Context, w *workspace) error {
 	if err != nil {
 		return err
 	}
-	own := []string{filepath.Base(w.treeRoot(s.Request.Status.Commit)), filepath.Base(w.modelPath(s.Request.Status.ID))}
+	st := s.Request.Status
+	own := []string{
+		filepath.Base(w.treeRoot(st.Commit)), filepath.Base(w.treeRoot(st.PreviousCommit)), filepath.Base(w.modelPath(st.ID)),
+	}
 	var errs []error
 	for _, e := range entries {
 		info, err := e.Info()

@@ -86,7 +86,7 @@ func (e *executor) loop(ctx context.Context) error {
 				cancel() // the others end where they are
 				broken = e.fail(context.WithoutCancel(ctx), *decision.Failed)
 			case decision.Done:
-				return nil
+				return e.resolveAnew(ctx)
 			case len(inFlight) == 0 && len(decision.Actions) == 0:
 				return fmt.Errorf("the rollout waits for something that nothing brings about: %s", decision.Stuck)
 			default:
@@ -287,7 +287,10 @@ func (e *executor) start(ctx context.Context, a plan.Action) error {
 		}
 	}
 	e.health(a.Service, "starting")
-	return e.Docker.Start(ctx, a.Container.ID)
+	if err := e.Docker.Start(ctx, a.Container.ID); err != nil {
+		return err
+	}
+	return e.afterStart(ctx, a.Service, a.Container.ID)
 }
 
 func (e *executor) gate(ctx context.Context, a plan.Action) error {
@@ -341,6 +344,7 @@ func (e *executor) retire(ctx context.Context, a plan.Action) error {
 			return err
 		}
 	}
+	e.beforeStop(keep, a.Service, c)
 	_, err := e.Docker.StopAndKeep(keep, c.ID, t.stop, "")
 	return err
 }

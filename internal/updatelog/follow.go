@@ -142,8 +142,9 @@ func notify(path string, stop <-chan struct{}) <-chan struct{} {
 			case <-stop:
 				return
 			case <-events:
-			case _, _ = <-failures:
-				// Events were lost; the file is looked at anyway.
+			case err := <-failures:
+				// The file is looked at anyway; what matters is that something came.
+				_ = err
 			case <-ticker.C:
 			}
 			select {

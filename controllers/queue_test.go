@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+)
+
+var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func at(seconds int) metav1.Time { return metav1.NewTime(epoch.Add(time.Duration(seconds) * time.Second)) }
+
+// request makes an UpdateRequest that was created at the given second.
+func request(name string, created int, change ...func(*v1alpha1.UpdateRequest)) v1alpha1.UpdateRequest {
+	ur := v1alpha1.UpdateRequest{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "ns", Name: name, UID: types.UID("uid-" + name), CreationTimestamp: at(created), Generation: 1,
+	}}
+	ur.Spec.ApplicationRef.Name = "shop"
+	for _, c := range change {
+		c(&ur)
+	}
+	return ur
+}
+
+func started(ur *v1alpha1.UpdateRequest) {
+	ur.Status.Phase = v1alpha1.PhaseBuilding
+	ur.Status.Steps = []v1alpha1.StepStatus{{Name: v1alpha1.StepPreflight, State: v1alpha1.StepSucceeded}}
+}
+
+func ended(ur *v1alpha1.UpdateRequest) {
+	started(ur)
+	ur.Status.Phase = v1alpha1.PhaseSucceeded
+}
+
+func dryRun(ur *v1alpha1.UpdateRequest)    { ur.Spec.DryRun = true }
+func suspended(ur *v1alpha1.UpdateRequest) { ur.Spec.Suspend = true }
+func cancelled(ur *v1alpha1.UpdateRequest) { ur.Spec.Cancel = true }
+func rollbackTo(ur *v1alpha1.UpdateRequest) {
+	ur.Spec.RollbackTo = &v1alpha1.LocalReference{Name: "shop-1"}
+}
+func deleting(ur *v1alpha1.UpdateRequest) {
+	now := at(99)
+	ur.DeletionTimestamp = &now
+}
+
+func TestQueue(t *testing.T) {
+	type siblings = []v1alpha1.UpdateRequest
+	tests := []struct {
+		name         string
+		me           v1alpha1.UpdateRequest
+		siblings     siblings
+		ahead        string
+		supersededBy string
+	}{
+		{"alone", request("b", 2), nil, "", ""},
+		{"an older one is first", request("b", 2), siblings{request("a", 1)}, "a", ""},
+		{"a newer one waits", request("b", 2), siblings{request("c", 3)}, "", ""},
+		{"of one second the name decides", request("b", 2), siblings{request("a", 2)}, "a", ""},
+		{"one that runs is named before one that waits", request("c", 3), siblings{request("a", 1), request("b", 2, started)}, "b", ""},
+		{"one that runs is first, though it is newer", request("a", 1), siblings{request("b", 2, started)}, "b", ""},
+		{"ended ones do not count", request("b", 2), siblings{request("a", 1, ended)}, "", ""},
+		{"dry runs do not count", request("b", 2), siblings{request("a", 1, dryRun), request("c", 3, dryRun)}, "", ""},
+		{"a suspended one does not hold others up", request("b", 2), siblings{request("a", 1, suspended)}, "", ""},
+		{"a suspended one that runs does", request("b", 2), siblings{request("a", 1, suspended, started)}, "a", ""},
+		{"one that is deleted before it started does not", request("b", 2), siblings{request("a", 1, deleting)}, "", ""},
+		{"one that is deleted while it runs does", request("b", 2), siblings{request("a", 1, deleting, started)}, "a", ""},
+		{"a newer one supersedes", request("b", 2), siblings{request("a", 1, started), request("c", 3)}, "a", "c"},
+		{"a newer one does not supersede whose turn it is", request("b", 2), siblings{request("a", 1, ended), request("c", 3)}, "", ""},
+		{"a suspended newer one does not supersede", request("b", 2), siblings{request("a", 1, started), request("c", 3, suspended)}, "a", ""},
+		{"a cancelled newer one does not supersede", request("b", 2), siblings{request("a", 1, started), request("c", 3, cancelled)}, "a", ""},
+		{"a deleted newer one does not supersede", request("b", 2), siblings{request("a", 1, started), request("c", 3, deleting)}, "a", ""},
+		{"a newer dry run does not supersede", request("b", 2), siblings{request("a", 1, started), request("c", 3, dryRun)}, "a", ""},
+		{"a rollback does not supersede", request("b", 2), siblings{request("a", 1, started), request("c", 3, rollbackTo)}, "a", ""},
+		{"a rollback is not superseded", request("b", 2, rollbackTo), siblings{request("a", 1, started), request("c", 3)}, "a", ""},
+		{"a dry run is not superseded", request("b", 2, dryRun), siblings{request("a", 1, started), request("c", 3)}, "a", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ahead, by := queue(&tt.me, tt.siblings)
+			if ahead != tt.ahead || by != tt.supersededBy {
+				t.Errorf("ahead %q, superseded by %q; want %q, %q", ahead, by, tt.ahead, tt.supersededBy)
+			}
+			for i, j := 0, len(tt.siblings)-1; i < j; i, j = i+1, j-1 {
+				tt.siblings[i], tt.siblings[j] = tt.siblings[j], tt.siblings[i]
+			}
+			if again, byAgain := queue(&tt.me, tt.siblings); again != ahead || byAgain != by {
+				t.Errorf("the order of the list matters: %q, %q", again, byAgain)
+			}
+		})
+	}
+}
+
+func TestClaim(t *testing.T) {
+	var r UpdateRequestReconciler
+	r.init()
+	a, b, dry := request("a", 1), request("b", 2), request("c", 3, dryRun)
+	other := request("d", 4)
+	other.Spec.ApplicationRef.Name = "blog"
+	if _, ok := r.claim(&a); !ok {
+		t.Fatal("the first is refused")
+	}
+	if _, ok := r.claim(&a); !ok {
+		t.Error("the holder is refused the second time")
+	}
+	if holder, ok := r.claim(&b); ok || holder != "a" {
+		t.Errorf("the second got the application (holder %q)", holder)
+	}
+	if _, ok := r.claim(&dry); !ok {
+		t.Error("a dry run has to wait")
+	}
+	if _, ok := r.claim(&other); !ok {
+		t.Error("a request of another application has to wait")
+	}
+	r.release(types.NamespacedName{Namespace: "ns", Name: "b"})
+	if _, ok := r.claim(&b); ok {
+		t.Error("one that never held it gave it back")
+	}
+	r.release(types.NamespacedName{Namespace: "ns", Name: "a"})
+	if _, ok := r.claim(&b); !ok {
+		t.Error("the application is not free after its release")
+	}
+}
+
+func TestNewID(t *testing.T) {
+	withID := func(id string) v1alpha1.UpdateRequest {
+		return request("x-"+id, 1, func(ur *v1alpha1.UpdateRequest) { ur.Status.ID = id })
+	}
+	berlin := time.FixedZone("CET", 3600)
+	tests := []struct {
+		name     string
+		now      time.Time
+		siblings []v1alpha1.UpdateRequest
+		want     string
+	}{
+		{"free", epoch, nil, "20260301_120000"},
+		{"in UTC", epoch.In(berlin), nil, "20260301_120000"},
+		{"taken", epoch, []v1alpha1.UpdateRequest{withID("20260301_120000")}, "20260301_120001"},
+		{"twice taken", epoch, []v1alpha1.UpdateRequest{withID("20260301_120001"), withID("20260301_120000")}, "20260301_120002"},
+		{"over midnight", epoch.Add(12*time.Hour - time.Second), []v1alpha1.UpdateRequest{withID("20260301_235959")}, "20260302_000000"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := newID(tt.now, tt.siblings); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestEndedPredicate(t *testing.T) {
+	p := endedPredicate()
+	update := func(was, is v1alpha1.UpdateRequest) bool { return p.Update(event.UpdateEvent{ObjectOld: &was, ObjectNew: &is}) }
+	again := func(ur v1alpha1.UpdateRequest) v1alpha1.UpdateRequest { ur.Generation++; return ur }
+	a := request("a", 1)
+	for name, got := range map[string]struct{ got, want bool }{
+		"created":                {p.Create(event.CreateEvent{Object: &a}), true},
+		"created as ended":       {p.Create(event.CreateEvent{Object: ptr(request("a", 1, ended))}), false},
+		"deleted":                {p.Delete(event.DeleteEvent{Object: &a}), true},
+		"ended":                  {update(request("a", 1, started), request("a", 1, ended)), true},
+		"went on":                {update(request("a", 1), request("a", 1, started)), false},
+		"its wish changed":       {update(a, again(a)), true},
+		"an ended one is pruned": {update(request("a", 1, ended), request("a", 1, ended, deleting)), false},
+	} {
+		if got.got != got.want {
+			t.Errorf("%s: passes %t, want %t", name, got.got, got.want)
+		}
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestApplicationOf(t *testing.T) {
+	ur := request("a", 1)
+	rel := v1alpha1.Release{ObjectMeta: metav1.ObjectMeta{Namespace: "ns"}, Spec: v1alpha1.ReleaseSpec{ApplicationRef: v1alpha1.LocalReference{Name: "shop"}}}
+	for _, got := range []string{
+		fmt.Sprint(applicationOf(t.Context(), &ur)), fmt.Sprint(applicationOf(t.Context(), &rel)),
+	} {
+		if got != "[ns/shop]" {
+			t.Errorf("got %s", got)
+		}
+	}
+	if got := applicationOf(t.Context(), &v1alpha1.Backup{}); len(got) != 0 {
+		t.Errorf("a Backup wakes %v", got)
+	}
+}
