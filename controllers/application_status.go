@@ -144,7 +144,11 @@ func mergeFailed(known []v1alpha1.FailedCommit, requests []v1alpha1.UpdateReques
 // blamesCommit reports whether a request failed by its commit, not by the host
 // or by a person's will.
 func blamesCommit(st *v1alpha1.UpdateRequestStatus) bool {
-	if st.Failure == nil || st.Failure.Reason == v1alpha1.ReasonCancelled {
+	if st.Failure == nil {
+		return false
+	}
+	switch st.Failure.Reason {
+	case v1alpha1.ReasonCancelled, v1alpha1.ReasonNoSpace, v1alpha1.ReasonLocalEdits:
 		return false
 	}
 	switch st.Failure.Step {

@@ -16,7 +16,9 @@ import (
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func at(seconds int) metav1.Time { return metav1.NewTime(epoch.Add(time.Duration(seconds) * time.Second)) }
+func at(seconds int) metav1.Time {
+	return metav1.NewTime(epoch.Add(time.Duration(seconds) * time.Second))
+}
 
 // request makes an UpdateRequest that was created at the given second.
 func request(name string, created int, change ...func(*v1alpha1.UpdateRequest)) v1alpha1.UpdateRequest {
@@ -64,6 +66,7 @@ func TestQueue(t *testing.T) {
 		{"an older one is first", request("b", 2), siblings{request("a", 1)}, "a", ""},
 		{"a newer one waits", request("b", 2), siblings{request("c", 3)}, "", ""},
 		{"of one second the name decides", request("b", 2), siblings{request("a", 2)}, "a", ""},
+		{"the next in turn is named", request("d", 4), siblings{request("b", 2), request("a", 1), request("c", 3)}, "a", ""},
 		{"one that runs is named before one that waits", request("c", 3), siblings{request("a", 1), request("b", 2, started)}, "b", ""},
 		{"one that runs is first, though it is newer", request("a", 1), siblings{request("b", 2, started)}, "b", ""},
 		{"ended ones do not count", request("b", 2), siblings{request("a", 1, ended)}, "", ""},
@@ -123,7 +126,12 @@ func TestClaim(t *testing.T) {
 	if _, ok := r.claim(&b); ok {
 		t.Error("one that never held it gave it back")
 	}
+	woken := make(chan string, 1)
+	go func() { woken <- (<-r.wake).Object.Name }()
 	r.release(types.NamespacedName{Namespace: "ns", Name: "a"})
+	if name := <-woken; name != "b" {
+		t.Errorf("%s is woken, which did not wait", name)
+	}
 	if _, ok := r.claim(&b); !ok {
 		t.Error("the application is not free after its release")
 	}
@@ -157,7 +165,9 @@ func TestNewID(t *testing.T) {
 
 func TestEndedPredicate(t *testing.T) {
 	p := endedPredicate()
-	update := func(was, is v1alpha1.UpdateRequest) bool { return p.Update(event.UpdateEvent{ObjectOld: &was, ObjectNew: &is}) }
+	update := func(was, is v1alpha1.UpdateRequest) bool {
+		return p.Update(event.UpdateEvent{ObjectOld: &was, ObjectNew: &is})
+	}
 	again := func(ur v1alpha1.UpdateRequest) v1alpha1.UpdateRequest { ur.Generation++; return ur }
 	a := request("a", 1)
 	for name, got := range map[string]struct{ got, want bool }{

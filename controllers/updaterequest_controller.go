@@ -70,8 +70,16 @@ type UpdateRequestReconciler struct {
 
 	stopped chan struct{} // closed when nobody reads wake any more
 
-	mu     sync.Mutex
-	claims map[types.NamespacedName]types.NamespacedName // application -> request
+	mu       sync.Mutex
+	claims   map[types.NamespacedName]*claim  // by application
+	attempts map[types.NamespacedName]attempt // what the job of a request does
+}
+
+// claim says which request works on an application, and which ones are to be
+// woken when it does not any more.
+type claim struct {
+	holder  types.NamespacedName
+	waiting []types.NamespacedName
 }
 
 // SetupWithManager registers the reconciler.
@@ -100,29 +108,37 @@ func (r *UpdateRequestReconciler) SetupWithManager(ctx context.Context, mgr ctrl
 func (r *UpdateRequestReconciler) init() {
 	r.wake = make(chan event.TypedGenericEvent[types.NamespacedName])
 	r.stopped = make(chan struct{})
-	r.claims = map[types.NamespacedName]types.NamespacedName{}
+	r.claims = map[types.NamespacedName]*claim{}
+	r.attempts = map[types.NamespacedName]attempt{}
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
-	r.jobs = jobs.NewRunner[types.NamespacedName, v1alpha1.UpdateRequestStatus](func(k types.NamespacedName) {
-		select {
-		case r.wake <- event.TypedGenericEvent[types.NamespacedName]{Object: k}:
-		case <-r.stopped:
-		}
-	})
+	r.jobs = jobs.NewRunner[types.NamespacedName, v1alpha1.UpdateRequestStatus](r.wakeUp)
+}
+
+// wakeUp has a request reconciled.
+func (r *UpdateRequestReconciler) wakeUp(request types.NamespacedName) {
+	select {
+	case r.wake <- event.TypedGenericEvent[types.NamespacedName]{Object: request}:
+	case <-r.stopped:
+	}
 }
 
 // Reconcile takes a request one decision further.
 func (r *UpdateRequestReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var ur v1alpha1.UpdateRequest
 	if err := r.Client.Get(ctx, req.NamespacedName, &ur); err != nil {
-		if apierrors.IsNotFound(err) {
-			r.jobs.Cancel(req.NamespacedName)
-			r.jobs.Forget(req.NamespacedName)
+		if apierrors.IsNotFound(err) && r.idle(req.NamespacedName) {
+			// It may have claimed the application before it got its finalizer,
+			// or have lost that by force.
+			r.release(req.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if plan.Ended(ur.Status.Phase) {
+		if !r.idle(req.NamespacedName) {
+			return ctrl.Result{}, nil
+		}
 		return ctrl.Result{}, r.conclude(ctx, &ur)
 	}
 	work, err := r.gather(ctx, &ur)
@@ -130,6 +146,17 @@ func (r *UpdateRequestReconciler) Reconcile(ctx context.Context, req ctrl.Reques
 		return ctrl.Result{}, err
 	}
 	return r.advance(ctx, &ur, work)
+}
+
+// idle ends the work on a request that is not there any more, or that somebody
+// else ended. It returns false as long as that goes on: its end wakes us.
+func (r *UpdateRequestReconciler) idle(request types.NamespacedName) bool {
+	r.jobs.Cancel(request)
+	if job, ok := r.jobs.Poll(request); ok && !job.Done {
+		return false
+	}
+	r.jobs.Forget(request)
+	return true
 }
 
 // scope is what one pass knows of a request beside the object itself.
@@ -167,7 +194,7 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 	job, hasJob := r.jobs.Poll(key)
 	w.apply(job.Changes)
 	if hasJob && job.Done {
-		w.stepEnded(job.Err)
+		w.stepEnded(r.attemptOf(key), job.Err)
 	}
 	facts := r.facts(ur, s, hasJob && !job.Done)
 	decision := plan.Next(facts)
@@ -180,7 +207,7 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 	retryIn := time.Duration(0)
 	switch decision.Kind {
 	case plan.RunStep:
-		if retryIn = w.backoff(decision.Step); retryIn > 0 && !ur.Spec.Cancel {
+		if retryIn = w.backoff(decision.Step); retryIn > 0 {
 			w.retrying(decision)
 			decision.Kind = plan.WaitTurn
 			break
@@ -191,7 +218,10 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 			break
 		}
 		if !controllerutil.ContainsFinalizer(ur, requestFinalizer) && ur.DeletionTimestamp == nil {
-			return ctrl.Result{}, r.addFinalizer(ctx, before)
+			if err := r.addFinalizer(ctx, before); !apierrors.IsConflict(err) {
+				return ctrl.Result{}, err
+			}
+			return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil // the cache is behind
 		}
 		w.start(decision, s)
 	case plan.Finish:
@@ -219,6 +249,9 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 		}
 	}
 	r.emit(before, ur, decision)
+	if decision.Kind == plan.WaitTurn && !plan.Started(ur.Status) {
+		r.release(key) // it may have got its turn, and was held back since
+	}
 	switch decision.Kind {
 	case plan.RunStep:
 		r.run(key, steps.Work{Step: decision.Step, Request: ur.DeepCopy(), Application: s.app.DeepCopy(), FailedCommits: failedCommits(s)})
@@ -231,9 +264,24 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 }
 
 func (r *UpdateRequestReconciler) run(key types.NamespacedName, work steps.Work) {
+	a := attempt{step: work.Step}
+	for _, s := range work.Request.Status.Steps {
+		if s.Name == work.Step {
+			a.number = s.Attempt
+		}
+	}
+	r.mu.Lock()
+	r.attempts[key] = a
+	r.mu.Unlock()
 	r.jobs.Start(key, func(ctx context.Context, j *Job) error {
 		return r.Steps.Run(ctx, work, j)
 	})
+}
+
+func (r *UpdateRequestReconciler) attemptOf(request types.NamespacedName) attempt {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.attempts[request]
 }
 
 // facts gathers what plan.Next needs.
@@ -264,6 +312,7 @@ func unchanged(st v1alpha1.UpdateRequestStatus) bool {
 // queue says which request is before ur, and which newer one makes it
 // pointless.
 func queue(ur *v1alpha1.UpdateRequest, siblings []v1alpha1.UpdateRequest) (ahead, supersededBy string) {
+	var first *v1alpha1.UpdateRequest
 	for i := range siblings {
 		o := &siblings[i]
 		if plan.Ended(o.Status.Phase) || o.Spec.DryRun {
@@ -272,8 +321,9 @@ func queue(ur *v1alpha1.UpdateRequest, siblings []v1alpha1.UpdateRequest) (ahead
 		started := plan.Started(o.Status)
 		switch {
 		case started || older(o, ur) && !o.Spec.Suspend && o.DeletionTimestamp == nil:
-			if ahead == "" || started {
-				ahead = o.Name
+			// The one that runs, else the next in turn.
+			if first == nil || started || !plan.Started(first.Status) && older(o, first) {
+				first, ahead = o, o.Name
 			}
 		case older(ur, o) && o.Spec.RollbackTo == nil && ur.Spec.RollbackTo == nil && !ur.Spec.DryRun &&
 			!o.Spec.Suspend && !o.Spec.Cancel && o.DeletionTimestamp == nil:
@@ -303,20 +353,34 @@ func (r *UpdateRequestReconciler) claim(ur *v1alpha1.UpdateRequest) (holder stri
 	defer r.mu.Unlock()
 	app := types.NamespacedName{Namespace: ur.Namespace, Name: ur.Spec.ApplicationRef.Name}
 	me := client.ObjectKeyFromObject(ur)
-	if h, taken := r.claims[app]; taken && h != me {
-		return h.Name, false
+	c, taken := r.claims[app]
+	if !taken {
+		r.claims[app] = &claim{holder: me}
+		return "", true
 	}
-	r.claims[app] = me
-	return "", true
+	if c.holder == me {
+		return "", true
+	}
+	if !slices.Contains(c.waiting, me) {
+		c.waiting = append(c.waiting, me)
+	}
+	return c.holder.Name, false
 }
 
+// release ends a claim, and wakes those that met it.
 func (r *UpdateRequestReconciler) release(request types.NamespacedName) {
+	var waiting []types.NamespacedName
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for app, h := range r.claims {
-		if h == request {
+	delete(r.attempts, request)
+	for app, c := range r.claims {
+		if c.holder == request {
+			waiting = append(waiting, c.waiting...)
 			delete(r.claims, app)
 		}
+	}
+	r.mu.Unlock()
+	for _, w := range waiting {
+		r.wakeUp(w)
 	}
 }
 

@@ -3,6 +3,7 @@
 package controllers
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,6 +43,8 @@ func (w *statusWriter) apply(changes []func(*v1alpha1.UpdateRequestStatus)) {
 	for _, change := range changes {
 		change(&w.ur.Status)
 	}
+	// What a change put in still belongs to the job, which may be reading it.
+	w.ur.Status = *w.ur.Status.DeepCopy()
 }
 
 func (w *statusWriter) step(name v1alpha1.StepName) *v1alpha1.StepStatus {
@@ -110,12 +113,21 @@ func (w *statusWriter) skip(d plan.Decision) {
 	step.State, step.Message = v1alpha1.StepSkipped, d.Reason
 }
 
-// stepEnded puts in how the job of the running step ended.
-func (w *statusWriter) stepEnded(err error) {
+// attempt is one try at a step.
+type attempt struct {
+	step   v1alpha1.StepName
+	number int32
+}
+
+// stepEnded puts in how the job that made an attempt ended. It does nothing
+// unless that attempt is what runs by the status: the end may be written
+// already, by a write whose answer was lost, and the next step begun; or the
+// cache is behind, and the write will be refused.
+func (w *statusWriter) stepEnded(a attempt, err error) {
 	st := &w.ur.Status
-	i := slices.IndexFunc(st.Steps, func(s v1alpha1.StepStatus) bool { return s.Name == st.Step })
-	if i < 0 || st.Steps[i].State != v1alpha1.StepRunning {
-		return // written already, or the cache is behind and the write will be refused
+	i := slices.IndexFunc(st.Steps, func(s v1alpha1.StepStatus) bool { return s.Name == a.step })
+	if i < 0 || st.Step != a.step || st.Steps[i].Attempt != a.number || st.Steps[i].State != v1alpha1.StepRunning {
+		return
 	}
 	step := &st.Steps[i]
 	step.FinishedAt = w.time()
@@ -124,9 +136,13 @@ func (w *statusWriter) stepEnded(err error) {
 	case err == nil:
 		step.State = v1alpha1.StepSucceeded
 	case terminal != nil:
-		step.State, step.Reason, step.Message = v1alpha1.StepFailed, terminal.Reason, limit(terminal.Error())
-		if st.Step != v1alpha1.StepRollback {
-			st.Failure = &v1alpha1.FailureStatus{Step: st.Step, Reason: terminal.Reason, Message: limit(terminal.Error())}
+		// A condition without a reason would be refused.
+		reason := cmp.Or(terminal.Reason, string(v1alpha1.PhaseFailed))
+		step.State, step.Reason, step.Message = v1alpha1.StepFailed, reason, limit(terminal.Error())
+		// A rollback has its cause already, and what could not be cleaned up after
+		// an update that is verified is left to the next one.
+		if st.Step != v1alpha1.StepRollback && st.Step != v1alpha1.StepCleanUp {
+			st.Failure = &v1alpha1.FailureStatus{Step: st.Step, Reason: reason, Message: limit(terminal.Error())}
 		}
 	case failure.IsInterrupted(err):
 		step.State, step.Reason, step.Message = v1alpha1.StepInterrupted, "Interrupted", ""

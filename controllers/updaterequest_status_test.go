@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -52,7 +53,7 @@ func TestStepEnded(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			ur := request("a", 1, runningStep(tt.step))
 			w := statusWriter{ur: &ur, now: epoch.Add(time.Minute)}
-			w.stepEnded(tt.err)
+			w.stepEnded(attempt{tt.step, 1}, tt.err)
 			got := ur.Status.Steps[0]
 			if got.State != tt.state || got.Reason != tt.reason || got.Message != tt.message {
 				t.Errorf("got %+v", got)
@@ -71,12 +72,16 @@ func TestStepEndedOnlyForTheStepThatRuns(t *testing.T) {
 	for name, ur := range map[string]v1alpha1.UpdateRequest{
 		"before the first step":           request("a", 1),
 		"after the step was written down": request("a", 1, started),
+		"when the next step has begun":    request("a", 1, started, runningStep(v1alpha1.StepBackup)),
+		"when another attempt has begun": request("a", 1, runningStep(v1alpha1.StepPreflight), func(ur *v1alpha1.UpdateRequest) {
+			ur.Status.Steps[0].Attempt = 2
+		}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := ur.DeepCopy()
 			w := statusWriter{ur: &ur, now: epoch}
-			w.stepEnded(failure.Terminalf("Bad", "bad"))
-			if len(ur.Status.Steps) != len(before.Status.Steps) || ur.Status.Failure != nil {
+			w.stepEnded(attempt{v1alpha1.StepPreflight, 1}, failure.Terminalf("Bad", "bad"))
+			if !equality.Semantic.DeepEqual(ur.Status, before.Status) {
 				t.Errorf("an outcome was put to a step that does not run: %+v", ur.Status)
 			}
 		})
@@ -98,7 +103,7 @@ func TestBackoff(t *testing.T) {
 		{"second", interrupted(2, v1alpha1.ReasonRetrying), 0, 2 * time.Second},
 		{"fifth", interrupted(5, v1alpha1.ReasonRetrying), 0, 16 * time.Second},
 		{"limit", interrupted(6, v1alpha1.ReasonRetrying), 0, 30 * time.Second},
-		{"no overflow", interrupted(1 << 30, v1alpha1.ReasonRetrying), 0, 30 * time.Second},
+		{"no overflow", interrupted(1<<30, v1alpha1.ReasonRetrying), 0, 30 * time.Second},
 		{"some of it passed", interrupted(5, v1alpha1.ReasonRetrying), 10 * time.Second, 6 * time.Second},
 		{"all of it passed", interrupted(5, v1alpha1.ReasonRetrying), time.Hour, 0},
 		{"interrupted by us", interrupted(3, "Interrupted"), 0, 0},
@@ -132,7 +137,7 @@ func TestStartOfStep(t *testing.T) {
 	}
 	// The second attempt keeps the first one's start, and forgets how it ended.
 	w.now = epoch.Add(time.Second)
-	w.stepEnded(errors.New("away"))
+	w.stepEnded(attempt{v1alpha1.StepPreflight, 1}, errors.New("away"))
 	w.now = epoch.Add(time.Minute)
 	w.start(plan.Decision{Kind: plan.RunStep, Step: v1alpha1.StepPreflight, Phase: v1alpha1.PhasePreflight, Reason: "is tried again"}, scope{app: app})
 	step := ur.Status.Steps[0]

@@ -19,15 +19,18 @@ type ApplicationSpec struct {
 	Source SourceSpec `json:"source,omitzero"`
 
 	// build says how images are built and pulled.
+	// +kubebuilder:default={}
 	// +optional
 	Build BuildSpec `json:"build,omitzero"`
 
 	// rollout says how containers are replaced.
+	// +kubebuilder:default={}
 	// +optional
 	Rollout RolloutSpec `json:"rollout,omitzero"`
 
 	// verify names the checks that must pass after the rollout, before the
 	// update counts as succeeded.
+	// +kubebuilder:default={}
 	// +optional
 	Verify VerifySpec `json:"verify,omitzero"`
 
@@ -36,11 +39,13 @@ type ApplicationSpec struct {
 	Backup BackupSettings `json:"backup,omitzero"`
 
 	// retention says how much history is kept.
+	// +kubebuilder:default={}
 	// +optional
 	Retention RetentionSpec `json:"retention,omitzero"`
 
 	// preflight sets the limits of the checks that run before anything is
 	// changed.
+	// +kubebuilder:default={}
 	// +optional
 	Preflight PreflightSpec `json:"preflight,omitzero"`
 
@@ -137,13 +142,16 @@ const (
 // BuildSpec says how images come to the host.
 type BuildSpec struct {
 	// parallel is the number of services that are built or pulled at once.
+	// Default: 2.
 	// +kubebuilder:default=2
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=64
 	// +optional
 	Parallel int32 `json:"parallel,omitempty"`
 
-	// pull says when images of services without a build section are pulled.
+	// pull says when images of services without a build section are pulled:
+	// Auto (as the Compose file's pull_policy says), Always, Missing or Never.
+	// Default: Auto.
 	// +kubebuilder:default=Auto
 	// +optional
 	Pull PullPolicy `json:"pull,omitempty"`
@@ -164,20 +172,22 @@ const (
 	OrderStopFirst RolloutOrder = "StopFirst"
 )
 
-// RolloutSpec says how containers are replaced. What the Compose file says of a
-// service (x-fairlead, deploy.update_config.order) goes before services here,
-// and that before order.
+// RolloutSpec says how containers are replaced. The order that the Compose file
+// names for a service (x-fairlead, deploy.update_config.order) goes before
+// services here, and that before order. For times, services goes before
+// x-fairlead, and that before what is said here for all.
 type RolloutSpec struct {
 	RolloutTimings `json:",inline"`
 
 	// order of replacement for services that name none: Auto, StartFirst or
-	// StopFirst.
+	// StopFirst. Default: Auto.
 	// +kubebuilder:default=Auto
 	// +optional
 	Order RolloutOrder `json:"order,omitempty"`
 
 	// soak is how long the new containers are watched for restarts after the
-	// verification, before the old ones are removed.
+	// verification, before the old ones are removed. 0s watches not at all.
+	// Default: 30s.
 	// +kubebuilder:default="30s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
@@ -194,8 +204,9 @@ type RolloutSpec struct {
 
 // RolloutTimings are the times of a replacement, for all services or for one.
 type RolloutTimings struct {
-	// healthTimeout is how long a new container may take until it is healthy.
-	// Default: 2m.
+	// healthTimeout is how long a new container may take until it is healthy,
+	// or a one-shot service until it ended. A time such as 30s, 2m or 1h30m.
+	// Default: 2m, and 30m for a one-shot service.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 	// +optional
@@ -235,8 +246,8 @@ type ServiceRollout struct {
 	// +required
 	Name string `json:"name"`
 
-	// order of replacement of this service, unless the Compose file's
-	// deploy.update_config.order says one. Default: rollout.order.
+	// order of replacement of this service, unless the Compose file says one
+	// (x-fairlead.order, deploy.update_config.order). Default: rollout.order.
 	// +optional
 	Order RolloutOrder `json:"order,omitempty"`
 }
@@ -244,13 +255,14 @@ type ServiceRollout struct {
 // VerifySpec names the application's own checks.
 type VerifySpec struct {
 	// attempts is how often a check is tried before it counts as failed.
+	// Default: 30.
 	// +kubebuilder:default=30
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`
 
-	// interval is the time between two attempts.
+	// interval is the time between two attempts. Default: 2s.
 	// +kubebuilder:default="2s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
@@ -275,7 +287,7 @@ type Check struct {
 	// +required
 	Name string `json:"name"`
 
-	// timeout of one attempt.
+	// timeout of one attempt. Default: 5s.
 	// +kubebuilder:default="5s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
@@ -331,7 +343,7 @@ type TCPCheck struct {
 
 // ExecCheck runs a command in a container.
 type ExecCheck struct {
-	// service whose first new container runs the command.
+	// service in whose first running container the command runs.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +required
@@ -371,14 +383,14 @@ type BackupSettings struct {
 // RetentionSpec says how much history is kept.
 type RetentionSpec struct {
 	// releases is the number of releases that can be rolled back to; images
-	// of older ones are removed.
+	// of older ones are removed. Default: 5.
 	// +kubebuilder:default=5
 	// +kubebuilder:validation:Minimum=2
 	// +kubebuilder:validation:Maximum=1000
 	// +optional
 	Releases int32 `json:"releases,omitempty"`
 
-	// requests is the number of ended UpdateRequests that are kept.
+	// requests is the number of ended UpdateRequests that are kept. Default: 50.
 	// +kubebuilder:default=50
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
@@ -386,12 +398,13 @@ type RetentionSpec struct {
 	Requests int32 `json:"requests,omitempty"`
 
 	// backups to keep. The newest whole backup and those that a kept release
-	// refers to always stay.
+	// refers to always stay. Default: 7, and none older than 720h.
 	// +kubebuilder:default={count: 7, age: "720h"}
 	// +optional
 	Backups *BackupRetention `json:"backups,omitempty"`
 
-	// logs is the age at which log files are removed.
+	// logs is the age at which log files are removed, such as 720h; 0s means
+	// never. Default: 720h.
 	// +kubebuilder:default="720h"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
@@ -416,12 +429,14 @@ type BackupRetention struct {
 // PreflightSpec sets the limits of the checks before an update.
 type PreflightSpec struct {
 	// minFreeDisk is the space that must be free for the engine's data and
-	// for the backups.
+	// for the deployment directory with its backups, a quantity such as 5Gi.
+	// Default: 5Gi.
 	// +kubebuilder:default="5Gi"
 	// +optional
 	MinFreeDisk *resource.Quantity `json:"minFreeDisk,omitempty"`
 
-	// minFreeMemory is the memory that must be available.
+	// minFreeMemory is the memory that must be available, a quantity such as
+	// 2Gi. Default: 2Gi.
 	// +kubebuilder:default="2Gi"
 	// +optional
 	MinFreeMemory *resource.Quantity `json:"minFreeMemory,omitempty"`
@@ -501,7 +516,8 @@ type ServiceStatus struct {
 	// state: Running, Completed, Stopped, Missing or Restarting.
 	// +optional
 	State string `json:"state,omitempty"`
-	// health: Healthy, Unhealthy, Starting, or empty without a healthcheck.
+	// health as the engine sees it: Healthy, Unhealthy, Starting, or empty
+	// without a healthcheck.
 	// +optional
 	Health string `json:"health,omitempty"`
 	// replicas that run.

@@ -19,7 +19,8 @@ const (
 	LabelApplication = "fairlead.dev/application"
 	// LabelRelease holds the name of the Release that a container belongs to.
 	LabelRelease = "fairlead.dev/release"
-	// LabelRequest holds the UID of the UpdateRequest that made a container.
+	// LabelRequest holds the UID of the UpdateRequest that made a container or
+	// a Release.
 	LabelRequest = "fairlead.dev/request"
 	// LabelRevision holds the revision of the service that a container runs:
 	// the digest of its configuration, image content and mounted files.
@@ -66,6 +67,8 @@ const (
 	ReasonFetchFailed         = "FetchFailed"
 	ReasonBuildFailed         = "BuildFailed"
 	ReasonPullFailed          = "PullFailed"
+	ReasonNoSpace             = "NoSpace"
+	ReasonLocalEdits          = "LocalEdits"
 	ReasonHealthCheckFailed   = "HealthCheckFailed"
 	ReasonOneShotFailed       = "OneShotFailed"
 	ReasonRolloutFailed       = "RolloutFailed"

@@ -11,7 +11,7 @@ import (
 // daemon on that host.
 type DockerHostSpec struct {
 	// endpoint of the engine as the daemon reaches it, such as
-	// unix:///var/run/docker.sock.
+	// unix:///var/run/docker.sock. Changing it has no effect.
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
 }
@@ -27,19 +27,20 @@ type DockerHostStatus struct {
 	// apiVersion that was negotiated, such as 1.41.
 	// +optional
 	APIVersion string `json:"apiVersion,omitempty"`
-	// os and architecture, such as linux/amd64.
+	// platform is the operating system and the architecture, such as
+	// linux/x86_64.
 	// +optional
 	Platform string `json:"platform,omitempty"`
 	// rootDir is the engine's data directory.
 	// +optional
 	RootDir string `json:"rootDir,omitempty"`
-	// cpus of the host.
+	// cpus is the number of processors of the host.
 	// +optional
 	CPUs int32 `json:"cpus,omitempty"`
-	// memory of the host.
+	// memory of the host in all.
 	// +optional
 	Memory *resource.Quantity `json:"memory,omitempty"`
-	// memoryAvailable now.
+	// memoryAvailable is the memory that is available now.
 	// +optional
 	MemoryAvailable *resource.Quantity `json:"memoryAvailable,omitempty"`
 	// diskFree is the space that is free for the engine's data.
@@ -48,13 +49,13 @@ type DockerHostStatus struct {
 	// diskTotal is the size of that file system.
 	// +optional
 	DiskTotal *resource.Quantity `json:"diskTotal,omitempty"`
-	// containersRunning on the engine.
+	// containersRunning is the number of containers that run.
 	// +optional
 	ContainersRunning int32 `json:"containersRunning,omitempty"`
-	// containers on the engine, running or not.
+	// containers is the number of containers, running or not.
 	// +optional
 	Containers int32 `json:"containers,omitempty"`
-	// images on the engine.
+	// images is the number of images on the engine.
 	// +optional
 	Images int32 `json:"images,omitempty"`
 	// fairleadVersion of the daemon.
@@ -74,7 +75,7 @@ type DockerHostStatus struct {
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:scope=Cluster,shortName=host,categories=all;fairlead
+// +kubebuilder:resource:scope=Cluster,shortName=host;hosts,categories=all;fairlead
 // +kubebuilder:printcolumn:name="Engine",type=string,JSONPath=`.status.engineVersion`
 // +kubebuilder:printcolumn:name="API",type=string,JSONPath=`.status.apiVersion`
 // +kubebuilder:printcolumn:name="Platform",type=string,JSONPath=`.status.platform`

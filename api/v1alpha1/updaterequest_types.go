@@ -24,7 +24,7 @@ type UpdateRequestSpec struct {
 
 	// commit to bring the application to: a SHA (four characters or more), a
 	// branch or a tag. Empty means the head of the Application's source.ref.
-	// It cannot be changed.
+	// Not together with rollbackTo. It cannot be changed.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_./@+][A-Za-z0-9_./@+-]*$') && !self.contains('..') && !self.contains('@{')",message="commit must be a SHA, a branch or a tag"
@@ -37,7 +37,8 @@ type UpdateRequestSpec struct {
 	RollbackTo *LocalReference `json:"rollbackTo,omitempty"`
 
 	// dryRun finds out what would be done, writes it to status.plan, and
-	// changes nothing.
+	// changes nothing. Images are not built, so that a service may be shown as
+	// replaced that is kept in the end.
 	// +optional
 	DryRun bool `json:"dryRun,omitempty"`
 
@@ -47,7 +48,8 @@ type UpdateRequestSpec struct {
 	Force bool `json:"force,omitempty"`
 
 	// retry tries a commit again that failed before: a person's word that
-	// the cause is mended. Without it such a request is refused.
+	// the cause is mended. Without it such a request is refused; the
+	// Application's status.failedCommits lists these commits.
 	// +optional
 	Retry bool `json:"retry,omitempty"`
 
@@ -184,8 +186,7 @@ type ServicePlan struct {
 	// interruption that is to be expected, in words.
 	// +optional
 	Interruption string `json:"interruption,omitempty"`
-	// wave is the position in the order of dependencies, from 1; services of
-	// one wave are handled at the same time.
+	// wave is the position in the order of dependencies, from 1.
 	// +optional
 	Wave int32 `json:"wave,omitempty"`
 	// build says how the image comes to the host: Build, Reuse, Pull or
@@ -235,6 +236,9 @@ type ServiceUpdate struct {
 	// revision of the service after the update.
 	// +optional
 	Revision string `json:"revision,omitempty"`
+	// buildKey is the digest of all that determines the image's build.
+	// +optional
+	BuildKey string `json:"buildKey,omitempty"`
 	// recreate says that its containers are replaced although they are of the
 	// wanted revision already.
 	// +optional
@@ -286,21 +290,6 @@ type RollbackStatus struct {
 	// restored: data is never restored by itself.
 	// +optional
 	Message string `json:"message,omitempty"`
-}
-
-// Downtime is what a prober saw from outside while containers were replaced.
-type Downtime struct {
-	// longestGap without a good answer.
-	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
-	// +optional
-	LongestGap *metav1.Duration `json:"longestGap,omitempty"`
-	// failedProbes of all probes.
-	// +optional
-	FailedProbes int64 `json:"failedProbes,omitempty"`
-	// probes in all.
-	// +optional
-	Probes int64 `json:"probes,omitempty"`
 }
 
 // UpdateRequestStatus is all that became of a request.
@@ -400,10 +389,6 @@ type UpdateRequestStatus struct {
 	// rollback says what was undone.
 	// +optional
 	Rollback *RollbackStatus `json:"rollback,omitempty"`
-
-	// downtime that was measured.
-	// +optional
-	Downtime *Downtime `json:"downtime,omitempty"`
 
 	// startedAt is when the first step began.
 	// +optional

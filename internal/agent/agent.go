@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-dev/fairlead/controllers"
+	"github.com/fairlead-dev/fairlead/internal/backup"
 	"github.com/fairlead-dev/fairlead/internal/build"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
@@ -72,6 +73,9 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 			Puller: build.NewPuller(engine, build.Options{}), Store: store, Secrets: secrets{direct},
 			Traffic: steps.DirectTraffic{}, Clock: clock.RealClock{}, Version: opts.Version,
 		}}
+		if err := mgr.Add(&backupSweeper{reader: direct, runner: &backup.Runner{Engine: engine, Clock: time.Now, Version: opts.Version}}); err != nil {
+			return err
+		}
 		var carry controllers.StepRunner = runner
 		if opts.WrapSteps != nil {
 			carry = opts.WrapSteps(carry)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"syscall"
 
 	"github.com/docker/go-units"
@@ -133,7 +134,7 @@ func classify(ctx context.Context, id string, err error) error {
 	)
 	switch {
 	case errors.As(err, &input), errors.As(err, &space), errors.As(err, &torn), errors.As(err, &dump),
-		errors.Is(err, ErrCorrupt):
+		errors.Is(err, ErrCorrupt), errors.Is(err, fs.ErrPermission):
 		return &failure.Terminal{Reason: ReasonBackupFailed, Message: err.Error(), Err: err}
 	}
 	return err

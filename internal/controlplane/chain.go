@@ -165,6 +165,9 @@ func newOptions(c chainConfig) *options.Options {
 	o.SecureServing.ServerCert.CertKey.KeyFile = c.pki.serverKey()
 
 	o.Etcd.StorageConfig.Transport.ServerList = []string{c.etcdEndpoint}
+	// The store is in this process and has a handful of watchers. A cache of all
+	// objects in front of it costs memory, and a second at the start of every kind.
+	o.Etcd.EnableWatchCache = false
 	o.EventTTL = eventTTL
 
 	o.Authentication = kubeoptions.NewBuiltInAuthenticationOptions().WithAnonymous().WithClientCert().WithRequestHeader().WithServiceAccounts()

@@ -66,6 +66,8 @@ func startEtcd(ctx context.Context, dir string, logger *zap.Logger) (*etcd, erro
 	cfg.TickMs, cfg.ElectionMs = 50, 250
 	cfg.MaxSnapFiles, cfg.MaxWalFiles = 2, 2
 	cfg.SnapshotCount = 5000
+	// Builds on the same host make the store slow now and then; that is no news.
+	cfg.WarningApplyDuration, cfg.WarningUnaryRequestDuration = time.Second, time.Second
 
 	ctx, cancel := context.WithTimeout(ctx, etcdStartTimeout)
 	defer cancel()

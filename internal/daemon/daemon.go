@@ -158,6 +158,7 @@ func (d *running) up(ctx context.Context) error {
 	if err := bootstrap.Apply(ctx, d.config, d.opts.Manifests); err != nil {
 		return err
 	}
+	d.log.V(1).Info("custom resources and roles are installed")
 	return d.startManager(ctx)
 }
 
@@ -213,6 +214,7 @@ func (d *running) startManager(ctx context.Context) error {
 			return fmt.Errorf("controllers: %w", err)
 		}
 	}
+	d.log.V(1).Info("controllers are composed")
 	// The manager starts plain runnables after its caches have synced.
 	started := make(chan struct{})
 	if err := mgr.Add(manager.RunnableFunc(func(context.Context) error { close(started); return nil })); err != nil {

@@ -216,10 +216,28 @@ func (c *Client) ProjectContainers(ctx context.Context, project string) ([]Conta
 	}), nil
 }
 
+// ProjectContainersBut is ProjectContainers without inspecting the containers
+// whose IDs are keys of busy: they are taken from there, with the state that
+// they have now. The engine answers an inspection of a container that it is
+// starting or stopping only when that is over.
+func (c *Client) ProjectContainersBut(ctx context.Context, project string, busy map[string]Container) ([]Container, error) {
+	all, err := c.containers(ctx, map[string]string{LabelProject: project}, busy)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(ct Container) bool {
+		return strings.EqualFold(ct.Labels[LabelOneOff], "true")
+	}), nil
+}
+
 // ContainersByLabel lists the containers that have all the labels, whatever
 // their state, each inspected, ordered by service, number and name. Those that
 // vanish meanwhile are left out. An empty value matches any value of the label.
 func (c *Client) ContainersByLabel(ctx context.Context, labels map[string]string) ([]Container, error) {
+	return c.containers(ctx, labels, nil)
+}
+
+func (c *Client) containers(ctx context.Context, labels map[string]string, busy map[string]Container) ([]Container, error) {
 	args := filters.NewArgs()
 	for k, v := range labels {
 		if v == "" {
@@ -236,6 +254,11 @@ func (c *Client) ContainersByLabel(ctx context.Context, labels map[string]string
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(inspectParallel)
 	for i, s := range list {
+		if known, ok := busy[s.ID]; ok {
+			known.State = s.State
+			found[i] = &known
+			continue
+		}
 		g.Go(func() error {
 			ct, err := c.InspectContainer(gctx, s.ID)
 			if IsNotFound(err) {

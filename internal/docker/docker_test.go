@@ -25,6 +25,7 @@ import (
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/go-connections/nat"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	mobyclient "github.com/moby/moby/client"
 )
 
 // fakeEngine answers like an engine of API 1.41; handle gets what follows the
@@ -87,6 +88,18 @@ func TestCheck(t *testing.T) {
 			t.Errorf("API %q: %v", version, err)
 		}
 		s.Close()
+	}
+}
+
+// TestOtherClientLost has the client that the Compose library uses find no engine.
+func TestOtherClientLost(t *testing.T) {
+	gone, err := mobyclient.New(mobyclient.WithHost("unix://" + filepath.Join(t.TempDir(), "none.sock")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gone.Close()
+	if _, err := gone.ContainerList(t.Context(), mobyclient.ContainerListOptions{}); !IsUnavailable(fmt.Errorf("x: %w", err)) {
+		t.Errorf("an engine that is away is taken for one that refuses: %v", err)
 	}
 }
 

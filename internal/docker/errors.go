@@ -12,6 +12,7 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/client"
+	mobyclient "github.com/moby/moby/client"
 )
 
 // IsNotFound reports whether err says that the container, image, volume,
@@ -25,12 +26,13 @@ func IsConflict(err error) bool { return cerrdefs.IsConflict(err) }
 // IsUnavailable reports whether err says that the engine is down, restarting
 // or was lost in the middle of a call. The call may or may not have had its
 // effect; look, then try again. It is false when the caller's own context
-// ended and when the socket may not be opened, which no retry changes.
+// ended and when the socket may not be opened, which no retry changes. The
+// errors of the client that the Compose library uses are told apart as well.
 func IsUnavailable(err error) bool {
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, fs.ErrPermission):
 		return false
-	case client.IsErrConnectionFailed(err), cerrdefs.IsUnavailable(err):
+	case client.IsErrConnectionFailed(err), mobyclient.IsErrConnectionFailed(err), cerrdefs.IsUnavailable(err):
 		return true
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return true

@@ -16,6 +16,8 @@ import (
 func klogNoise() []string {
 	return []string{
 		"The manifest file is empty, ignoring.",
+		// A client that watches has gone away.
+		"Failed to encode watch event",
 	}
 }
 

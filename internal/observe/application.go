@@ -94,14 +94,21 @@ func (o *Observer) Application(ctx context.Context, app *v1alpha1.Application) (
 		return Application{}, err
 	}
 	current := release.Current(out.Releases)
-	for _, s := range project.Services() {
-		out.Services = append(out.Services, serviceStatus(s, containers, current))
-	}
+	out.Services = Services(project, containers, current)
 	if current != nil && current.Spec.Commit != head.Commit {
 		out.Note = "the deployment directory is at " + head.Commit[:min(7, len(head.Commit))] + ", the release that runs is of " +
 			current.Spec.Commit[:min(7, len(current.Spec.Commit))]
 	}
 	return out, nil
+}
+
+// Services tells how each service of a model runs.
+func Services(project *compose.Project, containers []docker.Container, current *v1alpha1.Release) []v1alpha1.ServiceStatus {
+	var out []v1alpha1.ServiceStatus
+	for _, s := range project.Services() {
+		out = append(out, serviceStatus(s, containers, current))
+	}
+	return out
 }
 
 // LoadCheckedOut loads the Compose model as it lies in the deployment directory.

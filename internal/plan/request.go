@@ -113,6 +113,14 @@ func Started(st v1alpha1.UpdateRequestStatus) bool { return len(st.Steps) > 0 }
 // for what runs on the engine: every step looks for itself what an earlier
 // attempt left.
 func Next(f RequestFacts) Decision {
+	d := next(f)
+	if d.Kind == RunStep && !f.ApplicationFound && Started(f.Status) {
+		return orphaned(f)
+	}
+	return d
+}
+
+func next(f RequestFacts) Decision {
 	if Ended(f.Status.Phase) {
 		return Decision{Kind: Nothing, Reason: "the request has ended"}
 	}
@@ -138,8 +146,9 @@ func Next(f RequestFacts) Decision {
 	}
 	for _, name := range forward {
 		s := steps[name]
-		if s.State == v1alpha1.StepSucceeded || s.State == v1alpha1.StepSkipped {
-			continue
+		if s.State == v1alpha1.StepSucceeded || s.State == v1alpha1.StepSkipped ||
+			name == v1alpha1.StepCleanUp && s.State == v1alpha1.StepFailed {
+			continue // a clean-up that failed never fails the update
 		}
 		if why := unneeded(f, name); why != "" {
 			return Decision{Kind: SkipStep, Step: name, Reason: why}
@@ -199,6 +208,18 @@ func cancel(f RequestFacts, steps map[v1alpha1.StepName]v1alpha1.StepStatus) (De
 	}
 	return Decision{Kind: Finish, Phase: v1alpha1.PhaseCancelled, Reason: v1alpha1.ReasonCancelled,
 		Message: "cancelled before anything was changed"}, true
+}
+
+// orphaned is for a request that began and whose Application was deleted: where
+// to go on, and where to go back, is not known any more.
+func orphaned(f RequestFacts) Decision {
+	message := fmt.Sprintf("the Application %q was deleted while the request was carried out", f.Spec.ApplicationRef.Name)
+	if !f.Deleting && !f.Spec.Cancel {
+		return Decision{Kind: WaitTurn, Reason: v1alpha1.ReasonApplicationNotFound,
+			Message: message + ": create it again to go on, or delete this request"}
+	}
+	return Decision{Kind: Finish, Phase: v1alpha1.PhaseFailed, Reason: v1alpha1.ReasonApplicationNotFound,
+		Message: message + ": what was changed could not be undone; look at the containers of its project"}
 }
 
 // Touched reports whether containers or the working tree may have been

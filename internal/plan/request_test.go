@@ -40,6 +40,7 @@ func TestNext(t *testing.T) {
 		}
 	}
 	cancelled := func(f *RequestFacts) { f.Spec.Cancel = true }
+	gone := func(f *RequestFacts) { f.ApplicationFound = false }
 	busy := func(f *RequestFacts) { f.Job = JobRunning }
 	tests := []struct {
 		name  string
@@ -83,6 +84,18 @@ func TestNext(t *testing.T) {
 			Decision{Kind: AwaitJob}},
 		{"too late to cancel", facts(done(pre, bk, fe, bu, ro, ve), cancelled), Decision{Kind: RunStep, Step: cl, Phase: v1alpha1.PhaseCleaningUp}},
 		{"deleted while a step runs", facts(done(pre), steps(step(bk, v1alpha1.StepRunning)), busy, func(f *RequestFacts) { f.Deleting = true }), Decision{Kind: CancelJob, Reason: v1alpha1.ReasonCancelled}},
+		{"the application was deleted in the rollout", facts(done(pre, bk, fe, bu), steps(step(ro, v1alpha1.StepInterrupted)), gone),
+			Decision{Kind: WaitTurn, Reason: v1alpha1.ReasonApplicationNotFound}},
+		{"and the request too", facts(done(pre, bk, fe, bu), steps(step(ro, v1alpha1.StepInterrupted)), gone, cancelled),
+			Decision{Kind: Finish, Phase: v1alpha1.PhaseFailed, Reason: v1alpha1.ReasonApplicationNotFound}},
+		{"before anything was changed", facts(done(pre), steps(step(bk, v1alpha1.StepInterrupted)), gone, cancelled),
+			Decision{Kind: Finish, Phase: v1alpha1.PhaseCancelled, Reason: v1alpha1.ReasonCancelled}},
+		{"the step stops first", facts(done(pre), steps(step(bk, v1alpha1.StepRunning)), gone, cancelled, busy),
+			Decision{Kind: CancelJob, Reason: v1alpha1.ReasonCancelled}},
+		{"the application was deleted at the end", facts(done(pre, bk, fe, bu, ro, ve, cl), gone),
+			Decision{Kind: Finish, Phase: v1alpha1.PhaseSucceeded, Reason: v1alpha1.ReasonSucceeded}},
+		{"a clean-up that failed", facts(done(pre, bk, fe, bu, ro, ve), steps(step(cl, v1alpha1.StepFailed))),
+			Decision{Kind: Finish, Phase: v1alpha1.PhaseSucceeded, Reason: v1alpha1.ReasonSucceeded}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -57,6 +57,9 @@ type Target struct {
 	Action v1alpha1.ServiceAction
 	// Order is StartFirst or StopFirst.
 	Order v1alpha1.RolloutOrder
+	// Displaces are services that go away and whose containers must be down
+	// before this one starts, as both want the same port, data or address.
+	Displaces []string
 }
 
 // RolloutInput is what Rollout decides from.
@@ -73,6 +76,9 @@ type RolloutInput struct {
 	// Fresh says that a container fits only if the request made it, as with
 	// force. Keyed by service.
 	Fresh map[string]bool
+	// Broken says, going back, why no container of a service can be made. The
+	// others are brought back all the same. Keyed by service.
+	Broken map[string]string
 }
 
 // RolloutDecision is the answer of Rollout.
@@ -127,8 +133,8 @@ func Rollout(in RolloutInput) RolloutDecision {
 			}
 			actions = append(actions, r.takeDown(t)...)
 		}
-		actions = append(actions, r.removeOthers()...)
 	}
+	actions = append(actions, r.removeOthers()...)
 	slices.SortStableFunc(actions, func(a, b Action) int { return cmp.Compare(a.Service, b.Service) })
 	switch {
 	case len(actions) > 0:
@@ -155,7 +161,19 @@ func (r *rollout) failed() *Container {
 			return &c
 		}
 	}
+	for _, t := range r.in.Targets {
+		if why := r.broken(t.Name); why != "" {
+			return &Container{Service: t.Name, Failed: why}
+		}
+	}
 	return nil
+}
+
+func (r *rollout) broken(service string) string {
+	if !r.in.Undo {
+		return ""
+	}
+	return r.in.Broken[service]
 }
 
 // fits reports whether c is what t asks for. What the request made does not
@@ -211,7 +229,7 @@ func (r *rollout) bringUp(t Target) (actions []Action, ready bool, waiting strin
 		return r.runOnce(t)
 	}
 	fit, old := r.split(t)
-	if missing := t.Replicas - len(fit); missing > 0 {
+	if missing := t.Replicas - len(fit); missing > 0 && r.broken(t.Name) == "" {
 		if len(t.Shares) > 0 {
 			// A container is tied to the one whose namespaces it uses when it
 			// is created.
@@ -223,10 +241,13 @@ func (r *rollout) bringUp(t Target) (actions []Action, ready bool, waiting strin
 	}
 	fit = fit[:min(len(fit), t.Replicas)]
 	ready = true
-	start := slices.ContainsFunc(fit, func(c Container) bool { return !c.up() && !r.ready(c) })
+	start := slices.ContainsFunc(fit, r.down)
 	if start {
 		if why := r.unmet(t); why != "" {
 			return nil, false, t.Name + " waits for " + why
+		}
+		if stops := r.displace(t); len(stops) > 0 {
+			return stops, false, ""
 		}
 	}
 	if start && t.Order == v1alpha1.OrderStopFirst {
@@ -239,7 +260,7 @@ func (r *rollout) bringUp(t Target) (actions []Action, ready bool, waiting strin
 	}
 	for _, c := range fit {
 		switch {
-		case !r.ready(c) && !c.up():
+		case r.down(c):
 			actions = append(actions, Action{Verb: VerbStart, Service: t.Name, Container: c, Reason: startReason(c)})
 			ready = false
 		case !r.ready(c):
@@ -248,6 +269,20 @@ func (r *rollout) bringUp(t Target) (actions []Action, ready bool, waiting strin
 		}
 	}
 	return actions, ready, ""
+}
+
+// down reports whether c has to be started.
+func (r *rollout) down(c Container) bool { return !c.up() && !c.Started && !r.ready(c) }
+
+// displace stops what is in the way of t in services that go away.
+func (r *rollout) displace(t Target) []Action {
+	var stops []Action
+	for _, name := range t.Displaces {
+		gone := r.targets[name]
+		gone.Name = name
+		stops = append(stops, retire(gone, r.have[name], "makes room for "+t.Name+", which takes its place")...)
+	}
+	return stops
 }
 
 func startReason(c Container) string {
@@ -260,6 +295,11 @@ func startReason(c Container) string {
 // runOnce runs a one-shot service to its end, once for a revision.
 func (r *rollout) runOnce(t Target) (actions []Action, ready bool, waiting string) {
 	if r.in.Undo {
+		// One that still runs must not go on changing what the others use.
+		mine := slices.DeleteFunc(slices.Clone(r.have[t.Name]), func(c Container) bool { return !c.Mine })
+		if stops := retire(t, mine, "was begun by the update that is undone"); len(stops) > 0 {
+			return stops, false, ""
+		}
 		return nil, true, ""
 	}
 	fit, _ := r.split(t)
@@ -295,7 +335,7 @@ func (r *rollout) unmet(t Target) string {
 	}
 	for _, d := range deps {
 		dt, ok := r.targets[d.Service]
-		if !ok || dt.Action == v1alpha1.ActionKeep {
+		if !ok || dt.Action == v1alpha1.ActionKeep || r.broken(d.Service) != "" {
 			continue
 		}
 		if dt.OneShot {
@@ -333,6 +373,9 @@ func (r *rollout) takeDown(t Target) []Action {
 		}
 		return nil
 	}
+	if r.broken(t.Name) != "" {
+		return nil // nothing can take the place of what runs
+	}
 	var actions []Action
 	if stops := retire(t, old, "its successor is ready"); len(stops) > 0 {
 		return stops
@@ -352,7 +395,8 @@ func (r *rollout) takeDown(t Target) []Action {
 }
 
 // removeOthers ends, when going back, services that the release to go back to
-// does not have and that the request made.
+// does not have and that the request made. Nothing waits for them to be needed
+// again, so they go at once.
 func (r *rollout) removeOthers() []Action {
 	if !r.in.Undo {
 		return nil
@@ -397,16 +441,29 @@ func (r *rollout) rename(t Target, fit, old []Container) []Action {
 	if t.ContainerName == "" || len(fit) == 0 || fit[0].Name == t.ContainerName {
 		return nil
 	}
-	for _, c := range append(slices.Clone(old), fit[1:]...) {
-		if c.Name == t.ContainerName {
+	for _, c := range append(append(slices.Clone(old), fit[1:]...), r.elsewhere(t.Name)...) {
+		switch {
+		case c.Name != t.ContainerName:
+		case c.up() && c.Service != t.Name:
+			return nil // it is on its way out
+		default:
 			return []Action{{
-				Verb: VerbRename, Service: t.Name, Container: c,
+				Verb: VerbRename, Service: c.Service, Container: c,
 				NewName: RetiredName(t.ContainerName, c.ID),
 				Reason:  "makes room for the container that takes over its name",
 			}}
 		}
 	}
 	return []Action{{Verb: VerbRename, Service: t.Name, Container: fit[0], NewName: t.ContainerName, Reason: "container_name of the Compose file"}}
+}
+
+// elsewhere are the containers of services other than the given one that go
+// away.
+func (r *rollout) elsewhere(service string) []Container {
+	return slices.DeleteFunc(slices.Clone(r.in.Containers), func(c Container) bool {
+		t, ok := r.targets[c.Service]
+		return c.Service == service || ok && t.Action != v1alpha1.ActionRemove || !ok && !(r.in.Undo && c.Mine)
+	})
 }
 
 // RetiredName is the name of a container that gave its own name away.

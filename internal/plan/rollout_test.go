@@ -23,6 +23,8 @@ type world struct {
 	next       int
 	// sick are services whose new containers never become ready.
 	sick map[string]bool
+	// dies are services whose new containers exit as soon as they start.
+	dies map[string]bool
 	// undo says that what is made does not count as the request's own.
 	undo bool
 	out  strings.Builder
@@ -51,10 +53,14 @@ func (w *world) apply(in RolloutInput, a Action) {
 	case VerbRename:
 		w.find(a.Container.ID).Name = a.NewName
 	case VerbStart:
-		w.find(a.Container.ID).State = StateRunning
+		c := w.find(a.Container.ID)
+		c.State, c.Started = StateRunning, true
+		if w.dies[c.Service] && c.Mine {
+			c.State, c.ExitCode = StateExited, 1
+		}
 	case VerbGate:
 		c := w.find(a.Container.ID)
-		if w.sick[c.Service] && c.Mine {
+		if (w.sick[c.Service] || w.dies[c.Service]) && c.Mine {
 			c.Failed = "never became ready"
 		} else {
 			c.Ready = true
@@ -161,6 +167,25 @@ func replace(name string, order v1alpha1.RolloutOrder, deps ...Dependency) Targe
 	}
 }
 
+func mine(c Container) Container {
+	c.Mine = true
+	return c
+}
+
+func ended1(c Container) Container {
+	c.State, c.Ready = StateExited, false
+	return c
+}
+
+// renamed replaces the service from by the service to, which wants what from
+// has.
+func renamed(from, to, revision string) []Target {
+	return []Target{
+		{Service: Service{Name: from}, Action: v1alpha1.ActionRemove},
+		{Service: Service{Name: to, Revision: revision, Replicas: 1, ContainerName: "shop-web"}, Action: v1alpha1.ActionCreate, Displaces: []string{from}},
+	}
+}
+
 func with(t Target, change func(*Target)) Target {
 	change(&t)
 	return t
@@ -262,15 +287,40 @@ func TestRolloutTranscripts(t *testing.T) {
 				replace("vpn", stopFirst),
 			}, Fresh: map[string]bool{"app": true}}},
 		}},
+		{"dies-at-once-and-back", []Container{running("web", "v1", 1)}, map[string]bool{"web": true}, []phase{
+			{in: RolloutInput{Targets: []Target{replace("web", startFirst)}}},
+			{in: RolloutInput{Targets: back([]Target{replace("web", startFirst)}), Undo: true}, undo: true},
+		}},
+		// frontend takes the port and the container_name of web.
+		{"renamed-service-and-back", []Container{named(running("web", "v1", 1), "shop-web")}, map[string]bool{"frontend": true}, []phase{
+			{in: RolloutInput{Targets: renamed("web", "frontend", "v2")}},
+			{in: RolloutInput{Targets: renamed("frontend", "web", "v1")[1:], Undo: true}, undo: true},
+		}},
+		{"renamed-service", []Container{named(running("web", "v1", 1), "shop-web")}, nil, []phase{
+			{in: RolloutInput{Targets: renamed("web", "frontend", "v2")}},
+		}},
+		{"migration-still-runs-and-back", append(shopRunning(), Container{
+			ID: "n9-migrate", Name: "p-migrate-9", Service: "migrate", Number: 9, Revision: "v2", State: StateRunning, Mine: true,
+		}), nil, []phase{{in: RolloutInput{Targets: back(shop()), Undo: true}, undo: true}}},
+		// The image of front is gone: web and worker come back all the same.
+		{"broken-service-and-back", []Container{
+			mine(running("front", "v2", 1)), ended1(running("web", "v1", 1)), mine(running("web", "v2", 2)),
+		}, nil, []phase{{in: RolloutInput{
+			Targets: back([]Target{replace("front", stopFirst), replace("web", stopFirst)}), Undo: true,
+			Broken: map[string]string{"front": "its image is gone"},
+		}, undo: true}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := &world{containers: slices.Clone(tt.have), sick: tt.sick, next: 10}
+			if strings.HasPrefix(tt.name, "dies") {
+				w.sick, w.dies = nil, tt.sick
+			}
 			for i, p := range tt.plays {
 				if i > 0 {
 					fmt.Fprintf(&w.out, "--- going back\n")
 					for c := range w.containers {
-						w.containers[c].Failed = ""
+						w.containers[c].Failed, w.containers[c].Started = "", false
 						w.containers[c].Ready = w.containers[c].State == StateRunning && !w.containers[c].Mine
 					}
 				}

@@ -88,6 +88,9 @@ type Container struct {
 	Ready bool
 	// Failed says why it did not pass its health gate.
 	Failed string
+	// Started says that it was started just now: that it exited since is for
+	// its gate to judge, and no reason to start it again.
+	Started bool
 }
 
 func (c Container) up() bool {
@@ -209,13 +212,18 @@ func propagate(services []Service, plans map[string]*v1alpha1.ServicePlan) {
 		changed = false
 		for _, s := range services {
 			p := plans[s.Name]
-			if p.Action != v1alpha1.ActionKeep || s.OneShot || s.Replicas == 0 {
+			if s.OneShot || s.Replicas == 0 {
 				continue
 			}
 			for _, name := range s.Shares {
-				if d := plans[name]; d != nil && d.Action == v1alpha1.ActionReplace {
-					p.Action, p.Recreate, p.Reason = v1alpha1.ActionReplace, true, "uses the network or process space of "+name+", which is replaced"
-					changed = true
+				d := plans[name]
+				if d == nil || p.Recreate || d.Action != v1alpha1.ActionReplace && d.Action != v1alpha1.ActionCreate {
+					continue
+				}
+				// A container is tied to the very container whose space it uses.
+				p.Recreate, changed = true, true
+				if p.Action == v1alpha1.ActionKeep {
+					p.Action, p.Reason = v1alpha1.ActionReplace, "uses the network or process space of "+name+", which is replaced"
 				}
 			}
 			for _, dep := range s.DependsOn {

@@ -80,6 +80,10 @@ func TestServices(t *testing.T) {
 		}, Containers: []Container{running("vpn", "v1", 1), running("app", "v1", 1)}},
 			"1 vpn Replace StartFirst (two copies can run side by side): changed\n" +
 				"2 app Replace StopFirst (shares the namespaces of vpn) recreate: uses the network or process space of vpn, which is replaced\n"},
+		{"shared network of a stopped service", SelectInput{Services: []Service{
+			svc("web", "v1"), svc("app", "v1", func(s *Service) { s.Shares = []string{"web"} }),
+		}, Containers: []Container{stopped, ended1(running("app", "v1", 1))}},
+			"1 web Create: is not running\n2 app Create recreate: is not running\n"},
 		{"depends_on.restart", SelectInput{Services: []Service{
 			svc("db", "v2"), svc("app", "v1", func(s *Service) { s.DependsOn = []Dependency{{Service: "db", Restart: true}} }),
 		}, Containers: []Container{running("db", "v1", 1), running("app", "v1", 1)}},

@@ -72,10 +72,11 @@ func Find(releases []v1alpha1.Release, name string) *v1alpha1.Release {
 	return nil
 }
 
-// ByRequest returns the release that a request made, or nil.
-func ByRequest(releases []v1alpha1.Release, request string) *v1alpha1.Release {
+// ByRequest returns the release that the request with the UID made, or nil. The
+// name would not do: it may be given again once a request is deleted.
+func ByRequest(releases []v1alpha1.Release, uid string) *v1alpha1.Release {
 	for i := range releases {
-		if request != "" && releases[i].Spec.Request == request {
+		if uid != "" && releases[i].Labels[v1alpha1.LabelRequest] == uid {
 			return &releases[i]
 		}
 	}

@@ -42,8 +42,11 @@ func (s Store) Backups(ctx context.Context, app *v1alpha1.Application) ([]v1alph
 }
 
 // Record makes r known. A release of that name that exists already is left as
-// it is: it was made by an earlier attempt.
+// it is, and so is one that came from here: it was made by an earlier attempt.
 func (s Store) Record(ctx context.Context, r *v1alpha1.Release) error {
+	if r.ResourceVersion != "" {
+		return nil
+	}
 	if err := s.Client.Create(ctx, r); err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("record the release %s: %w", r.Name, err)
 	}

@@ -4,6 +4,7 @@ package steps
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/backup"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 )
 
@@ -167,6 +169,9 @@ func (s *run) forecastBackup(ctx context.Context, w *workspace, project *compose
 		return nil, err
 	}
 	planned, err := backup.NewPlan(in)
+	if wrong := (*backup.InputError)(nil); errors.As(err, &wrong) {
+		return nil, failure.Terminalf(v1alpha1.ReasonBackupFailed, "the backup cannot be made as things are: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the backup cannot be made as things are: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
@@ -23,19 +24,33 @@ import (
 // first release, and one whose containers somebody replaced gets another. It
 // returns the releases, the current one (nil if nothing ran ever), and the
 // project's containers.
-func (s *run) baseline(ctx context.Context, w *workspace, projectName string) ([]v1alpha1.Release, *v1alpha1.Release, []docker.Container, error) {
+//
+// wanted is the model that the update brings. Containers of services that
+// neither it nor the checked-out model has are of somebody else's Compose file
+// under the same project name: they are no part of a release and left alone.
+func (s *run) baseline(ctx context.Context, w *workspace, wanted *compose.Project) ([]v1alpha1.Release, *v1alpha1.Release, []docker.Container, error) {
 	releases, err := s.Store.Releases(ctx, s.Application)
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	projectName := wanted.Name()
 	containers, err := observe.Containers(ctx, s.Docker, projectName)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if !stranger(releases, containers) {
+	own := s.ownContainers(ctx, containers, wanted)
+	if rec := unsettled(releases); rec != nil && !s.Request.Spec.DryRun {
+		if err := s.Store.SetCurrent(ctx, s.Application, rec.Name, false); err != nil {
+			return nil, nil, nil, err
+		}
+		if releases, err = s.Store.Releases(ctx, s.Application); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	if !stranger(releases, own) {
 		return releases, release.Current(releases), containers, nil
 	}
-	rec, model, err := s.describeRunning(ctx, w, releases, containers, projectName)
+	rec, model, err := s.describeRunning(ctx, w, releases, own, projectName)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -48,9 +63,14 @@ func (s *run) baseline(ctx context.Context, w *workspace, projectName string) ([
 		return releases, &releases[0], containers, nil
 	}
 	if model != nil {
-		if err := writeModel(rec.Spec.ComposePath, model); err != nil {
+		if err := writeModel(rec.Spec.ComposePath, model); failure.AsTerminal(err) != nil {
+			s.say("the checked-out Compose model cannot be kept (%v): a rollback brings the containers back, but cannot make new ones", err)
+			rec.Spec.ComposePath = ""
+		} else if err != nil {
 			return nil, nil, nil, err
 		}
+	}
+	if rec.Spec.ComposePath != "" {
 		if _, data, err := readModel(rec.Spec.ComposePath); err == nil {
 			rec.Spec.ComposeDigest = digestOf(data)
 		}
@@ -76,9 +96,54 @@ func (s *run) baseline(ctx context.Context, w *workspace, projectName string) ([
 	return releases, release.Current(releases), containers, nil
 }
 
-// stranger reports whether a container runs that no release knows.
-func stranger(releases []v1alpha1.Release, containers []docker.Container) bool {
+// ownContainers are the containers of services that the application has, or is
+// to have; where one of a service runs, the stopped ones beside it that were
+// made otherwise are left out, as nobody can say what they were.
+func (s *run) ownContainers(ctx context.Context, containers []docker.Container, wanted *compose.Project) []docker.Container {
+	services := map[string]bool{}
+	for _, svc := range wanted.Services() {
+		services[svc.Name] = true
+	}
+	all := false
+	if slices.ContainsFunc(containers, func(c docker.Container) bool { return !services[c.Service] }) {
+		model, err := observe.LoadCheckedOut(ctx, s.Application)
+		all = err != nil
+		if err == nil {
+			for _, svc := range model.Services() {
+				services[svc.Name] = true
+			}
+		}
+	}
+	up := func(c docker.Container) bool { return c.Running() || c.State == docker.StateRestarting }
+	runs, same := map[string]bool{}, map[[3]string]bool{}
 	for _, c := range containers {
+		if up(c) {
+			runs[c.Service], same[[3]string{c.Service, c.ConfigHash, c.ImageID}] = true, true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(containers), func(c docker.Container) bool {
+		return !all && !services[c.Service] || runs[c.Service] && !same[[3]string{c.Service, c.ConfigHash, c.ImageID}]
+	})
+}
+
+// unsettled returns the record of what ran that an earlier attempt made and did
+// not come to call the current release, as it was cut off.
+func unsettled(releases []v1alpha1.Release) *v1alpha1.Release {
+	i := slices.IndexFunc(releases, func(r v1alpha1.Release) bool { return r.Status.State == "" && r.Spec.Request == "" })
+	if i < 0 {
+		return nil
+	}
+	return &releases[i]
+}
+
+// stranger reports whether a container runs that no release knows; where there
+// is no current release, as when the daemon lost its data, that is any.
+func stranger(releases []v1alpha1.Release, containers []docker.Container) bool {
+	current := release.Current(releases)
+	for _, c := range containers {
+		if current == nil && c.Running() {
+			return true
+		}
 		if c.State == docker.StateCreated || c.State == docker.StateRemoving || c.State == docker.StateDead {
 			continue
 		}
@@ -97,6 +162,10 @@ func (s *run) describeRunning(ctx context.Context, w *workspace, releases []v1al
 	rec.Spec.Project, rec.Spec.Commit = projectName, w.head.Commit
 	if c, err := w.repo.Resolve(ctx, w.head.Commit); err == nil {
 		rec.Spec.Subject = c.Subject
+	}
+	var err error
+	if rec.Spec.EnvironmentDigest, err = w.environmentDigest(); err != nil {
+		return nil, nil, err
 	}
 	model, err := observe.LoadCheckedOut(ctx, s.Application)
 	if err != nil {

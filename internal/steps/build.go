@@ -46,6 +46,7 @@ func (s *run) build(ctx context.Context) error {
 	if err := s.keepAdopted(ctx, w, want, current); err != nil {
 		return err
 	}
+	shareBuilt(want)
 	for i := range want {
 		d := &want[i]
 		// The name by content outlives the tag that a later build takes away.
@@ -53,7 +54,7 @@ func (s *run) build(ctx context.Context) error {
 		if err := s.Docker.TagImage(ctx, d.image.ID, ref); err != nil {
 			return fmt.Errorf("tag the image of %s: %w", d.Name, err)
 		}
-		if d.Build != nil {
+		if d.Build != nil || d.builtBy != "" {
 			d.ImageName = ref
 		}
 	}
@@ -79,6 +80,7 @@ func (s *run) bringImages(ctx context.Context, want []wanted) error {
 	var specs []build.Spec
 	for _, d := range want {
 		switch {
+		case d.builtBy != "":
 		case d.how == imageBuild:
 			specs = append(specs, d.spec)
 		case d.how == imageReuse:
@@ -108,6 +110,9 @@ func (s *run) bringImages(ctx context.Context, want []wanted) error {
 	}
 	for i := range want {
 		d := &want[i]
+		if d.builtBy != "" {
+			continue
+		}
 		ref := d.ImageName
 		if r, ok := results[d.Name]; ok {
 			ref = r.ImageID
@@ -134,6 +139,9 @@ func imageError(reason string, err error) error {
 	}
 	var b *build.Error
 	if errors.As(err, &b) {
+		if b.Kind == build.KindNoSpace {
+			reason = v1alpha1.ReasonNoSpace // the host is to blame, not the commit
+		}
 		return &failure.Terminal{Reason: reason, Message: b.Error(), Err: err}
 	}
 	return failure.Terminalf(reason, "%w", err)

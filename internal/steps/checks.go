@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/source"
 )
 
@@ -114,7 +115,7 @@ func quantity(q *resource.Quantity, otherwise string) resource.Quantity {
 func (p *preflightRun) checkRepository(ctx context.Context) (string, error) {
 	w, err := p.workspace(ctx)
 	if err != nil {
-		return "", err
+		return "", passing(err)
 	}
 	p.w = w
 	v, err := source.InstalledVersion(ctx)
@@ -128,12 +129,25 @@ func (p *preflightRun) checkRepository(ctx context.Context) (string, error) {
 	return fmt.Sprintf("git %s, %s at %s", v, where, Short(w.head.Commit)), nil
 }
 
+// passing marks an error of Git that goes away by waiting as trouble.
+func passing(err error) error {
+	if errors.Is(err, source.ErrUnreachable) || errors.Is(err, source.ErrLocked) {
+		return trouble{err}
+	}
+	return err
+}
+
 func (p *preflightRun) checkBackupDirectory(ctx context.Context) (string, error) {
 	if p.w == nil {
 		return "", errUnanswered
 	}
 	if err := p.w.prepare(ctx); err != nil {
 		return "", fmt.Errorf("%w: make %s writable for the daemon", err, filepath.Join(p.w.dir, updateDir))
+	}
+	if !p.Request.Spec.DryRun {
+		if err := p.cleanStaleWork(p.w); err != nil {
+			p.say("not all of what earlier requests left could be removed: %v", err)
+		}
 	}
 	dir := backup.Dir(p.w.dir)
 	f, err := os.CreateTemp(dir, ".writable-*")
@@ -167,7 +181,8 @@ func (p *preflightRun) checkCommit(ctx context.Context) (string, error) {
 				return "", trouble{err}
 			}
 			note = " (known here already; " + err.Error() + ")"
-		case errors.Is(err, source.ErrNotFound), errors.Is(err, source.ErrAuth), errors.Is(err, source.ErrInvalidRevision):
+		case errors.Is(err, source.ErrNotFound), errors.Is(err, source.ErrAuth), errors.Is(err, source.ErrInvalidRevision),
+			errors.Is(err, source.ErrCredentials), errors.Is(err, source.ErrGitMissing), errors.Is(err, source.ErrLFS):
 			return "", err
 		default:
 			return "", trouble{err}
@@ -248,7 +263,7 @@ func (p *preflightRun) checkLocalEdits(ctx context.Context) (string, error) {
 	}
 	edits, err := p.w.repo.LocalEdits(ctx, p.target.SHA)
 	if err != nil {
-		return "", err
+		return "", passing(err)
 	}
 	if len(edits) > 0 {
 		return "", fmt.Errorf("%d files in %s were changed by hand and would be overwritten: %s: commit and push them, or restore them (git checkout -- FILE), then ask again",
@@ -276,16 +291,19 @@ func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
 	}
 	if p.goBackTo == nil {
 		if err := p.w.export(ctx, p.target.SHA); err != nil {
-			return "", err
+			return "", passing(err)
 		}
 		project, err := p.w.load(ctx, p.target.SHA)
 		if err != nil {
 			return "", err
 		}
+		if _, err := compose.Render(project); err != nil {
+			return "", err // it could not be kept for a rollback
+		}
 		p.project = project
 	}
 	var err error
-	if p.releases, p.current, p.containers, err = p.baseline(ctx, p.w, p.project.Name()); err != nil {
+	if p.releases, p.current, p.containers, err = p.baseline(ctx, p.w, p.project); err != nil {
 		return "", trouble{err}
 	}
 	diverged, err := p.Creator.CheckResources(ctx, p.project)
@@ -312,16 +330,18 @@ func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d services", len(p.project.Services())), nil
 }
 
-func (p *preflightRun) checkHealthy(ctx context.Context) (string, error) {
+func (p *preflightRun) checkHealthy(context.Context) (string, error) {
 	if p.project == nil {
 		return "", errUnanswered
 	}
-	seen, err := (&observe.Observer{Engine: p.Docker, Releases: p.Store}).Application(ctx, p.Application)
-	if err != nil {
-		return "", warn{fmt.Sprintf("the health before the update is not known: %v", err)}
-	}
 	if p.current == nil {
 		return "nothing runs yet", nil
+	}
+	var seen observe.Application
+	for _, svc := range observe.Services(p.project, p.containers, p.current) {
+		if _, ran := release.Service(p.current, svc.Name); ran {
+			seen.Services = append(seen.Services, svc)
+		}
 	}
 	if bad := seen.Unhealthy(); len(bad) > 0 {
 		return "", warn{"not healthy before the update: " + strings.Join(bad, ", ")}

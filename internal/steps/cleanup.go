@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/backup"
@@ -83,6 +84,7 @@ func (s *run) cleanContainers(ctx context.Context, _ *workspace) error {
 	if err != nil {
 		return err
 	}
+	fresh := s.fresh()
 	var errs []error
 	for _, c := range containers {
 		if c.State != docker.StateExited && c.State != docker.StateCreated && c.State != docker.StateDead {
@@ -90,7 +92,10 @@ func (s *run) cleanContainers(ctx context.Context, _ *workspace) error {
 		}
 		rs, ok := release.Service(current, c.Service)
 		revision := release.RevisionOf(releases, c.ID, c.Labels)
-		if revision == release.UnknownRevision(c.ID) || ok && rs.Revision == revision {
+		// Where containers were replaced by others of the same revision, as with
+		// force, the revision does not tell the old ones.
+		replaced := fresh[c.Service] && c.Labels[v1alpha1.LabelRequest] != string(s.Request.UID)
+		if revision == release.UnknownRevision(c.ID) || ok && rs.Revision == revision && !replaced {
 			continue
 		}
 		if err := s.Docker.Remove(ctx, c.ID, false); err != nil {
@@ -281,18 +286,42 @@ func (s *run) cleanWork(_ context.Context, w *workspace) error {
 	if err != nil {
 		return err
 	}
+	own := s.ownWork(w)
+	errs := []error{s.cleanStaleWork(w)}
+	for _, e := range entries {
+		if slices.Contains(own, e.Name()) {
+			errs = append(errs, os.RemoveAll(w.path("work", e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ownWork are the entries of the work directory that belong to the request.
+func (s *run) ownWork(w *workspace) []string {
 	st := s.Request.Status
-	own := []string{
+	return []string{
 		filepath.Base(w.treeRoot(st.Commit)), filepath.Base(w.treeRoot(st.PreviousCommit)), filepath.Base(w.modelPath(st.ID)),
 	}
+}
+
+// cleanStaleWork removes what requests left that failed or were cut off, so
+// that failing over and over does not fill the disk. It goes by the time at
+// which an entry got its name: exported files have the times of their commit.
+func (s *run) cleanStaleWork(w *workspace) error {
+	entries, err := os.ReadDir(w.path("work"))
+	if err != nil {
+		return err
+	}
+	own := s.ownWork(w)
 	var errs []error
 	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
+		path := w.path("work", e.Name())
+		var st unix.Stat_t
+		if slices.Contains(own, e.Name()) || unix.Lstat(path, &st) != nil {
 			continue
 		}
-		if slices.Contains(own, e.Name()) || s.Clock.Since(info.ModTime()) > workAge && !strings.HasPrefix(e.Name(), ".") {
-			errs = append(errs, os.RemoveAll(w.path("work", e.Name())))
+		if s.Clock.Since(time.Unix(st.Ctim.Unix())) > workAge {
+			errs = append(errs, os.RemoveAll(path))
 		}
 	}
 	return errors.Join(errs...)

@@ -30,7 +30,10 @@ const (
 // wanted is one service as it is to run.
 type wanted struct {
 	compose.Service
-	how      string
+	how string
+	// builtBy is the service whose build makes the image that this one, without
+	// a build of its own, names.
+	builtBy  string
 	spec     build.Spec
 	buildKey string
 	// image is known once it is on the host.
@@ -55,6 +58,7 @@ func (w wanted) revision() string {
 // far as it is known before the build.
 func (s *run) desire(ctx context.Context, w *workspace, project *compose.Project, commit string, releases []v1alpha1.Release) ([]wanted, error) {
 	var out []wanted
+	builders := imageBuilders(project.Services())
 	for _, svc := range project.Services() {
 		d := wanted{Service: svc}
 		var err error
@@ -64,9 +68,12 @@ func (s *run) desire(ctx context.Context, w *workspace, project *compose.Project
 		if d.files, err = w.filesDigest(ctx, commit, svc.TrackedPaths); err != nil {
 			return nil, err
 		}
-		if svc.Build != nil {
+		switch by := builders[fullName(svc.ImageName)]; {
+		case svc.Build != nil:
 			err = s.desireBuilt(ctx, w, project, commit, releases, &d)
-		} else {
+		case by != "":
+			d.builtBy = by
+		default:
 			err = s.desirePulled(ctx, &d)
 		}
 		if err != nil {
@@ -74,7 +81,41 @@ func (s *run) desire(ctx context.Context, w *workspace, project *compose.Project
 		}
 		out = append(out, d)
 	}
+	shareBuilt(out)
 	return out, nil
+}
+
+// imageBuilders are the services that build an image, by its full name. Where
+// several do, the first one counts.
+func imageBuilders(services []compose.Service) map[string]string {
+	out := map[string]string{}
+	for _, svc := range services {
+		if name := fullName(svc.ImageName); svc.Build != nil && name != "" && out[name] == "" {
+			out[name] = svc.Name
+		}
+	}
+	return out
+}
+
+// fullName is a reference with registry and tag; "" if it is none.
+func fullName(image string) string {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return ""
+	}
+	return reference.TagNameOnly(named).String()
+}
+
+// shareBuilt gives services that name an image which another one builds that
+// image, as far as it is known.
+func shareBuilt(want []wanted) {
+	for i := range want {
+		d := &want[i]
+		j := slices.IndexFunc(want, func(o wanted) bool { return d.builtBy != "" && o.Name == d.builtBy })
+		if j >= 0 {
+			d.how, d.image = want[j].how, want[j].image
+		}
+	}
 }
 
 func (s *run) desireBuilt(ctx context.Context, w *workspace, project *compose.Project, commit string, releases []v1alpha1.Release, d *wanted) error {
@@ -295,7 +336,7 @@ func (s *run) planService(d wanted, all []wanted, current *v1alpha1.Release) pla
 		out.Completed = d.OneShot && rs.Revision != "" && rs.Revision == out.Revision
 		switch {
 		case out.Revision != "" && rs.Revision == out.Revision:
-		case !d.known() && d.Build != nil:
+		case !d.known() && (d.Build != nil || d.builtBy != ""):
 			out.Changed = "its image has to be built"
 		case !d.known():
 			out.Changed = "its image has to be pulled"

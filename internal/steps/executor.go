@@ -3,10 +3,12 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -52,6 +54,13 @@ type executor struct {
 	ready  map[string]bool
 	failed map[string]string
 	seen   map[string]docker.Container
+	// started are the containers that were started and not gated since.
+	started map[string]bool
+	// lapsed are those that had been ready and exited; it is borne once, as
+	// after a restart of the engine.
+	lapsed map[string]bool
+	// broken says why nothing can be made of a service, when going back.
+	broken map[string]string
 }
 
 // imageRef is an image by the name that people know and by its ID.
@@ -66,6 +75,10 @@ type outcome struct {
 // same time are; one that fails lets the others end first.
 func (e *executor) loop(ctx context.Context) error {
 	e.ready, e.failed = map[string]bool{}, map[string]string{}
+	e.started, e.lapsed, e.broken = map[string]bool{}, map[string]bool{}, map[string]string{}
+	if err := e.sweep(ctx); err != nil {
+		return err
+	}
 	if e.touched == nil {
 		e.touched = untouched
 	}
@@ -76,7 +89,7 @@ func (e *executor) loop(ctx context.Context) error {
 	var broken error
 	for {
 		if broken == nil && ctx.Err() == nil {
-			decision, err := e.decide(ctx)
+			decision, err := e.decide(ctx, inFlight)
 			switch {
 			case err != nil:
 				broken = err
@@ -85,7 +98,7 @@ func (e *executor) loop(ctx context.Context) error {
 			case decision.Failed != nil:
 				cancel() // the others end where they are
 				broken = e.fail(context.WithoutCancel(ctx), *decision.Failed)
-			case decision.Done:
+			case decision.Done && len(inFlight) == 0:
 				return e.resolveAnew(ctx)
 			case len(inFlight) == 0 && len(decision.Actions) == 0:
 				return fmt.Errorf("the rollout waits for something that nothing brings about: %s", decision.Stuck)
@@ -95,7 +108,7 @@ func (e *executor) loop(ctx context.Context) error {
 						continue
 					}
 					inFlight[a.Key()] = a
-					go func() { ended <- outcome{a, e.do(ctx, a)} }()
+					go func() { ended <- outcome{a, e.attempt(ctx, a)} }()
 				}
 			}
 		}
@@ -137,16 +150,41 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 		e.health(o.action.Service, "unhealthy: "+limitTo(reason, 1000))
 		return nil
 	case plan.VerbCreate:
-		return startError("create containers of "+o.action.Service, o.err)
+		err := startError("create containers of "+o.action.Service, o.err)
+		if e.in.Undo && failure.AsTerminal(err) != nil {
+			e.giveUp(o.action.Service, err)
+			return nil
+		}
+		return err
+	case plan.VerbRename:
+		if !docker.IsConflict(o.err) {
+			return fmt.Errorf("rename %s: %w", o.action.Container.Name, o.err)
+		}
+		err := failure.Terminalf(v1alpha1.ReasonRolloutFailed,
+			"the container_name %s of the service %s is taken by a container that does not belong to the application: remove or rename that one: %w",
+			o.action.NewName, o.action.Service, o.err)
+		if e.in.Undo {
+			e.giveUp(o.action.Service, err)
+			return nil
+		}
+		return err
 	default:
 		return fmt.Errorf("%s %s: %w", strings.ToLower(string(o.action.Verb)), o.action.Container.Name, o.err)
 	}
 }
 
-func (e *executor) decide(ctx context.Context) (plan.RolloutDecision, error) {
-	containers, err := observe.Containers(ctx, e.Docker, e.project.Name())
+func (e *executor) decide(ctx context.Context, inFlight map[string]plan.Action) (plan.RolloutDecision, error) {
+	// What an action works on need not be looked at, and the engine would not
+	// answer before the action ends.
+	busy := map[string]docker.Container{}
+	for _, a := range inFlight {
+		if c, ok := e.lookup(a.Container.ID); ok {
+			busy[c.ID] = c
+		}
+	}
+	containers, err := e.Docker.ProjectContainersBut(ctx, e.project.Name(), busy)
 	if err != nil {
-		return plan.RolloutDecision{}, err
+		return plan.RolloutDecision{}, fmt.Errorf("list the containers of the project %s: %w", e.project.Name(), err)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -155,17 +193,46 @@ func (e *executor) decide(ctx context.Context) (plan.RolloutDecision, error) {
 		e.seen[c.ID] = c
 	}
 	in := e.in
+	in.Broken = maps.Clone(e.broken)
 	in.Containers = observe.Facts(containers, e.releases, e.requestID, e.touched)
 	for i := range in.Containers {
 		c := &in.Containers[i]
-		c.Ready = c.Ready || e.ready[c.ID]
-		c.Failed = e.failed[c.ID]
+		_, starting := inFlight[plan.Action{Verb: plan.VerbStart, Service: c.Service, Container: *c}.Key()]
+		e.lapse(c)
+		// What is being started is not known well enough to be called ready.
+		c.Ready = (c.Ready || e.ready[c.ID]) && !starting
+		c.Failed, c.Started = e.failed[c.ID], e.started[c.ID]
 	}
 	return plan.Rollout(in), nil
 }
 
+// lapse notices that a container which had been ready exited while others were
+// waited for: it is started once more, and fails the second time.
+func (e *executor) lapse(c *plan.Container) {
+	if !e.ready[c.ID] || c.State != plan.StateExited && c.State != plan.StateDead {
+		return
+	}
+	delete(e.ready, c.ID)
+	delete(e.started, c.ID)
+	if e.lapsed[c.ID] {
+		e.failed[c.ID] = fmt.Sprintf("exited with code %d after it had been ready", c.ExitCode)
+	}
+	e.lapsed[c.ID] = true
+}
+
+// giveUp lets the others be brought back without a service.
+func (e *executor) giveUp(service string, err error) {
+	e.say("%s: cannot be brought back: %v", service, err)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.broken[service] = err.Error()
+}
+
 // fail keeps what the container said and ends the step.
 func (e *executor) fail(ctx context.Context, c plan.Container) error {
+	if c.ID == "" {
+		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "the service %s: %s", c.Service, c.Failed)
+	}
 	lines, err := e.Docker.LogTail(ctx, c.ID, failureLogLines)
 	if err != nil {
 		lines = []string{fmt.Sprintf("(its log cannot be read: %v)", err)}
@@ -199,6 +266,16 @@ func (e *executor) target(service string) plan.Target {
 
 func (e *executor) health(service, words string) {
 	e.record(func(st *v1alpha1.UpdateRequestStatus) { serviceOf(st, service).Health = words })
+}
+
+// attempt is do, of which a panic must not end the daemon.
+func (e *executor) attempt(ctx context.Context, a plan.Action) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return e.do(ctx, a)
 }
 
 // do carries out one action. What it changes on the engine is not broken off
@@ -278,11 +355,7 @@ func (e *executor) imageFor(ctx context.Context, service string) (string, error)
 // one was kept from starting by itself.
 func (e *executor) start(ctx context.Context, a plan.Action) error {
 	if svc, ok := e.project.Service(a.Service); ok && a.Container.State == plan.StateExited {
-		name := svc.Restart.Name
-		if name == "" {
-			name = "no"
-		}
-		if err := e.Docker.SetRestartPolicy(ctx, a.Container.ID, docker.RestartPolicy{Name: name, MaximumRetryCount: svc.Restart.MaxAttempts}); err != nil {
+		if err := e.Docker.SetRestartPolicy(ctx, a.Container.ID, restartPolicy(svc)); err != nil {
 			return err
 		}
 	}
@@ -290,7 +363,14 @@ func (e *executor) start(ctx context.Context, a plan.Action) error {
 	if err := e.Docker.Start(ctx, a.Container.ID); err != nil {
 		return err
 	}
+	e.mu.Lock()
+	e.started[a.Container.ID] = true
+	e.mu.Unlock()
 	return e.afterStart(ctx, a.Service, a.Container.ID)
+}
+
+func restartPolicy(svc compose.Service) docker.RestartPolicy {
+	return docker.RestartPolicy{Name: cmp.Or(svc.Restart.Name, "no"), MaximumRetryCount: svc.Restart.MaxAttempts}
 }
 
 func (e *executor) gate(ctx context.Context, a plan.Action) error {
@@ -336,6 +416,9 @@ func (e *executor) retire(ctx context.Context, a plan.Action) error {
 	}
 	if err := e.Traffic.Leave(ctx, c, t.drain); err != nil {
 		return err
+	}
+	if _, known := e.project.Service(a.Service); !known && c.StopTimeout != nil {
+		t.stop = max(t.stop, *c.StopTimeout) // what its own Compose file gave it
 	}
 	e.say("%s: stopping %s (%s)", a.Service, c.Name, a.Reason)
 	keep := context.WithoutCancel(ctx)

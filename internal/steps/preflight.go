@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/backup"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
@@ -121,7 +122,11 @@ func (p *preflightRun) decide(ctx context.Context) error {
 		previous = p.current.Spec.Commit
 	}
 	if !plan.Unchanged(services) || p.target.SHA != p.w.head.Commit {
-		if up.Backup, err = s.forecastBackup(ctx, p.w, p.project, p.containers); err != nil {
+		up.Backup, err = s.forecastBackup(ctx, p.w, p.project, p.containers)
+		if impossible := (*backup.InputError)(nil); errors.As(err, &impossible) {
+			return p.refuse("Backup", err)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -152,6 +157,15 @@ func (p *preflightRun) decide(ctx context.Context) error {
 	return nil
 }
 
+// refuse ends the preflight by a check that could be made only when it was
+// known what the update does.
+func (p *preflightRun) refuse(check string, err error) error {
+	result := v1alpha1.CheckResult{Name: check, Result: failed, Message: limitTo(err.Error(), 4096)}
+	p.say("%-8s %s: %s", result.Result, result.Name, result.Message)
+	p.record(func(st *v1alpha1.UpdateRequestStatus) { st.Checks = append(st.Checks, result) })
+	return failure.Terminalf(v1alpha1.ReasonPreflightFailed, "preflight: %s: %w", check, err)
+}
+
 func orderNote(p v1alpha1.ServicePlan) string {
 	if p.Order == "" {
 		return ""
@@ -169,8 +183,8 @@ func (p *preflightRun) want(ctx context.Context) ([]wanted, error) {
 	for _, svc := range p.project.Services() {
 		d := wanted{Service: svc, how: imagePresent}
 		rs, ok := release.Service(p.goBackTo, svc.Name)
-		if !ok || svc.OneShot {
-			continue // a migration is run neither again nor backwards by going back
+		if !ok || svc.OneShot || rs.Replicas == 0 {
+			continue // what did not run is not started; a migration is run neither again nor backwards by going back
 		}
 		var err error
 		if d.definition, err = p.project.DefinitionHash(svc.Name); err != nil {
@@ -214,7 +228,7 @@ func serviceUpdates(services []v1alpha1.ServicePlan, want []wanted, containers [
 		u := v1alpha1.ServiceUpdate{Name: sp.Name, Action: sp.Action, Reason: sp.Reason, Order: sp.Order, Recreate: sp.Recreate}
 		if i := slices.IndexFunc(want, func(d wanted) bool { return d.Name == sp.Name }); i >= 0 {
 			u.Revision = want[i].revision()
-			u.ImageID = want[i].image.ID
+			u.ImageID, u.BuildKey = want[i].image.ID, want[i].buildKey
 			u.Image = want[i].ImageName
 		}
 		for _, c := range containers {

@@ -4,6 +4,7 @@ package steps
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -11,16 +12,19 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
+	"github.com/fairlead-dev/fairlead/internal/source"
 )
 
 // rollback brings every service of the request, and the working tree, back to
 // the release that ran before. Nothing is built, and data stays as it is.
 func (s *run) rollback(ctx context.Context) error {
-	w, err := s.workspace(ctx)
-	if err != nil {
-		return err
+	w, treeErr := s.workspace(ctx)
+	if treeErr != nil {
+		// Containers come back also where Git, or a Secret for it, is missing.
+		w = &workspace{dir: s.Application.Spec.Compose.Directory, app: s.Application}
 	}
 	releases, err := s.Store.Releases(ctx, s.Application)
 	if err != nil {
@@ -32,16 +36,24 @@ func (s *run) rollback(ctx context.Context) error {
 		return failure.Terminalf(v1alpha1.ReasonRollbackFailed, "%w", err)
 	}
 	// Files that containers mount come back before the containers do.
-	treeErr := w.repo.MoveTo(ctx, s.Request.Status.PreviousTree)
-	if treeErr != nil && ctx.Err() != nil {
+	if treeErr == nil {
+		treeErr = w.repo.MoveTo(ctx, s.Request.Status.PreviousTree)
+	}
+	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if treeErr != nil {
-		s.say("the working tree stays at %s: %v", Short(w.head.Commit), treeErr)
+		s.say("the working tree stays where it is: %v", treeErr)
 	}
+	containers, err := observe.Containers(ctx, s.Docker, project.Name())
+	if err != nil {
+		return err
+	}
+	targets := s.previousTargets(project, previous)
+	displace(targets, project, containers, string(s.Request.UID))
 	e := &executor{
 		run: s, project: project, releases: releases,
-		in:        plan.RolloutInput{Targets: s.previousTargets(project, previous), Undo: true},
+		in:        plan.RolloutInput{Targets: targets, Undo: true},
 		requestID: string(s.Request.UID),
 		images:    previousImages(previous),
 		touched:   s.startedSince(v1alpha1.StepRollback),
@@ -58,6 +70,21 @@ func (s *run) rollback(ctx context.Context) error {
 			return &failure.Terminal{Reason: v1alpha1.ReasonRollbackFailed, Message: t.Error() + s.dataNote(), Err: err}
 		}
 		return err
+	}
+	if err := e.restorePolicies(ctx); err != nil {
+		return err
+	}
+	if err := s.pointTags(ctx, project, e.touchedImages()); err != nil {
+		return err
+	}
+	if errors.Is(treeErr, source.ErrLocked) || errors.Is(treeErr, source.ErrUnreachable) {
+		return fmt.Errorf("the containers are back, the working tree cannot follow yet: %w", treeErr)
+	}
+	if made := release.ByRequest(releases, string(s.Request.UID)); made != nil {
+		// It was cut off after it had recorded what it brought.
+		if err := s.Store.Expire(ctx, made, "the update that made it was undone"); err != nil {
+			return err
+		}
 	}
 	if previous != nil {
 		if err := s.Store.SetCurrent(ctx, s.Application, previous.Name, false); err != nil {
@@ -110,7 +137,42 @@ func (s *run) previousModel(ctx context.Context, w *workspace, previous *v1alpha
 	if p, _, err := readModel(w.modelPath(s.Request.Status.ID)); err == nil {
 		return p, nil
 	}
+	if w.repo == nil {
+		return nil, errors.New("no stored Compose model is left, and the Git clone cannot be read")
+	}
 	return s.wantedModel(ctx, w)
+}
+
+// restorePolicies gives containers that were kept running the restart policy of
+// their service again: a daemon that was killed while it retired one may have
+// taken it away without stopping the container.
+func (e *executor) restorePolicies(ctx context.Context) error {
+	for _, t := range e.in.Targets {
+		svc, ok := e.project.Service(t.Name)
+		if !ok || t.Action == v1alpha1.ActionKeep || t.OneShot {
+			continue
+		}
+		for _, c := range e.seen {
+			if c.Service != t.Name || !c.Running() {
+				continue
+			}
+			if err := e.Docker.SetRestartPolicy(ctx, c.ID, restartPolicy(svc)); err != nil && !docker.IsNotFound(err) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// touchedImages are the image IDs of the services that were brought back.
+func (e *executor) touchedImages() map[string]string {
+	out := map[string]string{}
+	for _, t := range e.in.Targets {
+		if t.Action != v1alpha1.ActionKeep {
+			out[t.Name] = e.images[t.Name].id
+		}
+	}
+	return out
 }
 
 // previousTargets are the services of the previous release. Those that the

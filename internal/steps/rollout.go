@@ -11,6 +11,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/source"
@@ -37,11 +38,18 @@ func (s *run) rollout(ctx context.Context) error {
 	if err := s.Creator.EnsureResources(ctx, project, s.resourceLabels()); err != nil {
 		return startError("networks and volumes", err)
 	}
+	containers, err := observe.Containers(ctx, s.Docker, project.Name())
+	if err != nil {
+		return err
+	}
+	targets := s.targets(project)
+	displace(targets, project, containers, "")
 	e := &executor{
 		run: s, project: project, releases: releases,
-		in:        plan.RolloutInput{Targets: s.targets(project), Fresh: s.fresh()},
+		in:        plan.RolloutInput{Targets: targets, Fresh: s.fresh()},
 		requestID: string(s.Request.UID),
 		images:    s.images(),
+		touched:   s.startedSince(v1alpha1.StepRollout),
 		labels: map[string]string{
 			v1alpha1.LabelApplication: applicationLabel(s.Application),
 			v1alpha1.LabelRequest:     string(s.Request.UID),
@@ -56,7 +64,7 @@ func (s *run) rollout(ctx context.Context) error {
 func (w *workspace) moveTo(ctx context.Context, commit string) error {
 	if err := w.repo.MoveTo(ctx, commit); err != nil {
 		if edits := (*source.LocalEditsError)(nil); asError(err, &edits) {
-			return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "the working tree cannot follow to %s: %w", Short(commit), err)
+			return failure.Terminalf(v1alpha1.ReasonLocalEdits, "the working tree cannot follow to %s: %w", Short(commit), err)
 		}
 		return fmt.Errorf("move the working tree to %s: %w", Short(commit), err)
 	}
@@ -70,7 +78,7 @@ func (s *run) resourceLabels() map[string]string {
 
 // releaseName is the name that the release of this request has or will have.
 func (s *run) releaseName(releases []v1alpha1.Release) string {
-	if r := release.ByRequest(releases, s.Request.Name); r != nil {
+	if r := release.ByRequest(releases, string(s.Request.UID)); r != nil {
 		return r.Name
 	}
 	return release.Name(s.Application.Name, release.NextNumber(releases, s.Application.Status.LastReleaseNumber))

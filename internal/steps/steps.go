@@ -93,6 +93,10 @@ type run struct {
 // four kinds of package failure.
 func (r *Runner) Run(ctx context.Context, work Work, rec Recorder) error {
 	log, err := updatelog.Open(work.Request.Status.LogFile)
+	if err != nil && work.Step != v1alpha1.StepPreflight {
+		// What was begun is ended, or undone, without a log too.
+		log, err = updatelog.Lost(work.Request.Status.LogFile, err), nil
+	}
 	if err != nil {
 		return failure.Terminalf(v1alpha1.ReasonPreflightFailed,
 			"the log file cannot be written: %w; make the directory %s writable", err, updatelog.Dir(work.Application.Spec.Compose.Directory))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -34,7 +35,7 @@ func (s *run) verify(ctx context.Context) error {
 	if err := s.askChecks(ctx, project.Name()); err != nil {
 		return err
 	}
-	if err := s.soak(ctx, project.Name()); err != nil {
+	if err := s.soak(ctx, project); err != nil {
 		return err
 	}
 	return s.recordRelease(ctx, w, project)
@@ -110,31 +111,33 @@ func (s *run) runningContainer(ctx context.Context, project, service string) (st
 }
 
 // soak watches the containers that the request put in place.
-func (s *run) soak(ctx context.Context, project string) error {
+func (s *run) soak(ctx context.Context, project *compose.Project) error {
 	d := defaultSoak
 	if set := s.Application.Spec.Rollout.Soak; set != nil {
 		d = set.Duration
 	}
-	if d <= 0 {
-		return nil
-	}
-	changed := map[string]bool{}
-	for _, u := range s.Request.Status.Services {
-		if u.Action == v1alpha1.ActionReplace || u.Action == v1alpha1.ActionCreate {
-			changed[u.Name] = true
-		}
-	}
-	containers, err := observe.Containers(ctx, s.Docker, project)
+	containers, err := observe.Containers(ctx, s.Docker, project.Name())
 	if err != nil {
 		return err
 	}
 	var ids []string
-	for _, c := range containers {
-		if changed[c.Service] && c.Running() {
-			ids = append(ids, c.ID)
+	for _, u := range s.Request.Status.Services {
+		if u.Action != v1alpha1.ActionReplace && u.Action != v1alpha1.ActionCreate {
+			continue
+		}
+		svc, _ := project.Service(u.Name)
+		running := 0
+		for _, c := range containers {
+			if c.Service == u.Name && c.Running() {
+				ids = append(ids, c.ID)
+				running++
+			}
+		}
+		if running < svc.Replicas {
+			return s.wentDown(ctx, u, containers, running, svc.Replicas)
 		}
 	}
-	if len(ids) == 0 {
+	if d <= 0 || len(ids) == 0 {
 		return nil
 	}
 	s.say("watching %d containers for %s", len(ids), d)
@@ -147,6 +150,19 @@ func (s *run) soak(ctx context.Context, project string) error {
 		return failure.Terminalf(v1alpha1.ReasonHealthCheckFailed, "after the rollout, in the soak time of %s: %w", d, err)
 	}
 	return err
+}
+
+// wentDown tells of a service whose containers had been ready in the rollout and
+// do not run any more.
+func (s *run) wentDown(ctx context.Context, u v1alpha1.ServiceUpdate, containers []docker.Container, running, wanted int) error {
+	why := fmt.Sprintf("%d of %d containers of the service %s run", running, wanted, u.Name)
+	for _, c := range containers {
+		if c.Service == u.Name && !c.Running() && slices.Contains(u.NewContainers, Short12(c.ID)) {
+			s.keepLog(ctx, c)
+			why += fmt.Sprintf("; %s is %s (exit code %d)", c.Name, c.State, c.ExitCode)
+		}
+	}
+	return failure.Terminalf(v1alpha1.ReasonHealthCheckFailed, "after the rollout %s", why)
 }
 
 // keepLog puts the last lines of a container into the status and the log.
@@ -183,7 +199,11 @@ func (s *run) recordRelease(ctx context.Context, w *workspace, project *compose.
 	if err := s.Store.SetCurrent(ctx, s.Application, name, true); err != nil {
 		return err
 	}
-	if err := s.moveTags(ctx, project); err != nil {
+	images := map[string]string{}
+	for _, u := range s.Request.Status.Services {
+		images[u.Name] = u.ImageID
+	}
+	if err := s.pointTags(ctx, project, images); err != nil {
 		return err
 	}
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Release = name })
@@ -196,11 +216,12 @@ func (s *run) describeRelease(ctx context.Context, w *workspace, project *compos
 	if err != nil {
 		return nil, err
 	}
-	if done := release.ByRequest(releases, s.Request.Name); done != nil {
+	if done := release.ByRequest(releases, string(s.Request.UID)); done != nil {
 		return done, nil
 	}
 	rec := newRelease(s.Application, release.NextNumber(releases, s.Application.Status.LastReleaseNumber))
 	st := s.Request.Status
+	rec.Labels[v1alpha1.LabelRequest] = string(s.Request.UID)
 	rec.Spec.Project, rec.Spec.Commit, rec.Spec.Request = project.Name(), st.Commit, s.Request.Name
 	if c, err := w.repo.Resolve(ctx, st.Commit); err == nil {
 		rec.Spec.Subject = c.Subject
@@ -214,11 +235,10 @@ func (s *run) describeRelease(ctx context.Context, w *workspace, project *compos
 		return nil, err
 	}
 	rec.Spec.ComposeDigest = digestOf(data)
-	containers, err := observe.Containers(ctx, s.Docker, project.Name())
-	if err != nil {
+	if rec.Spec.EnvironmentDigest, err = w.environmentDigest(); err != nil {
 		return nil, err
 	}
-	want, err := s.buildKeys(ctx, w, project)
+	containers, err := observe.Containers(ctx, s.Docker, project.Name())
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +249,7 @@ func (s *run) describeRelease(ctx context.Context, w *workspace, project *compos
 		}
 		rs := v1alpha1.ReleaseService{
 			Name: u.Name, Image: u.Image, ImageID: u.ImageID, Revision: u.Revision, Replicas: int32(svc.Replicas),
-			OneShot: svc.OneShot, BuildKey: want[u.Name],
+			OneShot: svc.OneShot, BuildKey: u.BuildKey,
 		}
 		if img, err := s.Docker.ImageContent(ctx, u.ImageID); err == nil && len(img.RepoDigests) > 0 {
 			rs.RepoDigest = img.RepoDigests[0]
@@ -244,37 +264,26 @@ func (s *run) describeRelease(ctx context.Context, w *workspace, project *compos
 	return rec, nil
 }
 
-// buildKeys are the digests of what determined each image, for the next update
-// to compare with.
-func (s *run) buildKeys(ctx context.Context, w *workspace, _ *compose.Project) (map[string]string, error) {
-	out := map[string]string{}
-	model, err := s.wantedModel(ctx, w)
-	if err != nil {
-		return nil, err
-	}
-	for _, svc := range model.Services() {
-		if svc.Build == nil {
+// pointTags gives the names that `docker compose` would use to the images, by
+// service, that run now, so that a later `docker compose up` starts the same.
+func (s *run) pointTags(ctx context.Context, project *compose.Project, images map[string]string) error {
+	for _, svc := range project.Services() {
+		id := images[svc.Name]
+		if id == "" || strings.Contains(svc.ImageName, "@") { // a digest cannot mean another image
 			continue
 		}
-		spec, err := s.buildSpec(ctx, w, model, s.Request.Status.Commit, svc)
+		have, err := s.Docker.ImageContent(ctx, svc.ImageName)
+		if err == nil && have.ID == id {
+			continue
+		}
+		if err == nil || docker.IsNotFound(err) {
+			err = s.Docker.TagImage(ctx, id, svc.ImageName)
+		}
+		if err != nil && (docker.IsUnavailable(err) || ctx.Err() != nil) {
+			return fmt.Errorf("tag the image of %s: %w", svc.Name, err)
+		}
 		if err != nil {
-			return nil, err
-		}
-		out[svc.Name] = spec.Key
-	}
-	return out, nil
-}
-
-// moveTags gives the name that `docker compose` would use to the image that
-// runs now, so that a later `docker compose up` starts the same.
-func (s *run) moveTags(ctx context.Context, project *compose.Project) error {
-	for _, u := range s.Request.Status.Services {
-		svc, ok := project.Service(u.Name)
-		if !ok || svc.Build == nil || u.ImageID == "" {
-			continue
-		}
-		if err := s.Docker.TagImage(ctx, u.ImageID, svc.ImageName); err != nil {
-			return fmt.Errorf("tag the image of %s: %w", u.Name, err)
+			s.say("warning: a later `docker compose up` may replace %s, as its image cannot be called %s: %v", svc.Name, svc.ImageName, err)
 		}
 	}
 	return nil

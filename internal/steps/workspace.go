@@ -4,6 +4,8 @@ package steps
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +16,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/atomicfile"
 	"github.com/fairlead-dev/fairlead/internal/backup"
 	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/source"
 )
 
@@ -33,6 +36,9 @@ func (s *run) workspace(ctx context.Context) (*workspace, error) {
 	opts := source.Options{URL: app.Spec.Source.URL, DefaultRef: app.Spec.Source.Ref}
 	if ref := app.Spec.Source.SecretRef; ref != nil {
 		data, err := s.Secrets.Secret(ctx, app.Namespace, ref.Name)
+		if err != nil && failure.AsTerminal(err) == nil {
+			err = trouble{err} // the API does not answer
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -115,6 +121,31 @@ func (w *workspace) inRepo(path string) (string, bool) {
 	return filepath.ToSlash(rel), true
 }
 
+// environmentDigest identifies the content of the environment files, without
+// telling it.
+func (w *workspace) environmentDigest() (string, error) {
+	files := w.app.Spec.Compose.EnvFiles
+	if len(files) == 0 {
+		files = []string{".env"}
+	}
+	h := sha256.New()
+	for _, f := range files {
+		if !filepath.IsAbs(f) {
+			f = filepath.Join(w.dir, f)
+		}
+		data, err := os.ReadFile(f)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%d:", len(data))
+		h.Write(data)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
 // modelPath is where the model that a request rolls out is kept. It holds
 // secrets, as the environment does.
 func (w *workspace) modelPath(requestID string) string {
@@ -126,7 +157,7 @@ func (w *workspace) releaseModelPath(name string) string { return w.path("releas
 func writeModel(path string, p *compose.Project) error {
 	data, err := compose.Render(p)
 	if err != nil {
-		return err
+		return failure.Terminalf(v1alpha1.ReasonPreflightFailed, "%w", err)
 	}
 	return atomicfile.WriteFile(path, data, 0o600)
 }

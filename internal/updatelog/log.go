@@ -132,6 +132,10 @@ func Open(path string, opts ...Option) (*Log, error) {
 	return l, nil
 }
 
+// Lost is a Log that writes nothing and whose Close returns err: for work that
+// must go on although its log cannot be opened.
+func Lost(path string, err error) *Log { return &Log{path: path, now: time.Now, err: err} }
+
 func (l *Log) inspect() error {
 	info, err := l.f.Stat()
 	if err != nil {

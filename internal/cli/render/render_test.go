@@ -143,7 +143,6 @@ func sequences() map[string][]frame {
 			st.Steps = append(st.Steps[:4:4], done(v1alpha1.StepRollout, 18, 40, ""), done(v1alpha1.StepVerify, 40, 74, "2 checks passed"),
 				done(v1alpha1.StepCleanUp, 74, 75, ""))
 			st.Services = services("healthy", "healthy")
-			st.Downtime = &v1alpha1.Downtime{LongestGap: &metav1.Duration{Duration: 350 * time.Millisecond}, FailedProbes: 3, Probes: 812}
 			st.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionSucceeded, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSucceeded}}
 		}, nil, ""})
 	bad := append(opening(),

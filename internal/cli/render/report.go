@@ -172,13 +172,6 @@ func (s Style) facts(b *strings.Builder, ur *v1alpha1.UpdateRequest) {
 			add("changes", plural(int(st.ChangesTotal), "commit", "commits"))
 		}
 	}
-	if d := st.Downtime; d != nil && d.Probes > 0 {
-		gap := "none"
-		if d.LongestGap != nil && d.LongestGap.Duration > 0 {
-			gap = "at most " + Duration(d.LongestGap.Duration)
-		}
-		add("downtime", fmt.Sprintf("%s (%d of %d probes failed)", gap, d.FailedProbes, d.Probes))
-	}
 	add("backup", clean(orElse(st.BackupPath, st.Backup)))
 	add("log", clean(st.LogFile))
 	add("request", clean(ur.Name))

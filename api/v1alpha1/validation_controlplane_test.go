@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build controlplane
+
+package v1alpha1_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/testenv"
+)
+
+var env *testenv.Env
+
+func TestMain(m *testing.M) { os.Exit(testenv.Run(m, func(e *testenv.Env) { env = e })) }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newClient(t *testing.T) client.Client {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	must(t, v1alpha1.AddToScheme(scheme))
+	c, err := client.New(env.Config, client.Options{Scheme: scheme})
+	must(t, err)
+	// As kubectl does: what the schema does not know is refused.
+	return client.WithFieldValidation(c, "Strict")
+}
+
+// object is what a person writes: kind, name and a spec in JSON.
+func object(t *testing.T, namespace, kind, name, spec string) *unstructured.Unstructured {
+	t.Helper()
+	o := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "fairlead.dev/v1alpha1", "kind": kind}}
+	o.SetName(name)
+	o.SetNamespace(namespace)
+	if spec != "" {
+		var s map[string]any
+		must(t, json.Unmarshal([]byte(spec), &s))
+		o.Object["spec"] = s
+	}
+	return o
+}
+
+// refused checks that the API says no, in words that help.
+func refused(t *testing.T, err error, want string) {
+	t.Helper()
+	if !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) {
+		t.Fatalf("got %v, want it to be refused", err)
+	}
+	if !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v\nwant %q", err, want)
+	}
+}
+
+const commit = `"applicationRef":{"name":"shop"}`
+
+func TestBadObjectsAreRefused(t *testing.T) {
+	c, ns := newClient(t), env.Namespace(t, "validation")
+	const duration = `should match '^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$'`
+	tests := []struct{ name, kind, object, spec, want string }{
+		{"no spec", "Application", "a", "", "spec: Required value"},
+		{"no compose", "Application", "a", `{}`, "spec.compose: Required value"},
+		{"no directory", "Application", "a", `{"compose":{}}`, "spec.compose.directory: Required value"},
+		{"relative directory", "Application", "a", `{"compose":{"directory":"opt/shop"}}`, "compose.directory must be an absolute path such as /opt/myapp"},
+		{"misspelt field", "Application", "a", `{"compose":{"directory":"/opt/shop","dir":"x"}}`, `unknown field "spec.compose.dir"`},
+		{"long name", "Application", strings.Repeat("a", 53), `{"compose":{"directory":"/opt/shop"}}`, "must have at most 52 characters"},
+		{"bad project", "Application", "a", `{"compose":{"directory":"/opt/shop","project":"My Shop"}}`, "spec.compose.project in body should match"},
+		{"password in the URL", "Application", "a", `{"compose":{"directory":"/opt/shop"},"source":{"url":"https://me:secret@example.com/shop.git"}}`,
+			"source.url must not contain a password: put it into a Secret and name that in source.secretRef"},
+		{"option as ref", "Application", "a", `{"compose":{"directory":"/opt/shop"},"source":{"ref":"--upload-pack=x"}}`, "source.ref must be the name of a branch or tag"},
+		{"empty secret name", "Application", "a", `{"compose":{"directory":"/opt/shop"},"source":{"secretRef":{"name":""}}}`, "spec.source.secretRef.name"},
+		{"bad pull policy", "Application", "a", `{"compose":{"directory":"/opt/shop"},"build":{"pull":"always"}}`, `supported values: "Auto", "Always", "Missing", "Never"`},
+		{"no parallel builds", "Application", "a", `{"compose":{"directory":"/opt/shop"},"build":{"parallel":0}}`, "should be greater than or equal to 1"},
+		{"bad order", "Application", "a", `{"compose":{"directory":"/opt/shop"},"rollout":{"order":"start-first"}}`, `supported values: "Auto", "StartFirst", "StopFirst"`},
+		{"bad soak", "Application", "a", `{"compose":{"directory":"/opt/shop"},"rollout":{"soak":"2x"}}`, duration},
+		{"bad health timeout", "Application", "a", `{"compose":{"directory":"/opt/shop"},"rollout":{"healthTimeout":"90"}}`, duration},
+		{"negative time", "Application", "a", `{"compose":{"directory":"/opt/shop"},"rollout":{"minHealthy":"-5s"}}`, duration},
+		{"bad time of a service", "Application", "a", `{"compose":{"directory":"/opt/shop"},"rollout":{"services":[{"name":"web","stopTimeout":"1 m"}]}}`, duration},
+		{"time as a number", "Application", "a", `{"compose":{"directory":"/opt/shop"},"rollout":{"drainTimeout":30}}`, "must be of type string"},
+		{"service twice", "Application", "a", `{"compose":{"directory":"/opt/shop"},"rollout":{"services":[{"name":"web"},{"name":"web"}]}}`, "Duplicate value"},
+		{"no attempts", "Application", "a", `{"compose":{"directory":"/opt/shop"},"verify":{"attempts":0}}`, "should be greater than or equal to 1"},
+		{"empty check", "Application", "a", `{"compose":{"directory":"/opt/shop"},"verify":{"checks":[{"name":"x"}]}}`, "a check has exactly one of http, tcp and exec"},
+		{"check of two kinds", "Application", "a", `{"compose":{"directory":"/opt/shop"},"verify":{"checks":[{"name":"x","http":{"url":"http://a"},"tcp":{"address":"a:1"}}]}}`,
+			"a check has exactly one of http, tcp and exec"},
+		{"check of another scheme", "Application", "a", `{"compose":{"directory":"/opt/shop"},"verify":{"checks":[{"name":"x","http":{"url":"ftp://a"}}]}}`, "should match '^https?://'"},
+		{"check without a port", "Application", "a", `{"compose":{"directory":"/opt/shop"},"verify":{"checks":[{"name":"x","tcp":{"address":"localhost"}}]}}`, "should match '^.+:[0-9]+$'"},
+		{"check without a command", "Application", "a", `{"compose":{"directory":"/opt/shop"},"verify":{"checks":[{"name":"x","exec":{"service":"web","command":[]}}]}}`, "should have at least 1 items"},
+		{"check twice", "Application", "a", `{"compose":{"directory":"/opt/shop"},"verify":{"checks":[{"name":"x","tcp":{"address":"a:1"}},{"name":"x","tcp":{"address":"a:2"}}]}}`, "Duplicate value"},
+		{"bad selection", "Application", "a", `{"compose":{"directory":"/opt/shop"},"backup":{"databases":"db; rm -rf"}}`, "spec.backup.databases in body should match"},
+		{"selection as a list", "Application", "a", `{"compose":{"directory":"/opt/shop"},"backup":{"volumes":["data"]}}`, "must be of type string"},
+		{"one release", "Application", "a", `{"compose":{"directory":"/opt/shop"},"retention":{"releases":1}}`, "should be greater than or equal to 2"},
+		{"bad age", "Application", "a", `{"compose":{"directory":"/opt/shop"},"retention":{"backups":{"age":"30d"}}}`, duration},
+		{"bad quantity", "Application", "a", `{"compose":{"directory":"/opt/shop"},"preflight":{"minFreeDisk":"lots"}}`, "spec.preflight.minFreeDisk"},
+
+		{"no application", "UpdateRequest", "u", `{}`, "spec.applicationRef: Required value"},
+		{"empty application", "UpdateRequest", "u", `{"applicationRef":{"name":""}}`, "spec.applicationRef.name"},
+		{"commit and release", "UpdateRequest", "u", `{` + commit + `,"commit":"main","rollbackTo":{"name":"shop-1"}}`, "name either a commit or a release in rollbackTo, not both"},
+		{"empty commit", "UpdateRequest", "u", `{` + commit + `,"commit":""}`, "spec.commit"},
+		{"option as commit", "UpdateRequest", "u", `{` + commit + `,"commit":"--exec=x"}`, "commit must be a SHA, a branch or a tag"},
+		{"range as commit", "UpdateRequest", "u", `{` + commit + `,"commit":"a..b"}`, "commit must be a SHA, a branch or a tag"},
+		{"reflog as commit", "UpdateRequest", "u", `{` + commit + `,"commit":"main@{1}"}`, "commit must be a SHA, a branch or a tag"},
+		{"misspelt flag", "UpdateRequest", "u", `{` + commit + `,"dryrun":true}`, `unknown field "spec.dryrun"`},
+		{"flag as text", "UpdateRequest", "u", `{` + commit + `,"cancel":"yes"}`, "must be of type boolean"},
+
+		{"release 0", "Release", "r", `{` + commit + `,"number":0,"project":"shop"}`, "should be greater than or equal to 1"},
+		{"release without a project", "Release", "r", `{` + commit + `,"number":1}`, "spec.project: Required value"},
+		{"backup without an ID", "Backup", "b", `{` + commit + `}`, "spec.id: Required value"},
+		{"backup outside of its directory", "Backup", "b", `{` + commit + `,"id":"../../etc"}`, "spec.id in body should match"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.kind+"/"+tt.name, func(t *testing.T) {
+			refused(t, c.Create(t.Context(), object(t, ns, tt.kind, tt.object, tt.spec)), tt.want)
+		})
+	}
+}
+
+func TestGoodObjectsAreTaken(t *testing.T) {
+	c, ns := newClient(t), env.Namespace(t, "validation")
+	for name, tt := range map[string]struct{ kind, object, spec string }{
+		"least":       {"Application", "least", `{"compose":{"directory":"/opt/shop"}}`},
+		"longest":     {"Application", strings.Repeat("a", 52), `{"compose":{"directory":"/"}}`},
+		"ssh source":  {"Application", "ssh", `{"compose":{"directory":"/opt/shop"},"source":{"url":"ssh://git@example.com:22/shop.git","ref":"release/1.x"}}`},
+		"scp source":  {"Application", "scp", `{"compose":{"directory":"/opt/shop"},"source":{"url":"git@example.com:shop.git"}}`},
+		"user in URL": {"Application", "user", `{"compose":{"directory":"/opt/shop"},"source":{"url":"https://me@example.com/shop.git"}}`},
+		"times":       {"Application", "times", `{"compose":{"directory":"/opt/shop"},"rollout":{"soak":"0s","healthTimeout":"1h30m","minHealthy":"1.5s","drainTimeout":"250ms"}}`},
+		"selections":  {"Application", "selections", `{"compose":{"directory":"/opt/shop"},"backup":{"databases":"db, cache","volumes":"None"}}`},
+		"checks": {"Application", "checks", `{"compose":{"directory":"/opt/shop"},"verify":{"checks":[{"name":"a","http":{"url":"http://127.0.0.1/"}},
+			{"name":"b","tcp":{"address":"[::1]:80"}},{"name":"c","exec":{"service":"web","command":["true"]}}]}}`},
+		"head":          {"UpdateRequest", "head", `{` + commit + `}`},
+		"tag":           {"UpdateRequest", "tag", `{` + commit + `,"commit":"v1.2.3+build"}`},
+		"branch":        {"UpdateRequest", "branch", `{` + commit + `,"commit":"feature/a-b_c"}`},
+		"release":       {"UpdateRequest", "release", `{` + commit + `,"rollbackTo":{"name":"shop-1"}}`},
+		"release named": {"Release", "shop-1", `{` + commit + `,"number":1,"project":"shop"}`},
+		"backup":        {"Backup", "backup", `{` + commit + `,"id":"backup_20260301_120000"}`},
+	} {
+		t.Run(name, func(t *testing.T) { must(t, c.Create(t.Context(), object(t, ns, tt.kind, tt.object, tt.spec))) })
+	}
+}
+
+// TestChangesAreRefused changes one field of a good object at a time.
+func TestChangesAreRefused(t *testing.T) {
+	c, ns := newClient(t), env.Namespace(t, "validation")
+	type change struct{ name, patch, want string }
+	tests := []struct {
+		kind, object, spec string
+		changes            []change
+	}{
+		{"Application", "shop", `{"compose":{"directory":"/opt/shop"}}`, []change{
+			{"directory", `{"compose":{"directory":"/opt/other"}}`, "compose.directory cannot be changed: create a new Application for another directory"},
+			{"suspend", `{"suspend":true}`, ""},
+		}},
+		{"UpdateRequest", "to-commit", `{` + commit + `,"commit":"c0de"}`, []change{
+			{"applicationRef", `{"applicationRef":{"name":"blog"}}`, "applicationRef cannot be changed: create a new UpdateRequest"},
+			{"commit", `{"commit":"beef"}`, "commit cannot be changed: create a new UpdateRequest for another commit"},
+			{"commit taken away", `{"commit":null}`, "commit cannot be changed"},
+			{"commit for a release", `{"commit":null,"rollbackTo":{"name":"shop-1"}}`, "rollbackTo cannot be changed: create a new UpdateRequest"},
+			{"dryRun", `{"dryRun":true}`, "dryRun cannot be changed: create a new UpdateRequest"},
+			{"dryRun said again", `{"dryRun":false}`, ""},
+			{"force", `{"force":true}`, "force cannot be changed: create a new UpdateRequest"},
+			{"suspend", `{"suspend":true}`, ""},
+			{"resume", `{"suspend":null}`, ""},
+			{"retry", `{"retry":true}`, ""},
+			{"cancel", `{"cancel":true}`, ""},
+			{"cancel undone", `{"cancel":false}`, "a cancelled request cannot be taken up again: create a new UpdateRequest"},
+			{"cancel taken away", `{"cancel":null}`, "a cancelled request cannot be taken up again"},
+		}},
+		{"UpdateRequest", "to-head", `{` + commit + `,"dryRun":true,"force":true}`, []change{
+			{"commit added", `{"commit":"c0de"}`, "commit cannot be changed"},
+			{"release added", `{"rollbackTo":{"name":"shop-1"}}`, "rollbackTo cannot be changed"},
+			{"dryRun taken away", `{"dryRun":null}`, "dryRun cannot be changed"},
+			{"force taken away", `{"force":false}`, "force cannot be changed"},
+		}},
+		{"UpdateRequest", "to-release", `{` + commit + `,"rollbackTo":{"name":"shop-1"}}`, []change{
+			{"another release", `{"rollbackTo":{"name":"shop-2"}}`, "rollbackTo cannot be changed"},
+			{"release taken away", `{"rollbackTo":null}`, "rollbackTo cannot be changed"},
+		}},
+		{"Release", "shop-1", `{` + commit + `,"number":1,"project":"shop"}`, []change{
+			{"commit", `{"commit":"c0de"}`, "a Release is a record and cannot be changed"},
+			{"number", `{"number":2}`, "a Release is a record and cannot be changed"},
+		}},
+		{"Backup", "backup", `{` + commit + `,"id":"backup_20260301_120000"}`, []change{
+			{"id", `{"id":"backup_20260301_120001"}`, "a Backup is a record and cannot be changed"},
+			{"release", `{"release":"shop-1"}`, "a Backup is a record and cannot be changed"},
+		}},
+	}
+	for _, tt := range tests {
+		o := object(t, ns, tt.kind, tt.object, tt.spec)
+		must(t, c.Create(t.Context(), o))
+		for _, ch := range tt.changes {
+			t.Run(tt.kind+"/"+tt.object+"/"+ch.name, func(t *testing.T) {
+				patched := object(t, ns, tt.kind, tt.object, "")
+				err := c.Patch(t.Context(), patched, client.RawPatch("application/merge-patch+json", []byte(`{"spec":`+ch.patch+`}`)))
+				if ch.want == "" {
+					must(t, err)
+					return
+				}
+				refused(t, err, ch.want)
+			})
+		}
+	}
+}
+
+func TestDefaultsAreFilledIn(t *testing.T) {
+	c, ns := newClient(t), env.Namespace(t, "validation")
+	o := object(t, ns, "Application", "shop", `{"compose":{"directory":"/opt/shop"}}`)
+	must(t, c.Create(t.Context(), o))
+	got := map[string]string{}
+	for path, field := range map[string][]string{
+		"build.parallel": {"build", "parallel"}, "build.pull": {"build", "pull"}, "rollout.order": {"rollout", "order"}, "rollout.soak": {"rollout", "soak"},
+		"verify.attempts": {"verify", "attempts"}, "verify.interval": {"verify", "interval"},
+		"retention.releases": {"retention", "releases"}, "retention.requests": {"retention", "requests"}, "retention.logs": {"retention", "logs"},
+		"retention.backups.count": {"retention", "backups", "count"}, "retention.backups.age": {"retention", "backups", "age"},
+		"preflight.minFreeDisk": {"preflight", "minFreeDisk"}, "preflight.minFreeMemory": {"preflight", "minFreeMemory"},
+	} {
+		v, _, err := unstructured.NestedFieldNoCopy(o.Object, append([]string{"spec"}, field...)...)
+		must(t, err)
+		text, err := json.Marshal(v)
+		must(t, err)
+		got[path] = strings.Trim(string(text), `"`)
+	}
+	want := map[string]string{
+		"build.parallel": "2", "build.pull": "Auto", "rollout.order": "Auto", "rollout.soak": "30s", "verify.attempts": "30", "verify.interval": "2s",
+		"retention.releases": "5", "retention.requests": "50", "retention.logs": "720h", "retention.backups.count": "7", "retention.backups.age": "720h",
+		"preflight.minFreeDisk": "5Gi", "preflight.minFreeMemory": "2Gi",
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
+	}
+	// The Go type reads what the API filled in, and a copy of it is accepted as it is.
+	var app v1alpha1.Application
+	must(t, c.Get(t.Context(), client.ObjectKeyFromObject(o), &app))
+	if app.Spec.Retention.Requests != 50 || app.Spec.Rollout.Soak.Duration.Seconds() != 30 {
+		t.Errorf("got %+v", app.Spec)
+	}
+	must(t, c.Update(t.Context(), &app))
+}
+
+func TestStatusIsAPartOfItsOwn(t *testing.T) {
+	c, ns := newClient(t), env.Namespace(t, "validation")
+	for kind, spec := range map[string]string{
+		"Application": `{"compose":{"directory":"/opt/shop"}}`, "UpdateRequest": `{` + commit + `}`,
+		"Release": `{` + commit + `,"number":1,"project":"shop"}`, "Backup": `{` + commit + `,"id":"backup_20260301_120000"}`, "DockerHost": `{}`,
+	} {
+		t.Run(kind, func(t *testing.T) {
+			o := object(t, ns, kind, "status-"+strings.ToLower(kind), spec)
+			if kind == "DockerHost" {
+				o.SetNamespace("")
+			}
+			must(t, unstructured.SetNestedField(o.Object, map[string]any{}, "status"))
+			must(t, c.Create(t.Context(), o))
+			generation := o.GetGeneration()
+			field := map[string]string{"Application": "project", "UpdateRequest": "message", "Release": "message", "Backup": "path", "DockerHost": "platform"}[kind]
+			must(t, unstructured.SetNestedField(o.Object, "written by hand", "status", field))
+			must(t, c.Update(t.Context(), o))
+			if v, _, _ := unstructured.NestedString(o.Object, "status", field); v != "" {
+				t.Errorf("an ordinary write changed the status to %q", v)
+			}
+			must(t, unstructured.SetNestedField(o.Object, "written by the controller", "status", field))
+			must(t, c.Status().Update(t.Context(), o))
+			if v, _, _ := unstructured.NestedString(o.Object, "status", field); v != "written by the controller" || o.GetGeneration() != generation {
+				t.Errorf("status %q, generation %d", v, o.GetGeneration())
+			}
+		})
+	}
+}
