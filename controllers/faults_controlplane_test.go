@@ -213,6 +213,35 @@ func TestStatusWipedBySomebody(t *testing.T) {
 	w.awaitEnd("b", v1alpha1.PhaseSucceeded, v1alpha1.ReasonSucceeded)
 }
 
+// Somebody writes an end into the status while a step runs: the step is stopped,
+// and nobody else works on the application before it is.
+func TestEndedBySomebody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	g := w.steps.hold("a", v1alpha1.StepRollout)
+	w.request("a")
+	g.await(t)
+	w.request("b", goesBack)
+	w.awaitPhase("b", v1alpha1.PhasePending)
+	ur := w.await("a", "in the rollout", func(ur *v1alpha1.UpdateRequest) bool { return ur.Status.Step == v1alpha1.StepRollout })
+	now := metav1.Now()
+	st := &ur.Status
+	st.Phase, st.Message, st.FinishedAt = v1alpha1.PhaseFailed, "ended by hand", &now
+	for i := range st.Steps {
+		st.Steps[i].State = v1alpha1.StepSucceeded
+		st.Steps[i].FinishedAt = &now
+	}
+	for i := range st.Conditions {
+		st.Conditions[i].Status = metav1.ConditionFalse
+	}
+	must(t, w.direct.Status().Update(t.Context(), ur))
+	if cause := <-g.cause; !errors.Is(cause, jobs.ErrCancelled) {
+		t.Errorf("the step was ended by %v", cause)
+	}
+	w.await("a", "concluded", func(ur *v1alpha1.UpdateRequest) bool { return len(ur.Finalizers) == 0 })
+	w.awaitEnd("b", v1alpha1.PhaseSucceeded, v1alpha1.ReasonSucceeded)
+}
+
 // A rollback that meets disturbances waits between its attempts, also when the
 // request is cancelled.
 func TestCancelledRollbackBacksOff(t *testing.T) {

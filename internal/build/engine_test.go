@@ -63,20 +63,14 @@ type bench struct {
 
 // logBuffer is a log that can be read while it is written.
 type logBuffer struct {
-	mu   sync.Mutex
-	buf  bytes.Buffer
-	seen chan struct{} // closed when want was written
-	want string
+	mu  sync.Mutex
+	buf bytes.Buffer
 }
 
 func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.buf.Write(p)
-	if l.seen != nil && strings.Contains(l.buf.String(), l.want) {
-		close(l.seen)
-		l.seen = nil
-	}
 	return len(p), nil
 }
 
@@ -84,25 +78,6 @@ func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
-}
-
-func (l *logBuffer) wait(t *testing.T, want string) {
-	t.Helper()
-	l.mu.Lock()
-	if strings.Contains(l.buf.String(), want) {
-		l.mu.Unlock()
-		return
-	}
-	seen := make(chan struct{})
-	l.seen, l.want = seen, want
-	l.mu.Unlock()
-	select {
-	case <-seen:
-	case <-t.Context().Done():
-		t.Fatalf("log has no %q:\n%s", want, l)
-	case <-time.After(time.Minute):
-		t.Fatalf("log has no %q:\n%s", want, l)
-	}
 }
 
 func newBench(t *testing.T, o Options) *bench {

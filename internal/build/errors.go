@@ -21,23 +21,23 @@ import (
 type Kind string
 
 const (
-	// KindBuild: the Dockerfile or a command in it failed. The same commit
+	// KindBuild says that the Dockerfile or a command in it failed. The same commit
 	// would fail again.
 	KindBuild Kind = "BuildFailed"
-	// KindInvalid: the build section, the context or the host's configuration
+	// KindInvalid says that the build section, the context or the host's configuration
 	// is wrong.
 	KindInvalid Kind = "InvalidBuild"
-	// KindUnsupported: this engine cannot do what the build asks for.
+	// KindUnsupported says that this engine cannot do what the build asks for.
 	KindUnsupported Kind = "BuildUnsupported"
-	// KindNotFound: the registry has no such image.
+	// KindNotFound says that the registry has no such image.
 	KindNotFound Kind = "ImageNotFound"
-	// KindUnauthorized: the registry wants other credentials.
+	// KindUnauthorized says that the registry wants other credentials.
 	KindUnauthorized Kind = "RegistryUnauthorized"
-	// KindNoSpace: the engine's disk is full.
+	// KindNoSpace says that the engine's disk is full.
 	KindNoSpace Kind = "NoSpace"
-	// KindUnreachable: the network or a remote server failed.
+	// KindUnreachable says that the network or a remote server failed.
 	KindUnreachable Kind = "RegistryUnreachable"
-	// KindEngine: the engine cannot be reached or gave up by itself.
+	// KindEngine says that the engine cannot be reached or gave up by itself.
 	KindEngine Kind = "EngineUnavailable"
 )
 

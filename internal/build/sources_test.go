@@ -158,7 +158,7 @@ func TestContextArchiveUnreadable(t *testing.T) {
 }
 
 // failingFS has one file that cannot be read.
-type failingFS struct{ memFS }
+type failingFS struct{}
 
 func (failingFS) Open(string) (io.ReadCloser, error) { return nil, errors.New("I/O error") }
 

@@ -113,7 +113,7 @@ func buildChain(ctx context.Context, c chainConfig) (*chain, error) {
 	// The aggregator is the outermost server, so its handler is the innermost
 	// place that sees every request after authentication and authorisation.
 	aggregator.GenericConfig.BuildHandlerChainFunc = func(handler http.Handler, cfg *genericapiserver.Config) http.Handler {
-		return genericapiserver.DefaultBuildHandlerChain(withSubresources(handler, c.subresources, c.stopping), cfg)
+		return genericapiserver.DefaultBuildHandlerChain(withSubresources(c.stopping, handler, c.subresources), cfg)
 	}
 	return assemble(native, extensions, aggregator)
 }

@@ -35,7 +35,7 @@ func (s Subresource) matches(info *genericapirequest.RequestInfo) bool {
 // withSubresources answers the requests for subs and passes all others to next.
 // It belongs inside the authenticated and authorised part of the chain. stopping
 // ends the handlers when the server is told to stop.
-func withSubresources(next http.Handler, subs []Subresource, stopping context.Context) http.Handler {
+func withSubresources(stopping context.Context, next http.Handler, subs []Subresource) http.Handler {
 	if len(subs) == 0 {
 		return next
 	}

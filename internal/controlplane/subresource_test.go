@@ -17,7 +17,7 @@ import (
 
 func TestSubresourceRouting(t *testing.T) {
 	const prefix = "/apis/fairlead.dev/v1alpha1/"
-	handler := withSubresources(
+	handler := withSubresources(context.Background(),
 		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "next") }),
 		[]Subresource{{
 			GroupVersion: schema.GroupVersion{Group: "fairlead.dev", Version: "v1alpha1"},
@@ -25,7 +25,7 @@ func TestSubresourceRouting(t *testing.T) {
 			Handler: func(w http.ResponseWriter, _ *http.Request, namespace, name string) {
 				_, _ = fmt.Fprintf(w, "log of %s/%s", namespace, name)
 			},
-		}}, context.Background())
+		}})
 	resolver := &genericapirequest.RequestInfoFactory{
 		APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api"),
 	}
@@ -59,13 +59,13 @@ func TestSubresourceRouting(t *testing.T) {
 func TestSubresourceEndsWithTheServer(t *testing.T) {
 	stopping, stop := context.WithCancel(context.Background())
 	entered := make(chan struct{})
-	handler := withSubresources(http.NotFoundHandler(), []Subresource{{
+	handler := withSubresources(stopping, http.NotFoundHandler(), []Subresource{{
 		Resource: "updaterequests", Subresource: "log",
 		Handler: func(_ http.ResponseWriter, r *http.Request, _, _ string) {
 			close(entered)
 			<-r.Context().Done()
 		},
-	}}, stopping)
+	}})
 	r := httptest.NewRequest("GET", "/", nil)
 	info := &genericapirequest.RequestInfo{IsResourceRequest: true, Verb: "get", Namespace: "prod", Name: "web-1",
 		Resource: "updaterequests", Subresource: "log", Parts: []string{"updaterequests", "web-1", "log"}}

@@ -42,7 +42,7 @@ type Logger struct {
 // level is debug, info, warn, error or a number (2 shows V(2) lines). Unknown
 // values are errors that list the valid ones. terminal says whether out is one.
 func New(out io.Writer, format, level string, terminal bool) (*Logger, error) {
-	min, err := parseLevel(level)
+	least, err := parseLevel(level)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func New(out io.Writer, format, level string, terminal bool) (*Logger, error) {
 	if err != nil {
 		return nil, err
 	}
-	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(out)), min)
+	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(out)), least)
 	z := zap.New(core, zap.AddStacktrace(zapcore.DPanicLevel))
 	return &Logger{Logr: zapr.NewLogger(z), Zap: z}, nil
 }

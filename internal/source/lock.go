@@ -41,7 +41,7 @@ func (r *Repo) locked(ctx context.Context, f func(hold *os.File) error) error {
 	if err != nil {
 		return fmt.Errorf("lock %s: %w", r.top, err)
 	}
-	defer hold.Close() //nolint:errcheck // nothing was written
+	defer hold.Close()
 	for {
 		err := syscall.Flock(int(hold.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a descriptor fits
 		if err == nil {

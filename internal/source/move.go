@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/fairlead-dev/fairlead/internal/atomicfile"
 )
 
 // MoveTo makes the commit (a full SHA that is here) the checked-out one:
@@ -188,6 +190,9 @@ func (r *Repo) moveHead(ctx context.Context, hold *os.File, commit string) error
 				return err
 			}
 			if !ahead && !behind {
+				if err := r.rememberBranch(h.Branch); err != nil {
+					return err
+				}
 				args = append(args, "--no-deref")
 			}
 		}
@@ -195,7 +200,50 @@ func (r *Repo) moveHead(ctx context.Context, hold *os.File, commit string) error
 			return locking(err)
 		}
 	}
+	if err := r.attach(ctx, hold, commit); err != nil {
+		return err
+	}
 	return r.setRef(ctx, hold, refMoved, commit)
+}
+
+// attach puts a HEAD that a move of ours detached back on its branch, if that
+// is at the commit, as after going back.
+func (r *Repo) attach(ctx context.Context, hold *os.File, commit string) error {
+	h, err := r.Head(ctx)
+	if err != nil || h.Branch != "" {
+		return err
+	}
+	branch, err := r.rememberedBranch()
+	if err != nil || branch == "" {
+		return err
+	}
+	ref := "refs/heads/" + branch
+	at, err := r.git.text(ctx, "rev-parse", "--verify", "--quiet", ref)
+	if exitCode(err) > 0 {
+		return nil // somebody removed it
+	}
+	if err != nil || at != commit {
+		return err
+	}
+	_, err = r.git.run(ctx, call{args: []string{"symbolic-ref", "-m", "fairlead: back on " + branch, "HEAD", ref}, hold: hold})
+	return locking(err)
+}
+
+// branchName is the file that names the branch from which a move of ours
+// detached HEAD: it is what is followed as long as no other is checked out.
+const branchName = "fairlead-branch"
+
+func (r *Repo) rememberBranch(branch string) error {
+	return atomicfile.WriteFile(filepath.Join(r.gitDir, branchName), []byte(branch+"\n"), 0o600)
+}
+
+// rememberedBranch returns "" when no move of ours detached HEAD.
+func (r *Repo) rememberedBranch() (string, error) {
+	data, err := os.ReadFile(filepath.Join(r.gitDir, branchName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return strings.TrimSpace(string(data)), err
 }
 
 // moveSubmodules updates the submodules that are in use, and initialises those

@@ -51,6 +51,37 @@ func TestMoveToBranches(t *testing.T) {
 	}
 }
 
+// A branch that was rewritten at the remote is still the one that is followed,
+// and the clone is back on it after going back.
+func TestMoveToKeepsTheBranchInMind(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	one := put(t, up, "one", "a", "1")
+	two := put(t, up, "two", "a", "2")
+	dir := clone(t, up)
+	r := open(t, dir, Options{})
+	sh(t, up, "reset", "-q", "--hard", one)
+	rewritten := put(t, up, "rewritten", "a", "3")
+	fetch(t, r, "")
+	moveTo(t, r, rewritten)
+	if h := head(t, r); h.Branch != "" || h.Commit != rewritten {
+		t.Errorf("HEAD is %+v", h)
+	}
+	next := put(t, up, "next", "a", "4")
+	fetch(t, r, "")
+	c, err := r.Resolve(t.Context(), "")
+	if err != nil || c.SHA != next {
+		t.Errorf("the newest commit is %.7s (%v), want %.7s", c.SHA, err, next)
+	}
+	moveTo(t, r, two)
+	if h := head(t, r); h.Branch != "main" || h.Commit != two {
+		t.Errorf("HEAD is %+v after going back", h)
+	}
+	if s := sh(t, dir, "status", "--porcelain"); s != "" {
+		t.Errorf("status is %s", s)
+	}
+}
+
 // TestMoveToAfterCrash puts the clone into each state that a killed move can
 // leave, and sees that a move to either commit, or a third, makes it whole.
 func TestMoveToAfterCrash(t *testing.T) {

@@ -50,7 +50,7 @@ func giveAway(dir string, paths []string) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close() //nolint:errcheck // only read
+	defer root.Close()
 	give := func(name string) error {
 		info, err := root.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {

@@ -169,6 +169,11 @@ func (r *Repo) orDefault(ctx context.Context, rev string) (string, error) {
 		return "", err
 	}
 	if h.Branch == "" {
+		if h.Branch, err = r.rememberedBranch(); err != nil {
+			return "", err
+		}
+	}
+	if h.Branch == "" {
 		return "", fmt.Errorf("%w: no branch is checked out in %s and none is set; set source.ref", ErrInvalidRevision, r.top)
 	}
 	return "refs/heads/" + h.Branch, nil

@@ -268,7 +268,7 @@ func (r *Repo) torn(ctx context.Context, path, commit string, e entry) (bool, er
 	if err != nil {
 		return false, err
 	}
-	defer file.Close() //nolint:errcheck // only read
+	defer file.Close()
 	info, err := file.Stat()
 	if err != nil || info.Size() > int64(len(want)) {
 		return false, err

@@ -79,7 +79,11 @@ func (s *run) wantedModel(ctx context.Context, w *workspace) (*compose.Project, 
 	if err := w.export(ctx, s.Request.Status.Commit); err != nil {
 		return nil, err
 	}
-	return w.load(ctx, s.Request.Status.Commit)
+	p, err := w.load(ctx, s.Request.Status.Commit)
+	if wrong := (*compose.ModelError)(nil); errors.As(err, &wrong) {
+		return nil, failure.Terminalf(v1alpha1.ReasonPreflightFailed, "the Compose model does not load any more, though preflight could: %w", err)
+	}
+	return p, err
 }
 
 func (s *run) backupProgress() func(backup.Progress) {
@@ -93,13 +97,13 @@ func (s *run) backupProgress() func(backup.Progress) {
 // backupInput gathers what there is to save.
 func (s *run) backupInput(ctx context.Context, w *workspace, project *compose.Project, containers []docker.Container) (backup.Input, error) {
 	spec := s.Application.Spec
-	real, err := filepath.EvalSymlinks(w.dir)
+	resolved, err := filepath.EvalSymlinks(w.dir)
 	if err != nil {
 		return backup.Input{}, err
 	}
 	in := backup.Input{
 		Application: s.Application.Namespace + "/" + s.Application.Name, Project: project.Name(),
-		DeployDir: w.dir, RealDeployDir: real, Commit: w.head.Commit, Branch: w.head.Branch,
+		DeployDir: w.dir, RealDeployDir: resolved, Commit: w.head.Commit, Branch: w.head.Branch,
 		Volumes:   backup.ParseSelection(string(spec.Backup.Volumes)),
 		Databases: backup.ParseSelection(string(spec.Backup.Databases)),
 		Files:     slices.Clone(spec.Backup.Paths),

@@ -75,12 +75,13 @@ func (p *preflightRun) checkMemory(context.Context) (string, error) {
 func (p *preflightRun) checkDisk(ctx context.Context) (string, error) {
 	least := quantity(p.Application.Spec.Preflight.MinFreeDisk, "5Gi")
 	what := "remove what is not needed (docker system df tells what takes room), or lower preflight.minFreeDisk of the Application"
-	note, err := "", error(nil)
+	note := ""
 	if p.w != nil {
 		d, derr := observe.DiskAt(p.w.dir)
 		if derr != nil {
 			return "", derr
 		}
+		var err error
 		if note, err = enough("disk for "+p.w.dir, d.Free, least, what); err != nil {
 			return "", err
 		}

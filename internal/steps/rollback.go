@@ -31,6 +31,11 @@ func (s *run) rollback(ctx context.Context) error {
 		return err
 	}
 	previous := release.Find(releases, s.Request.Status.PreviousRelease)
+	if name := s.Request.Status.PreviousRelease; name != "" && previous == nil {
+		// Without it, going back would only remove what runs.
+		return failure.Terminalf(v1alpha1.ReasonRollbackFailed,
+			"the Release %s, which ran before, is gone, so the containers are left as they are: update to a good commit", name)
+	}
 	project, err := s.previousModel(ctx, w, previous)
 	if err != nil {
 		return failure.Terminalf(v1alpha1.ReasonRollbackFailed, "%w", err)

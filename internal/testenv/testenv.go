@@ -156,7 +156,7 @@ func Serve(ctx context.Context, bin, dataDir string, args ...string) (*Process, 
 		return nil, err
 	}
 	defer func() { _ = out.Close() }()
-	p.cmd = exec.Command(bin, append([]string{"serve", "--data-dir", dataDir, "--secure-port", "0", "--listen", "127.0.0.1:0",
+	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), bin, append([]string{"serve", "--data-dir", dataDir, "--secure-port", "0", "--listen", "127.0.0.1:0",
 		"--metrics-bind-address", "0", "--ready-file", readyFile, "--log-format", "json"}, args...)...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET=")

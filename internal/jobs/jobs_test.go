@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package jobs
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+type status struct{ words []string }
+
+// newRunner makes a Runner that tells on a channel which keys it was asked to
+// look at.
+func newRunner() (*Runner[string, status], chan string) {
+	notes := make(chan string, 100)
+	return NewRunner[string, status](func(k string) { notes <- k }), notes
+}
+
+func say(word string) func(*status) { return func(s *status) { s.words = append(s.words, word) } }
+
+func words(changes []func(*status)) string {
+	var s status
+	for _, c := range changes {
+		c(&s)
+	}
+	return strings.Join(s.words, " ")
+}
+
+func poll(t *testing.T, r *Runner[string, status], key string) State[status] {
+	t.Helper()
+	s, ok := r.Poll(key)
+	if !ok {
+		t.Fatalf("there is no job %s", key)
+	}
+	return s
+}
+
+func TestJobRecordsAndEnds(t *testing.T) {
+	r, notes := newRunner()
+	next := make(chan struct{})
+	if !r.Start("a", func(_ context.Context, j *Job[status]) error {
+		j.Record(say("one"))
+		j.Record(say("two"))
+		<-next
+		j.Record(say("three"))
+		<-next
+		return errors.New("broken")
+	}) {
+		t.Fatal("not started")
+	}
+	<-notes
+	<-notes
+	if s := poll(t, r, "a"); s.Done || words(s.Changes) != "one two" {
+		t.Errorf("got done %t, %q", s.Done, words(s.Changes))
+	}
+	// A write that fails acknowledges nothing: the changes are there again.
+	s := poll(t, r, "a")
+	next <- struct{}{}
+	<-notes
+	if got := words(poll(t, r, "a").Changes); got != "one two three" {
+		t.Errorf("got %q", got)
+	}
+	// What was recorded after the poll outlives its acknowledgement.
+	r.Acknowledge("a", len(s.Changes))
+	if got := words(poll(t, r, "a").Changes); got != "three" {
+		t.Errorf("got %q", got)
+	}
+	r.Forget("a") // it runs still
+	if s := poll(t, r, "a"); s.Done {
+		t.Error("it is done")
+	}
+	next <- struct{}{}
+	<-notes
+	if s := poll(t, r, "a"); !s.Done || s.Err == nil || s.Err.Error() != "broken" || words(s.Changes) != "three" {
+		t.Errorf("got done %t, %v, %q", s.Done, s.Err, words(s.Changes))
+	}
+	r.Forget("a")
+	if _, ok := r.Poll("a"); ok {
+		t.Error("it is not forgotten")
+	}
+}
+
+func TestOneJobForAKey(t *testing.T) {
+	r, notes := newRunner()
+	var ran atomic.Int32
+	release := make(chan struct{})
+	work := func(context.Context, *Job[status]) error { ran.Add(1); <-release; return nil }
+	if !r.Start("a", work) || r.Start("a", work) || !r.Start("b", work) {
+		t.Error("a key has one job, and another key its own")
+	}
+	close(release)
+	<-notes
+	<-notes
+	if r.Start("a", work) {
+		t.Error("a job that ended and was not looked at was replaced")
+	}
+	r.Forget("a")
+	if !r.Start("a", work) {
+		t.Error("after it was forgotten no other starts")
+	}
+	<-notes
+	if n := ran.Load(); n != 3 {
+		t.Errorf("%d jobs ran", n)
+	}
+}
+
+func TestPanicIsAnError(t *testing.T) {
+	r, notes := newRunner()
+	r.Start("a", func(context.Context, *Job[status]) error { panic("out of cheese") })
+	<-notes
+	if err := poll(t, r, "a").Err; err == nil || !strings.HasPrefix(err.Error(), "panic: out of cheese\n") || !strings.Contains(err.Error(), "jobs_test.go") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCancelAndStopTellTheCause(t *testing.T) {
+	r, notes := newRunner()
+	wait := func(ctx context.Context, _ *Job[status]) error { <-ctx.Done(); return context.Cause(ctx) }
+	r.Start("a", wait)
+	r.Start("b", wait)
+	r.Cancel("nobody")
+	r.Cancel("a")
+	if key := <-notes; key != "a" {
+		t.Fatalf("%s ended", key)
+	}
+	if err := poll(t, r, "a").Err; !errors.Is(err, ErrCancelled) {
+		t.Errorf("got %v", err)
+	}
+	if err := r.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := poll(t, r, "b").Err; !errors.Is(err, ErrShutdown) {
+		t.Errorf("got %v", err)
+	}
+	if r.Start("c", wait) {
+		t.Error("a job started after the stop")
+	}
+}
+
+func TestStopDoesNotWaitForEver(t *testing.T) {
+	r, notes := newRunner()
+	release := make(chan struct{})
+	r.Start("deaf", func(context.Context, *Job[status]) error { <-release; return nil })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Stop(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	close(release)
+	<-notes
+	if err := r.Stop(t.Context()); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The first cause counts: a job that is cancelled and then stopped is not taken
+// up again at the next start.
+func TestCancelledThenStopped(t *testing.T) {
+	r, notes := newRunner()
+	entered, release := make(chan struct{}), make(chan struct{})
+	r.Start("a", func(ctx context.Context, _ *Job[status]) error { close(entered); <-release; return context.Cause(ctx) })
+	<-entered
+	r.Cancel("a")
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = r.Stop(stopped)
+	close(release)
+	<-notes
+	if err := poll(t, r, "a").Err; !errors.Is(err, ErrCancelled) {
+		t.Errorf("got %v", err)
+	}
+}
