@@ -67,7 +67,8 @@ demo: engine build ## Watch an application being updated, and a bad update undon
 
 ##@ Test
 
-# The order is: what fails fastest first.
+# The order is: what fails fastest first. The tests of whole updates mostly wait,
+# so more of them run at once than there are cores.
 ALL_TESTS := build verify lint test-unit test-controllers test-engine e2e crash
 
 .PHONY: test
@@ -105,7 +106,7 @@ test-engine: engine images ## Tests of single packages against a Docker engine.
 .PHONY: e2e
 e2e: engine images build ## Whole updates of real applications on a real engine.
 	$(call section,end to end)
-	$(GOTEST) -tags e2e -timeout 45m ./test/e2e/...
+	$(GOTEST) -tags e2e -parallel 4 -timeout 45m ./test/e2e/...
 
 .PHONY: crash
 crash: engine images build ## The daemon killed at every step, and what the next one makes of it.

@@ -126,7 +126,7 @@ func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 		return ctrl.Result{}, err
 	}
 	if observeErr != nil {
-		return ctrl.Result{RequeueAfter: 30 * time.Second}, nil
+		return ctrl.Result{RequeueAfter: 30 * time.Second}, nil //nolint:nilerr // the conditions tell it
 	}
 	return ctrl.Result{RequeueAfter: applicationResync}, nil
 }

@@ -107,23 +107,23 @@ func TestClaim(t *testing.T) {
 	a, b, dry := request("a", 1), request("b", 2), request("c", 3, dryRun)
 	other := request("d", 4)
 	other.Spec.ApplicationRef.Name = "blog"
-	if _, ok := r.claim(&a); !ok {
+	if _, ok := r.claim(&a, "/opt/shop"); !ok {
 		t.Fatal("the first is refused")
 	}
-	if _, ok := r.claim(&a); !ok {
+	if _, ok := r.claim(&a, "/opt/shop"); !ok {
 		t.Error("the holder is refused the second time")
 	}
-	if holder, ok := r.claim(&b); ok || holder != "a" {
+	if holder, ok := r.claim(&b, "/opt/shop"); ok || holder != "a" {
 		t.Errorf("the second got the application (holder %q)", holder)
 	}
-	if _, ok := r.claim(&dry); !ok {
+	if _, ok := r.claim(&dry, "/opt/shop"); !ok {
 		t.Error("a dry run has to wait")
 	}
-	if _, ok := r.claim(&other); !ok {
-		t.Error("a request of another application has to wait")
+	if _, ok := r.claim(&other, "/opt/blog"); !ok {
+		t.Error("a request in another directory has to wait")
 	}
 	r.release(types.NamespacedName{Namespace: "ns", Name: "b"})
-	if _, ok := r.claim(&b); ok {
+	if _, ok := r.claim(&b, "/opt/shop"); ok {
 		t.Error("one that never held it gave it back")
 	}
 	woken := make(chan string, 1)
@@ -132,7 +132,7 @@ func TestClaim(t *testing.T) {
 	if name := <-woken; name != "b" {
 		t.Errorf("%s is woken, which did not wait", name)
 	}
-	if _, ok := r.claim(&b); !ok {
+	if _, ok := r.claim(&b, "/opt/shop"); !ok {
 		t.Error("the application is not free after its release")
 	}
 }

@@ -9,6 +9,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"sync"
 	"time"
@@ -71,11 +72,11 @@ type UpdateRequestReconciler struct {
 	stopped chan struct{} // closed when nobody reads wake any more
 
 	mu       sync.Mutex
-	claims   map[types.NamespacedName]*claim  // by application
+	claims   map[string]*claim                // by deployment directory
 	attempts map[types.NamespacedName]attempt // what the job of a request does
 }
 
-// claim says which request works on an application, and which ones are to be
+// claim says which request works in a deployment directory, and which ones are to be
 // woken when it does not any more.
 type claim struct {
 	holder  types.NamespacedName
@@ -108,7 +109,7 @@ func (r *UpdateRequestReconciler) SetupWithManager(ctx context.Context, mgr ctrl
 func (r *UpdateRequestReconciler) init() {
 	r.wake = make(chan event.TypedGenericEvent[types.NamespacedName])
 	r.stopped = make(chan struct{})
-	r.claims = map[types.NamespacedName]*claim{}
+	r.claims = map[string]*claim{}
 	r.attempts = map[types.NamespacedName]attempt{}
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
@@ -212,7 +213,7 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 			decision.Kind = plan.WaitTurn
 			break
 		}
-		if other, ok := r.claim(ur); !ok {
+		if other, ok := r.claim(ur, s.directory(ur)); !ok {
 			decision = plan.Decision{Kind: plan.WaitTurn, Reason: v1alpha1.ReasonQueued, Message: "waits for the request " + other + " to end"}
 			w.wait(decision)
 			break
@@ -343,19 +344,26 @@ func older(a, b *v1alpha1.UpdateRequest) bool {
 	return a.Name < b.Name
 }
 
-// claim makes ur the one request that works on its application; the cache may
-// be behind, this is not. A dry run changes nothing and claims nothing.
-func (r *UpdateRequestReconciler) claim(ur *v1alpha1.UpdateRequest) (holder string, ok bool) {
+// directory is where the request works; two Applications may name the same one.
+func (s scope) directory(ur *v1alpha1.UpdateRequest) string {
+	if s.app == nil {
+		return ur.Namespace + "/" + ur.Spec.ApplicationRef.Name
+	}
+	return path.Clean(s.app.Spec.Compose.Directory)
+}
+
+// claim makes ur the one request that works in a directory; the cache may be
+// behind, this is not. A dry run changes nothing and claims nothing.
+func (r *UpdateRequestReconciler) claim(ur *v1alpha1.UpdateRequest, dir string) (holder string, ok bool) {
 	if ur.Spec.DryRun {
 		return "", true
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	app := types.NamespacedName{Namespace: ur.Namespace, Name: ur.Spec.ApplicationRef.Name}
 	me := client.ObjectKeyFromObject(ur)
-	c, taken := r.claims[app]
+	c, taken := r.claims[dir]
 	if !taken {
-		r.claims[app] = &claim{holder: me}
+		r.claims[dir] = &claim{holder: me}
 		return "", true
 	}
 	if c.holder == me {
@@ -372,10 +380,10 @@ func (r *UpdateRequestReconciler) release(request types.NamespacedName) {
 	var waiting []types.NamespacedName
 	r.mu.Lock()
 	delete(r.attempts, request)
-	for app, c := range r.claims {
+	for dir, c := range r.claims {
 		if c.holder == request {
 			waiting = append(waiting, c.waiting...)
-			delete(r.claims, app)
+			delete(r.claims, dir)
 		}
 	}
 	r.mu.Unlock()

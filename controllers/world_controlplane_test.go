@@ -160,7 +160,7 @@ func (w *world) see(e watch.Event) {
 			w.gone[o.Name] = true
 			break
 		}
-		seen := append(w.requests[o.Name], *o)
+		seen := slices.Concat(w.requests[o.Name], []v1alpha1.UpdateRequest{*o})
 		for _, problem := range invariants(seen) {
 			w.t.Errorf("%s, version %d: %s\n%s", o.Name, len(seen), problem, story(seen))
 		}

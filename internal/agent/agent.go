@@ -139,7 +139,7 @@ func (w *engineWatcher) Start(ctx context.Context) error {
 			}
 		})
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // told to stop
 		}
 		log.Error(err, "the engine's events cannot be watched; applications are looked at now and then only")
 		select {

@@ -21,7 +21,7 @@ func at(ms int) *time.Time {
 }
 
 func TestProgress(t *testing.T) {
-	d := func(s string) digest.Digest { return digest.FromString(s) }
+	d := digest.FromString
 	var log bytes.Buffer
 	p := newProgress(newOutput(&log, newRedactor("hush")))
 	const load, from, copied, run = "[internal] load build context", "[1/3] FROM reg/x:1", "[2/3] COPY . .", "[3/3] RUN make"

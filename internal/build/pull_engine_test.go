@@ -6,6 +6,7 @@ package build
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -96,7 +97,7 @@ func TestPull(t *testing.T) {
 	puller := NewPuller(b.docker, Options{ConfigDir: config})
 	ref := addr + "/team/app:1"
 	kind := func(err error) Kind {
-		if e, ok := err.(*Error); ok {
+		if e := (*Error)(nil); errors.As(err, &e) {
 			return e.Kind
 		}
 		return Kind(fmt.Sprintf("%T", err))

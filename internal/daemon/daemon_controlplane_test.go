@@ -195,7 +195,7 @@ func TestKubectl(t *testing.T) {
 			k.run(t, "", "web", "get", "app", "-n", ns)
 			k.run(t, "", "application.fairlead.dev/web", "get", "all", "-n", ns)
 			k.run(t, "", "Compose", "explain", "application.spec.compose")
-			k.refused(t, strings.Replace(application("bad"), "directory", "directroy", 1), "directroy", "apply", "--validate=strict", "-n", ns, "-f", "-")
+			k.refused(t, strings.Replace(application("bad"), "directory", "folder", 1), "folder", "apply", "--validate=strict", "-n", ns, "-f", "-")
 			k.run(t, "", "condition met", "wait", "--for=condition=Established", "crd/applications.fairlead.dev", "--timeout=10s")
 			k.run(t, "", "deleted", "delete", "namespace", ns, "--timeout=30s")
 			k.refused(t, "", "NotFound", "get", "namespace", ns)

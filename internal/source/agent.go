@@ -3,6 +3,7 @@
 package source
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -51,7 +52,7 @@ func startAgent(c *Credentials) (_ *sshAgent, err error) {
 			return nil, err
 		}
 	}
-	if a.listener, err = net.Listen("unix", a.socket()); err != nil {
+	if a.listener, err = (&net.ListenConfig{}).Listen(context.Background(), "unix", a.socket()); err != nil {
 		return nil, err
 	}
 	a.running.Go(func() { a.accept(keys) })

@@ -55,7 +55,7 @@ func TestExport(t *testing.T) {
 	write(t, up, ".git/info/sparse-checkout", "/staged\n")
 	before, status := snapshot(t, up), sh(t, up, "status", "--porcelain")
 
-	dest := export(t, open(t, filepath.Join(up), Options{}), sha)
+	dest := export(t, open(t, up, Options{}), sha)
 	want := map[string]string{
 		"a": "1\n", odd: "odd", "deep/er/file": "d", "tests/kept": "k", "crlf.txt": "x\r\n", "up.shout": "WHISPER", "ignored": "committed", "run.sh": "#!/bin/sh\n",
 		".gitattributes": "", ".gitignore": "ignored\n", "link": "../a", "dangling": "/nowhere",

@@ -65,8 +65,10 @@ func run(ctx context.Context, args []string) error {
 		err = worker(ctx, v)
 	case "migrate":
 		err = migrate(ctx, v)
+	case "ledger":
+		err = ledger(v)
 	default:
-		return fmt.Errorf("unknown command %q: one of web, worker, migrate, healthcheck", command)
+		return fmt.Errorf("unknown command %q: one of web, worker, migrate, ledger, healthcheck", command)
 	}
 	if errors.Is(context.Cause(ctx), errCrash) {
 		return errCrash

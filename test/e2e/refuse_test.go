@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/test/apps"
+	"github.com/fairlead-dev/fairlead/test/harness"
+)
+
+// What cannot work is refused before anything is touched, with a message that says
+// what is wrong and what to do.
+func TestRefusedUpdates(t *testing.T) {
+	t.Parallel()
+	s := running(t, apps.Hello, "")
+	for _, c := range []struct {
+		name    string
+		prepare func(s *site) (commit string, restore func())
+		reason  string
+		wants   []string
+	}{
+		{"no such commit", func(s *site) (string, func()) { return "0123456789abcdef0123456789abcdef01234567", nil },
+			"", []string{"Commit", "0123456789ab"}},
+		{"no such branch", func(s *site) (string, func()) { return "no-such-branch", nil },
+			"", []string{"Commit", "no-such-branch"}},
+		{"Compose file that is no YAML", func(s *site) (string, func()) {
+			return s.publish("Bad YAML", map[string]string{"docker-compose.yml": "services:\n  web: [\n"}), nil
+		}, "", []string{"Compose", "docker-compose.yml"}},
+		{"Compose file with an unknown key", func(s *site) (string, func()) {
+			return s.publish("Bad key", map[string]string{"docker-compose.yml": "services:\n  web: {imagee: x}\n"}), nil
+		}, "", []string{"Compose", "imagee"}},
+		{"required variable without a value", func(s *site) (string, func()) {
+			return s.publish("New variable", map[string]string{
+				"docker-compose.yml": composeOf(s, "    environment:\n      TOKEN: ${API_TOKEN:?set API_TOKEN in .env}\n"),
+			}), nil
+		}, "", []string{"Compose", "API_TOKEN", ".env"}},
+		{"edits in the deployment directory", func(s *site) (string, func()) {
+			commit := s.publish("Overwrites an edit", map[string]string{"docker-compose.yml": composeOf(s, ""), "version.txt": "2\n"})
+			path := filepath.Join(s.repo.Dir, "version.txt")
+			if err := os.WriteFile(path, []byte("edited\n"), 0o644); err != nil {
+				s.t.Fatal(err)
+			}
+			return commit, func() {
+				if data, err := os.ReadFile(path); err != nil || string(data) != "edited\n" {
+					s.t.Errorf("the edit became %q (%v)", data, err)
+				}
+				if err := os.WriteFile(path, []byte("1\n"), 0o644); err != nil {
+					s.t.Fatal(err)
+				}
+			}
+		}, "", []string{"LocalEdits", "version.txt", "git checkout"}},
+		{"file that the commit brings is there already", func(s *site) (string, func()) {
+			commit := s.publish("Brings a file", map[string]string{"notes.txt": "from the commit\n"})
+			path := filepath.Join(s.repo.Dir, "notes.txt")
+			if err := os.WriteFile(path, []byte("mine\n"), 0o644); err != nil {
+				s.t.Fatal(err)
+			}
+			return commit, func() {
+				if data, err := os.ReadFile(path); err != nil || string(data) != "mine\n" {
+					s.t.Errorf("the file became %q (%v)", data, err)
+				}
+				if err := os.Remove(path); err != nil {
+					s.t.Fatal(err)
+				}
+			}
+		}, "", []string{"LocalEdits", "notes.txt"}},
+		{"several things at once", func(s *site) (string, func()) {
+			s.apply("  preflight: {minFreeDisk: 900Pi, minFreeMemory: 800Pi}\n")
+			return "no-such-tag", func() { s.apply("") }
+		}, "", []string{"Disk", "900Pi", "preflight.minFreeDisk", "Memory", "800Pi", "preflight.minFreeMemory", "Commit", "no-such-tag"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := s.in(t)
+			before, at, backups := s.containers(), s.deployed(), len(s.backups())
+			commit, restore := c.prepare(s)
+			r := s.ends(commit, v1alpha1.PhaseFailed)
+			if restore != nil {
+				restore()
+			}
+			if got, want := condition(r, v1alpha1.ConditionSucceeded), "False/"+orElse(c.reason, v1alpha1.ReasonPreflightFailed); got != want {
+				t.Errorf("it was refused as %q, want %s", got, want)
+			}
+			wantContains(t, "the message", r.Status.Message, c.wants...)
+			failed := 0
+			for _, check := range r.Status.Checks {
+				if check.Result == "Failed" {
+					failed++
+				}
+			}
+			if failed == 0 || len(r.Status.Checks) < 8 {
+				t.Errorf("not all checks are told: %+v", r.Status.Checks)
+			}
+			wantContains(t, "the log", s.Log(r), "Failed", "Result:      Failed")
+			s.wantUntouched(before)
+			s.wantVersion("1")
+			s.wantDeployed(at)
+			if now := len(s.backups()); now != backups {
+				t.Errorf("%d backups became %d", backups, now)
+			}
+			if step := harness.Step(r, v1alpha1.StepBackup); step.State != "" {
+				t.Errorf("the backup is %+v after a failed preflight", step)
+			}
+		})
+	}
+	t.Run("mended", func(t *testing.T) {
+		s := s.in(t)
+		// An edit of a file that the commit leaves alone is nobody's business.
+		if err := os.WriteFile(filepath.Join(s.repo.Dir, "Dockerfile.local"), []byte("# mine\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		commit := s.publish("Good", map[string]string{"version.txt": "3\n"})
+		s.succeeds(commit)
+		s.wantVersion("3")
+		s.wantDeployed(commit)
+		if _, err := os.Stat(filepath.Join(s.repo.Dir, "Dockerfile.local")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// composeOf is the Compose file of hello with more at the service web.
+func composeOf(s *site, more string) string {
+	s.t.Helper()
+	data, err := os.ReadFile(filepath.Join(s.repo.Dir, "docker-compose.yml"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return strings.Replace(string(data), "    build: .\n", "    build: .\n"+more, 1)
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
