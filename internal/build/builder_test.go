@@ -182,7 +182,9 @@ func TestBuildWaitsForSlot(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	cancel()
-	<-ended
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the cancelled build: error %v", err)
+	}
 	if len(asked) != 0 {
 		t.Error("the second build did not wait")
 	}
