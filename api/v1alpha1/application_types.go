@@ -104,7 +104,7 @@ type SourceSpec struct {
 	// url of the Git repository (https, ssh or file). Default: the origin of
 	// the clone in the deployment directory.
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^[a-z]+://[^/@]*:[^/@]*@')",message="source.url must not contain a password: put it into a Secret and name that in source.secretRef"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[A-Za-z]+://[^/@]*:[^/@]*@')",message="source.url must not contain a password: put it into a Secret and name that in source.secretRef"
 	// +optional
 	URL string `json:"url,omitempty"`
 
