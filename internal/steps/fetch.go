@@ -5,6 +5,7 @@ package steps
 import (
 	"context"
 
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/source"
 )
 
@@ -37,5 +38,5 @@ func (s *run) fetch(ctx context.Context) error {
 // fetchError tells a repository that cannot be reached, which passes, from one
 // that says no.
 func fetchError(err error) error {
-	return terminalIf(err, "FetchFailed", source.ErrAuth, source.ErrNotFound, source.ErrInvalidRevision, source.ErrNoRemote)
+	return terminalIf(err, v1alpha1.ReasonFetchFailed, source.ErrAuth, source.ErrNotFound, source.ErrInvalidRevision, source.ErrNoRemote)
 }
