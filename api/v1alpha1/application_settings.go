@@ -288,6 +288,20 @@ type RetentionSpec struct {
 	// +optional
 	Backups *BackupRetention `json:"backups,omitempty"`
 
+	// imageAge is the age at which releases beyond the current one and the one
+	// before it lose their images even where releases would keep them; 0s means never.
+	// Default: 0s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +optional
+	ImageAge *metav1.Duration `json:"imageAge,omitempty"`
+
+	// logCount is the number of newest log files that are kept; 0 means any
+	// number. Default: 0.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	LogCount int32 `json:"logCount,omitempty"`
+
 	// logs is the age at which log files are removed, such as 720h; 0s means
 	// never. Default: 720h.
 	// +kubebuilder:default="720h"

@@ -48,6 +48,30 @@ type ApplicationSpec struct {
 	// +optional
 	Preflight PreflightSpec `json:"preflight,omitzero"`
 
+	// update says whether the application follows its source by itself.
+	// +kubebuilder:default={}
+	// +optional
+	Update UpdateSpec `json:"update,omitzero"`
+
+	// github says how GitHub is used beyond Git itself. Default: not at all,
+	// unless the source is on github.com; then to look for newer commits.
+	// +optional
+	GitHub *GitHubSpec `json:"github,omitempty"`
+
+	// hooks run at certain moments of an update.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Hooks []Hook `json:"hooks,omitempty"`
+
+	// notifications say whom to tell about updates.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Notifications []Notification `json:"notifications,omitempty"`
+
 	// suspend stops new updates from starting: requests wait until it is
 	// false again. Work that runs already goes on.
 	// +optional
@@ -97,6 +121,13 @@ type ComposeSpec struct {
 	// +kubebuilder:validation:Pattern=`^([a-z0-9][a-z0-9_-]*)?$`
 	// +optional
 	Project string `json:"project,omitempty"`
+
+	// variables go before those of the environment files where the Compose files
+	// are interpolated, as the environment of `docker compose` does. They are
+	// not for secrets, which belong into an environment file.
+	// +kubebuilder:validation:MaxProperties=64
+	// +optional
+	Variables map[string]string `json:"variables,omitempty"`
 }
 
 // SourceSpec says where commits come from.
@@ -155,6 +186,16 @@ type ApplicationStatus struct {
 	// +optional
 	Services []ServiceStatus `json:"services,omitempty"`
 
+	// update is what is known of newer commits.
+	// +optional
+	Update *UpdateStatus `json:"update,omitempty"`
+
+	// drift lists in what way containers are not as the current release has
+	// them. It is empty while a request is being carried out.
+	// +listType=atomic
+	// +optional
+	Drift []Drift `json:"drift,omitempty"`
+
 	// activeRequest is the UpdateRequest that is being carried out.
 	// +optional
 	ActiveRequest string `json:"activeRequest,omitempty"`
@@ -175,7 +216,7 @@ type ApplicationStatus struct {
 	// +optional
 	LastReleaseNumber int64 `json:"lastReleaseNumber,omitempty"`
 
-	// conditions: Ready, Healthy, Progressing.
+	// conditions: Ready, Healthy, Progressing, UpdateAvailable, Drifted.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

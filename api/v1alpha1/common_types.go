@@ -25,6 +25,19 @@ const (
 	// LabelRevision holds the revision of the service that a container runs:
 	// the digest of its configuration, image content and mounted files.
 	LabelRevision = "fairlead.dev/revision"
+	// LabelJob holds, on an UpdateRequest, the number by which the updater's
+	// HTTP API knows it: the milliseconds since 1970 when it was asked for.
+	LabelJob = "fairlead.dev/job"
+)
+
+// Annotations on UpdateRequests. They inform; nothing is decided by them.
+const (
+	// AnnotationRequestedBy names who asked, as the API server authenticated
+	// them.
+	AnnotationRequestedBy = "fairlead.dev/requested-by"
+	// AnnotationTrigger says what made the request: "http", "updater", "webhook",
+	// "update-policy" or "manifests".
+	AnnotationTrigger = "fairlead.dev/trigger"
 )
 
 // Condition types. Succeeded is final once it is True or False.
@@ -43,6 +56,11 @@ const (
 	ConditionRolledBack = "RolledBack"
 	// ConditionStalled says that work cannot go on until a person acts.
 	ConditionStalled = "Stalled"
+	// ConditionUpdateAvailable says that the source has a newer commit.
+	ConditionUpdateAvailable = "UpdateAvailable"
+	// ConditionDrifted says that containers are not as the current release has
+	// them.
+	ConditionDrifted = "Drifted"
 )
 
 // Reasons in conditions.
@@ -80,6 +98,12 @@ const (
 	ReasonServicesUnhealthy   = "ServicesUnhealthy"
 	ReasonNotRunning          = "NotRunning"
 	ReasonObserved            = "Observed"
+	ReasonHookFailed          = "HookFailed"
+	ReasonUpToDate            = "UpToDate"
+	ReasonNewerCommit         = "NewerCommit"
+	ReasonSourceUnreachable   = "SourceUnreachable"
+	ReasonAsReleased          = "AsReleased"
+	ReasonContainersDiffer    = "ContainersDiffer"
 )
 
 // Selection is Auto (whatever is found), None, or names separated by commas.

@@ -14,6 +14,8 @@ import (
 // +kubebuilder:validation:XValidation:rule="has(self.rollbackTo) == has(oldSelf.rollbackTo) && (!has(self.rollbackTo) || self.rollbackTo == oldSelf.rollbackTo)",message="rollbackTo cannot be changed: create a new UpdateRequest"
 // +kubebuilder:validation:XValidation:rule="(has(self.dryRun) && self.dryRun) == (has(oldSelf.dryRun) && oldSelf.dryRun)",message="dryRun cannot be changed: create a new UpdateRequest"
 // +kubebuilder:validation:XValidation:rule="(has(self.force) && self.force) == (has(oldSelf.force) && oldSelf.force)",message="force cannot be changed: create a new UpdateRequest"
+// +kubebuilder:validation:XValidation:rule="has(self.profiles) == has(oldSelf.profiles) && (!has(self.profiles) || self.profiles == oldSelf.profiles)",message="profiles cannot be changed: create a new UpdateRequest"
+// +kubebuilder:validation:XValidation:rule="has(self.variables) == has(oldSelf.variables) && (!has(self.variables) || self.variables == oldSelf.variables)",message="variables cannot be changed: create a new UpdateRequest"
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",message="a cancelled request cannot be taken up again: create a new UpdateRequest"
 // +kubebuilder:validation:XValidation:rule="!(has(self.commit) && has(self.rollbackTo))",message="name either a commit or a release in rollbackTo, not both"
 type UpdateRequestSpec struct {
@@ -35,6 +37,21 @@ type UpdateRequestSpec struct {
 	// commit. It cannot be changed.
 	// +optional
 	RollbackTo *LocalReference `json:"rollbackTo,omitempty"`
+
+	// profiles of the Compose file that are active for this request besides the
+	// Application's. They cannot be changed.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=255
+	// +listType=set
+	// +optional
+	Profiles []string `json:"profiles,omitempty"`
+
+	// variables go before those of the Application and of the environment files
+	// where the Compose files are interpolated, for this request. They are not
+	// for secrets. They cannot be changed.
+	// +kubebuilder:validation:MaxProperties=64
+	// +optional
+	Variables map[string]string `json:"variables,omitempty"`
 
 	// dryRun finds out what would be done, writes it to status.plan, and
 	// changes nothing. Images are not built, so that a service may be shown as
@@ -273,6 +290,9 @@ type Change struct {
 	// time at which it was committed.
 	// +optional
 	Time metav1.Time `json:"time,omitzero"`
+	// url of a page that shows it, where the source's host has one.
+	// +optional
+	URL string `json:"url,omitempty"`
 }
 
 // RollbackStatus says what was undone.
