@@ -40,6 +40,8 @@ type composition struct {
 	setup []daemon.SetupFunc
 	// subresources are served by the embedded API server.
 	subresources []controlplane.Subresource
+	// routes are served beside the health endpoints.
+	routes []daemon.Route
 }
 
 // composeFunc makes the concrete adapters and controllers. ctx carries the
@@ -113,7 +115,7 @@ func serve(ctx context.Context, f serveFlags, compose composeFunc) error {
 		BindAddress: f.bindAddress, SecurePort: f.securePort,
 		Listen: f.listen, MetricsBindAddress: f.metricsBindAddress, ReadyFile: f.readyFile,
 		Manifests:    bootstrap.Manifests{CRDs: crds, Roles: roles, Version: buildVersion()},
-		Subresources: c.subresources, Setup: c.setup, Scheme: scheme, Logger: logger,
+		Subresources: c.subresources, Routes: c.routes, Setup: c.setup, Scheme: scheme, Logger: logger,
 	})
 }
 

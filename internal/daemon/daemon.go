@@ -75,6 +75,9 @@ type Options struct {
 	Manifests bootstrap.Manifests
 	// Subresources are served by the embedded API server.
 	Subresources []controlplane.Subresource
+	// Routes are served on Listen, beside the health endpoints, once the daemon is
+	// ready; before that they answer 503.
+	Routes []Route
 	// Scheme has the types that the controllers use. Required with Setup.
 	Scheme *runtime.Scheme
 	// Setup composes the controllers. Without any, no manager runs.
@@ -149,7 +152,7 @@ type running struct {
 
 func (d *running) up(ctx context.Context) error {
 	var err error
-	if d.http, err = serveHTTP(ctx, d.opts.Listen, d.health.handler()); err != nil {
+	if d.http, err = serveHTTP(ctx, d.opts.Listen, d.health.handler(d.opts.Routes)); err != nil {
 		return err
 	}
 	if err := d.connect(ctx); err != nil {

@@ -50,9 +50,28 @@ func (h *health) state() (bool, string) {
 	return h.ready, h.reason
 }
 
-// handler serves /health and /healthz (the process answers) and /readyz
-// (everything is up).
-func (h *health) handler() http.Handler {
+// Route is something that is served beside the health endpoints.
+type Route struct {
+	// Pattern as http.ServeMux takes it, such as "POST /update" or "/api/v1/".
+	Pattern string
+	Handler http.Handler
+}
+
+// whenReady answers 503 as long as the daemon is not ready.
+func (h *health) whenReady(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if ready, reason := h.state(); !ready {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, reason, http.StatusServiceUnavailable)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// handler serves /health and /healthz (the process answers), /readyz
+// (everything is up), and routes.
+func (h *health) handler(routes []Route) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -69,6 +88,9 @@ func (h *health) handler() http.Handler {
 		}
 		_, _ = io.WriteString(w, "ok")
 	})
+	for _, r := range routes {
+		mux.Handle(r.Pattern, h.whenReady(r.Handler))
+	}
 	return mux
 }
 

@@ -12,7 +12,9 @@ import (
 func TestHealth(t *testing.T) {
 	h := newHealth()
 	var failure error
-	handler := h.handler()
+	handler := h.handler([]Route{{Pattern: "POST /work", Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+	})}})
 	get := func(path string) (int, string) {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
@@ -20,6 +22,11 @@ func TestHealth(t *testing.T) {
 	}
 	readyz := func(state string, want int) {
 		t.Helper()
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/work", nil))
+		if wantWork := map[bool]int{true: http.StatusAccepted, false: http.StatusServiceUnavailable}[want == http.StatusOK]; w.Code != wantWork {
+			t.Errorf("%s: a route says %d, want %d", state, w.Code, wantWork)
+		}
 		if code, body := get("/readyz"); code != want {
 			t.Errorf("%s: /readyz says %d %q, want %d", state, code, body, want)
 		}
