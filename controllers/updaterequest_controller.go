@@ -32,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/jobs"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/steps"
@@ -74,6 +75,8 @@ type UpdateRequestReconciler struct {
 	mu       sync.Mutex
 	claims   map[string]*claim                // by deployment directory
 	attempts map[types.NamespacedName]attempt // what the job of a request does
+
+	own ownWrites
 }
 
 // claim says which request works in a deployment directory, and which ones are to be
@@ -129,6 +132,9 @@ func (r *UpdateRequestReconciler) wakeUp(request types.NamespacedName) {
 func (r *UpdateRequestReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var ur v1alpha1.UpdateRequest
 	if err := r.Client.Get(ctx, req.NamespacedName, &ur); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.own.forget(req.NamespacedName)
+		}
 		if apierrors.IsNotFound(err) && r.idle(req.NamespacedName) {
 			// It may have claimed the application before it got its finalizer,
 			// or have lost that by force.
@@ -136,6 +142,7 @@ func (r *UpdateRequestReconciler) Reconcile(ctx context.Context, req ctrl.Reques
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
+	r.own.catchUp(&ur)
 	if plan.Ended(ur.Status.Phase) {
 		if !r.idle(req.NamespacedName) {
 			return ctrl.Result{}, nil
@@ -195,6 +202,9 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 	job, hasJob := r.jobs.Poll(key)
 	w.apply(job.Changes)
 	if hasJob && job.Done {
+		if p := failure.AsPanic(job.Err); p != nil {
+			logf.FromContext(ctx).Error(job.Err, "a step panicked", "step", r.attemptOf(key).step, "value", p.Value, "stack", p.Stack)
+		}
 		w.stepEnded(r.attemptOf(key), job.Err)
 	}
 	facts := r.facts(ur, s, hasJob && !job.Done)
@@ -219,10 +229,11 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 			break
 		}
 		if !controllerutil.ContainsFinalizer(ur, requestFinalizer) && ur.DeletionTimestamp == nil {
-			if err := r.addFinalizer(ctx, before); !apierrors.IsConflict(err) {
-				return ctrl.Result{}, err
+			if err := r.addFinalizer(ctx, before, ur); apierrors.IsConflict(err) {
+				return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil // the cache is behind
+			} else if err != nil {
+				return ctrl.Result{}, client.IgnoreNotFound(err)
 			}
-			return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil // the cache is behind
 		}
 		w.start(decision, s)
 	case plan.Finish:
@@ -237,11 +248,13 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 	if !equality.Semantic.DeepEqual(before.Status, ur.Status) {
 		if err := r.Client.Status().Update(ctx, ur); err != nil {
 			if apierrors.IsConflict(err) {
+				r.own.forget(key)
 				// Somebody wrote the object meanwhile: look again, act on nothing.
 				return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil
 			}
 			return ctrl.Result{}, fmt.Errorf("write status: %w", err)
 		}
+		r.own.keep(ur)
 	}
 	if hasJob {
 		r.jobs.Acknowledge(key, len(job.Changes))
@@ -392,10 +405,17 @@ func (r *UpdateRequestReconciler) release(request types.NamespacedName) {
 	}
 }
 
-func (r *UpdateRequestReconciler) addFinalizer(ctx context.Context, ur *v1alpha1.UpdateRequest) error {
-	patched := ur.DeepCopy()
+// addFinalizer writes the finalizer to the request as it was before the pass,
+// and puts into ur, whose status is on its way, what came of it.
+func (r *UpdateRequestReconciler) addFinalizer(ctx context.Context, before, ur *v1alpha1.UpdateRequest) error {
+	patched := before.DeepCopy()
 	controllerutil.AddFinalizer(patched, requestFinalizer)
-	return client.IgnoreNotFound(r.Client.Patch(ctx, patched, client.MergeFromWithOptions(ur, client.MergeFromWithOptimisticLock{})))
+	if err := r.Client.Patch(ctx, patched, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return err
+	}
+	r.own.keep(patched)
+	ur.ObjectMeta = *patched.ObjectMeta.DeepCopy()
+	return nil
 }
 
 // conclude does what is left of a request that ended: the finalizer goes last,
@@ -415,7 +435,11 @@ func (r *UpdateRequestReconciler) conclude(ctx context.Context, ur *v1alpha1.Upd
 func (r *UpdateRequestReconciler) dropFinalizer(ctx context.Context, ur *v1alpha1.UpdateRequest) error {
 	before := ur.DeepCopy()
 	controllerutil.RemoveFinalizer(ur, requestFinalizer)
-	return client.IgnoreNotFound(r.Client.Patch(ctx, ur, client.MergeFrom(before)))
+	if err := r.Client.Patch(ctx, ur, client.MergeFrom(before)); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	r.own.keep(ur)
+	return nil
 }
 
 // failedCommits are the commits of the application that failed, from its

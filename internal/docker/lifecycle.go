@@ -96,7 +96,7 @@ func (c *Client) StopAndKeep(ctx context.Context, id string, timeout time.Durati
 	if err != nil {
 		return RestartPolicy{}, err
 	}
-	if err := c.SetRestartPolicy(ctx, id, RestartPolicy{Name: "no"}); err != nil {
+	if err := c.setRestartPolicy(ctx, ct, RestartPolicy{Name: "no"}); err != nil {
 		return ct.RestartPolicy, err
 	}
 	return ct.RestartPolicy, c.Stop(ctx, id, timeout, signal)
@@ -125,11 +125,15 @@ func (c *Client) SetRestartPolicy(ctx context.Context, id string, p RestartPolic
 	if err != nil {
 		return err
 	}
+	return c.setRestartPolicy(ctx, ct, p)
+}
+
+func (c *Client) setRestartPolicy(ctx context.Context, ct Container, p RestartPolicy) error {
 	p.Name = cmp.Or(p.Name, "no")
 	if ct.RestartPolicy == p {
 		return nil
 	}
-	_, err = c.ContainerUpdate(ctx, id, container.UpdateConfig{RestartPolicy: container.RestartPolicy{
+	_, err := c.ContainerUpdate(ctx, ct.ID, container.UpdateConfig{RestartPolicy: container.RestartPolicy{
 		Name: container.RestartPolicyMode(p.Name), MaximumRetryCount: p.MaximumRetryCount,
 	}})
 	if err != nil {

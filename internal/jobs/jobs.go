@@ -8,9 +8,9 @@ package jobs
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"sync"
+
+	"github.com/fairlead-dev/fairlead/internal/failure"
 )
 
 // Causes of the end of a job's context, as context.Cause tells them.
@@ -95,7 +95,7 @@ func (r *Runner[K, T]) Start(key K, fn func(ctx context.Context, j *Job[T]) erro
 func run[T any](ctx context.Context, j *Job[T], fn func(context.Context, *Job[T]) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			err = failure.Panicked(p)
 		}
 	}()
 	return fn(ctx, j)

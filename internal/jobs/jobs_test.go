@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/fairlead-dev/fairlead/internal/failure"
 )
 
 type status struct{ words []string }
@@ -111,8 +113,13 @@ func TestPanicIsAnError(t *testing.T) {
 	r, notes := newRunner()
 	r.Start("a", func(context.Context, *Job[status]) error { panic("out of cheese") })
 	<-notes
-	if err := poll(t, r, "a").Err; err == nil || !strings.HasPrefix(err.Error(), "panic: out of cheese\n") || !strings.Contains(err.Error(), "jobs_test.go") {
-		t.Errorf("got %v", err)
+	err := poll(t, r, "a").Err
+	p := failure.AsPanic(err)
+	if p == nil || !strings.Contains(p.Stack, "jobs_test.go") {
+		t.Fatalf("got %v", err)
+	}
+	if !strings.Contains(err.Error(), "panic: out of cheese") || strings.ContainsAny(err.Error(), "\n") || strings.Contains(err.Error(), ".go") {
+		t.Errorf("the text is not one line for people: %q", err)
 	}
 }
 

@@ -28,26 +28,29 @@ func (r *Repo) TreeDigests(ctx context.Context, commit string, paths ...string) 
 		return nil, fmt.Errorf("%w %q: not a full SHA", ErrInvalidRevision, commit)
 	}
 	clean := map[string]string{}
+	found := map[string]string{}
 	var wanted []string
-	root := ""
 	for _, p := range paths {
 		c := path.Clean(p)
 		if path.IsAbs(c) || c == ".." || strings.HasPrefix(c, "../") {
 			return nil, fmt.Errorf("%q is not below the top of the repository", p)
 		}
 		clean[p] = c
-		if c != "." {
+		d, ok := r.known.digest(treePath{commit, c})
+		switch {
+		case ok:
+			found[c] = d
+		case c != ".":
 			wanted = append(wanted, c)
-		} else if root == "" {
+		case found[c] == "":
 			tree, err := r.git.text(ctx, "rev-parse", "--verify", commit+"^{tree}")
 			if err != nil {
 				return nil, err
 			}
-			root = "040000:" + tree
+			found[c] = "040000:" + tree
 		}
 	}
 	slices.Sort(wanted)
-	found := map[string]string{".": root}
 	// In pieces, for the limit on the length of a command line.
 	for some := range slices.Chunk(slices.Compact(wanted), 200) {
 		args := slices.Concat([]string{"ls-tree", "-z", "-t", "--full-tree", commit, "--"}, some)
@@ -62,6 +65,7 @@ func (r *Repo) TreeDigests(ctx context.Context, commit string, paths ...string) 
 	digests := make(map[string]string, len(paths))
 	for p, c := range clean {
 		digests[p] = found[c]
+		r.known.keepDigest(treePath{commit, c}, found[c])
 	}
 	return digests, nil
 }

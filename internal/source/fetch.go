@@ -37,7 +37,7 @@ func (r *Repo) Fetch(ctx context.Context, ref string) error {
 	}
 	return r.locked(ctx, func(hold *os.File) error {
 		f := fetcher{git: r.git, remote: r.remote, url: r.url, cred: r.cred, hold: hold}
-		shallow, err := r.shallow(ctx)
+		shallow, err := r.shallow()
 		if err != nil {
 			return err
 		}
@@ -139,7 +139,7 @@ func (r *Repo) deepen(ctx context.Context, f fetcher, target string, specs []str
 		if err == nil || exitCode(err) != 1 {
 			return err
 		}
-		shallow, err := r.shallow(ctx)
+		shallow, err := r.shallow()
 		if err != nil {
 			return err
 		}

@@ -111,7 +111,7 @@ func TestFetchIntoShallowClone(t *testing.T) {
 			if err != nil || changes.Direction != tt.direction || changes.Total != tt.total || changes.Truncated {
 				t.Errorf("changes are %s, %d, %v, %v", changes.Direction, changes.Total, changes.Truncated, err)
 			}
-			if shallow, err := r.shallow(t.Context()); err != nil || shallow && !tt.stillShallow {
+			if shallow, err := r.shallow(); err != nil || shallow && !tt.stillShallow {
 				t.Errorf("shallow %v, %v", shallow, err)
 			}
 			moveTo(t, r, tt.want)

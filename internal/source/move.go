@@ -143,6 +143,9 @@ func (r *Repo) moveFiles(ctx context.Context, hold *os.File, s survey, j journal
 		}
 		return locking(contentError(err, r.url))
 	}
+	if fixes.Len() == 0 {
+		return nil // git knows the files that it wrote
+	}
 	if _, err := r.git.run(ctx, refresh); err != nil && exitCode(err) != 1 {
 		return locking(err)
 	}
@@ -179,40 +182,37 @@ func (r *Repo) moveHead(ctx context.Context, hold *os.File, commit string) error
 		return err
 	}
 	if h.Commit != commit {
-		args := []string{"update-ref", "-m", "fairlead: moving to " + commit}
+		along := true
 		if h.Branch != "" {
-			ahead, err := r.related(ctx, h.Commit, commit)
-			if err != nil {
+			if along, err = r.related(ctx, h.Commit, commit); err != nil {
 				return err
 			}
-			behind, err := r.related(ctx, commit, h.Commit)
-			if err != nil {
-				return err
-			}
-			if !ahead && !behind {
+			if !along {
 				if err := r.rememberBranch(h.Branch); err != nil {
 					return err
 				}
-				args = append(args, "--no-deref")
+				h.Branch = ""
 			}
+		}
+		args := []string{"update-ref", "-m", "fairlead: moving to " + commit}
+		if !along {
+			args = append(args, "--no-deref")
 		}
 		if _, err := r.git.run(ctx, call{args: append(args, "HEAD", commit, h.Commit), hold: hold}); err != nil {
 			return locking(err)
 		}
 	}
-	if err := r.attach(ctx, hold, commit); err != nil {
-		return err
+	if h.Branch == "" {
+		if err := r.attach(ctx, hold, commit); err != nil {
+			return err
+		}
 	}
 	return r.setRef(ctx, hold, refMoved, commit)
 }
 
-// attach puts a HEAD that a move of ours detached back on its branch, if that
-// is at the commit, as after going back.
+// attach puts a detached HEAD back on the branch from which a move of ours took
+// it, if that is at the commit, as after going back.
 func (r *Repo) attach(ctx context.Context, hold *os.File, commit string) error {
-	h, err := r.Head(ctx)
-	if err != nil || h.Branch != "" {
-		return err
-	}
 	branch, err := r.rememberedBranch()
 	if err != nil || branch == "" {
 		return err

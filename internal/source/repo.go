@@ -62,21 +62,23 @@ type Repo struct {
 	url        string // effective URL, for messages and credentials
 	defaultRef string
 	cred       *Credentials
+	version    Version
 	now        func() time.Time
+	known      known
 }
 
 // Open finds the working tree that dir is in. It changes nothing. Errors:
 // ErrGitMissing, ErrNotRepository, ErrCredentials when the credentials do not
 // fit the URL. A repository without any remote opens; Fetch then gives ErrNoRemote.
 func Open(ctx context.Context, dir string, opts Options) (*Repo, error) {
-	v, err := InstalledVersion(ctx)
-	if err != nil {
+	r := &Repo{defaultRef: opts.DefaultRef, now: time.Now}
+	var err error
+	if r.version, err = InstalledVersion(ctx); err != nil {
 		return nil, err
 	}
-	if !v.AtLeast(minVersion.Major, minVersion.Minor) {
-		return nil, fmt.Errorf("%w: found git %s, install %s or newer", ErrGitMissing, v, minVersion)
+	if !r.version.AtLeast(minVersion.Major, minVersion.Minor) {
+		return nil, fmt.Errorf("%w: found git %s, install %s or newer", ErrGitMissing, r.version, minVersion)
 	}
-	r := &Repo{defaultRef: opts.DefaultRef, now: time.Now}
 	if err := r.discover(dir); err != nil {
 		return nil, err
 	}
@@ -84,17 +86,35 @@ func Open(ctx context.Context, dir string, opts Options) (*Repo, error) {
 		return nil, err
 	}
 	r.git.dir, r.git.workTree, r.git.gitDir = r.top, r.top, r.gitDir
-	if r.commonDir, err = r.git.text(ctx, "rev-parse", "--git-common-dir"); err != nil {
+	if r.commonDir, err = commonDirOf(r.gitDir); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrNotRepository, dir, err)
-	}
-	if !filepath.IsAbs(r.commonDir) {
-		r.commonDir = filepath.Join(r.top, r.commonDir)
 	}
 	if err := r.chooseRemote(ctx, opts); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
+
+// commonDirOf is where a repository keeps what its linked working trees share:
+// the repository itself, or what the file commondir in it names, as
+// gitrepository-layout(5) has it.
+func commonDirOf(gitDir string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(gitDir, "commondir")) //nolint:gosec // inside the git directory
+	if errors.Is(err, fs.ErrNotExist) {
+		return gitDir, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	dir := strings.TrimRight(string(text), "\r\n")
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(gitDir, dir)
+	}
+	return dir, nil
+}
+
+// GitVersion is the version of the git program that Open found.
+func (r *Repo) GitVersion() Version { return r.version }
 
 // discover walks up from dir to the directory with .git.
 func (r *Repo) discover(dir string) error {
@@ -163,23 +183,9 @@ func gitDirOf(top string) (string, error) {
 }
 
 func (r *Repo) chooseRemote(ctx context.Context, opts Options) error {
-	names, err := r.git.text(ctx, "remote")
+	name, configured, err := r.configuredRemote(ctx)
 	if err != nil {
 		return err
-	}
-	remotes := strings.Fields(names)
-	name := ""
-	switch {
-	case slices.Contains(remotes, "origin"):
-		name = "origin"
-	case len(remotes) == 1:
-		name = remotes[0]
-	}
-	configured := ""
-	if name != "" {
-		if configured, err = r.git.text(ctx, "remote", "get-url", name); err != nil {
-			return err
-		}
 	}
 	r.cred = opts.Credentials
 	switch {
@@ -211,6 +217,48 @@ func (r *Repo) chooseRemote(ctx context.Context, opts Options) error {
 		return err
 	}
 	return r.cred.fit(r.url)
+}
+
+// configuredRemote returns the remote "origin", or the only one, and its URL;
+// empty names where there is none.
+func (r *Repo) configuredRemote(ctx context.Context) (name, url string, err error) {
+	out, err := r.git.text(ctx, "remote", "--verbose")
+	if err != nil {
+		return "", "", err
+	}
+	urls := parseRemotes(out)
+	switch _, origin := urls["origin"]; {
+	case origin:
+		name = "origin"
+	case len(urls) == 1:
+		for name = range urls {
+		}
+	default:
+		return "", "", nil
+	}
+	if url = urls[name]; url == "" {
+		url, err = r.git.text(ctx, "remote", "get-url", name) // whose error says what is wrong
+	}
+	return name, url, err
+}
+
+// parseRemotes reads `git remote --verbose`: "origin\tURL (fetch)", behind which
+// newer versions of git tell the filter of a partial clone.
+func parseRemotes(out string) map[string]string {
+	urls := map[string]string{}
+	for line := range strings.Lines(out) {
+		name, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		if name == "" {
+			continue
+		}
+		if _, seen := urls[name]; !seen {
+			urls[name] = ""
+		}
+		if i := strings.LastIndex(rest, " (fetch)"); i >= 0 && urls[name] == "" {
+			urls[name] = rest[:i]
+		}
+	}
+	return urls
 }
 
 // splitUserinfo takes user name and password out of an http or https URL. A
@@ -276,12 +324,24 @@ type Head struct {
 	Commit string
 	// Branch is the short name of the branch; "" when HEAD is detached.
 	Branch string
-	// MovedAt is when HEAD last changed, by the reflog; zero when unknown.
-	MovedAt time.Time
 }
 
 // Head reads what is checked out. A repository without a commit is an error.
 func (r *Repo) Head(ctx context.Context) (Head, error) {
+	// Both by one process, if there is a commit and nothing else is called HEAD.
+	out, err := r.git.text(ctx, "rev-parse", "HEAD^{commit}", "--symbolic-full-name", "HEAD")
+	if commit, ref, ok := strings.Cut(out, "\n"); err == nil && ok && fullSHAText.MatchString(commit) {
+		if branch, on := strings.CutPrefix(ref, "refs/heads/"); on || ref == "HEAD" {
+			if !on {
+				branch = ""
+			}
+			return Head{Commit: commit, Branch: branch}, nil
+		}
+	}
+	return r.headByParts(ctx)
+}
+
+func (r *Repo) headByParts(ctx context.Context) (Head, error) {
 	var h Head
 	var err error
 	if h.Commit, err = r.git.text(ctx, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"); err != nil {
@@ -290,22 +350,30 @@ func (r *Repo) Head(ctx context.Context) (Head, error) {
 		}
 		return h, err
 	}
-	if h.Branch, err = r.git.text(ctx, "symbolic-ref", "--quiet", "--short", "HEAD"); err != nil && exitCode(err) != 1 {
+	ref, err := r.git.text(ctx, "symbolic-ref", "--quiet", "HEAD")
+	if err != nil && exitCode(err) != 1 {
 		return h, err
 	}
+	h.Branch = strings.TrimPrefix(ref, "refs/heads/")
+	return h, nil
+}
+
+// MovedAt is when HEAD last changed, by the reflog; zero when unknown.
+func (r *Repo) MovedAt(ctx context.Context) (time.Time, error) {
 	// HEAD@{1700000000}; nothing when there is no reflog.
 	moved, err := r.git.text(ctx, "log", "--walk-reflogs", "-1", "--date=unix", "--format=%gd", "HEAD")
 	if err != nil {
-		return h, err
+		return time.Time{}, err
 	}
-	if _, at, ok := strings.Cut(strings.TrimSuffix(moved, "}"), "@{"); ok {
-		seconds, err := strconv.ParseInt(at, 10, 64)
-		if err != nil {
-			return h, fmt.Errorf("git reflog: unexpected %q", moved)
-		}
-		h.MovedAt = time.Unix(seconds, 0)
+	_, at, ok := strings.Cut(strings.TrimSuffix(moved, "}"), "@{")
+	if !ok {
+		return time.Time{}, nil
 	}
-	return h, nil
+	seconds, err := strconv.ParseInt(at, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("git reflog: unexpected %q", moved)
+	}
+	return time.Unix(seconds, 0), nil
 }
 
 // Exclude sees to it that git ignores the patterns (as in .gitignore, relative
@@ -316,27 +384,15 @@ func (r *Repo) Exclude(ctx context.Context, patterns ...string) error {
 			return fmt.Errorf("exclude: %q is no pattern", p)
 		}
 	}
+	path := filepath.Join(r.commonDir, "info", "exclude")
+	old, text, err := excluding(path, patterns)
+	if err != nil || bytes.Equal(old, text) {
+		return err
+	}
 	return r.locked(ctx, func(*os.File) error {
-		path, err := r.gitPath(ctx, "info/exclude")
-		if err != nil {
+		old, text, err := excluding(path, patterns)
+		if err != nil || bytes.Equal(old, text) {
 			return err
-		}
-		old, err := os.ReadFile(path) //nolint:gosec // inside the git directory
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		text := bytes.Clone(old)
-		for _, p := range patterns {
-			if slices.Contains(strings.Split(string(text), "\n"), p) {
-				continue
-			}
-			if len(text) > 0 && text[len(text)-1] != '\n' {
-				text = append(text, '\n')
-			}
-			text = append(text, p+"\n"...)
-		}
-		if bytes.Equal(old, text) {
-			return nil
 		}
 		perm := fs.FileMode(0o644)
 		if info, err := os.Stat(path); err == nil {
@@ -349,17 +405,24 @@ func (r *Repo) Exclude(ctx context.Context, patterns ...string) error {
 	})
 }
 
-// gitPath is the place of a file of the repository, which differs for linked
-// working trees.
-func (r *Repo) gitPath(ctx context.Context, name string) (string, error) {
-	path, err := r.git.text(ctx, "rev-parse", "--git-path", name)
-	if err != nil {
-		return "", err
+// excluding returns what a file of patterns holds, and what it holds with those
+// that are missing.
+func excluding(path string, patterns []string) (old, text []byte, err error) {
+	old, err = os.ReadFile(path) //nolint:gosec // inside the git directory
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
 	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(r.top, path)
+	text = bytes.Clone(old)
+	for _, p := range patterns {
+		if slices.Contains(strings.Split(string(text), "\n"), p) {
+			continue
+		}
+		if len(text) > 0 && text[len(text)-1] != '\n' {
+			text = append(text, '\n')
+		}
+		text = append(text, p+"\n"...)
 	}
-	return path, nil
+	return old, text, nil
 }
 
 // Maintain lets git pack what has accumulated, when git thinks it is time; all

@@ -87,10 +87,21 @@ func TestHead(t *testing.T) {
 		t.Errorf("unborn branch: %v", err)
 	}
 	sha := put(t, up, "one", "a", "1")
-	want := Head{Commit: sha, Branch: "main", MovedAt: time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)}
-	if h := head(t, r); h.Commit != want.Commit || h.Branch != want.Branch || !h.MovedAt.Equal(want.MovedAt) {
+	want := Head{Commit: sha, Branch: "main"}
+	if h := head(t, r); h != want {
 		t.Errorf("head is %+v, want %+v", h, want)
 	}
+	at := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+	if moved, err := r.MovedAt(t.Context()); err != nil || !moved.Equal(at) {
+		t.Errorf("moved at %v, %v; want %v", moved, err, at)
+	}
+	// What else is called HEAD, or like the branch, is never taken for it.
+	sh(t, up, "tag", "main")
+	sh(t, up, "update-ref", "refs/tags/HEAD", sha)
+	if h := head(t, r); h != want {
+		t.Errorf("beside tags of those names, head is %+v, want %+v", h, want)
+	}
+	sh(t, up, "update-ref", "-d", "refs/tags/HEAD")
 	sh(t, up, "checkout", "-q", "--detach")
 	if h := head(t, r); h.Branch != "" || h.Commit != sha {
 		t.Errorf("detached head is %+v", h)
@@ -98,8 +109,8 @@ func TestHead(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(up, ".git", "logs")); err != nil {
 		t.Fatal(err)
 	}
-	if h := head(t, r); !h.MovedAt.IsZero() {
-		t.Errorf("without a reflog moved at %v", h.MovedAt)
+	if moved, err := r.MovedAt(t.Context()); err != nil || !moved.IsZero() {
+		t.Errorf("without a reflog moved at %v, %v", moved, err)
 	}
 }
 

@@ -4,8 +4,11 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -132,17 +135,23 @@ func (r *Repo) Resolve(ctx context.Context, rev string) (Commit, error) {
 	if err := checkRev(rev); err != nil {
 		return Commit{}, err
 	}
-	for _, ref := range r.refsOf(rev) {
-		// A full ref name is never taken for anything else.
-		sha, err := r.git.text(ctx, "rev-parse", "--verify", "--quiet", ref+"^{commit}")
-		if err == nil {
+	// A full ref name is never taken for anything else.
+	refs := r.refsOf(rev)
+	asked := slices.Clone(refs)
+	full := fullSHAText.MatchString(strings.ToLower(rev))
+	if full {
+		asked = append(asked, strings.ToLower(rev))
+	}
+	found, err := r.peelEach(ctx, asked)
+	if err != nil {
+		return Commit{}, err
+	}
+	for _, sha := range found {
+		if sha != "" {
 			return r.commit(ctx, sha)
 		}
-		if exitCode(err) < 0 {
-			return Commit{}, err
-		}
 	}
-	if shaText.MatchString(rev) {
+	if shaText.MatchString(rev) && !full {
 		return r.resolveSHA(ctx, strings.ToLower(rev))
 	}
 	return Commit{}, r.unknown(rev)
@@ -179,18 +188,14 @@ func (r *Repo) orDefault(ctx context.Context, rev string) (string, error) {
 	return "refs/heads/" + h.Branch, nil
 }
 
-// resolveSHA finds a commit by its object name, complete or not. It asks for
+// resolveSHA finds a commit by an abbreviation of its object name. It asks for
 // objects by prefix, since rev-parse would prefer a branch of that name.
 func (r *Repo) resolveSHA(ctx context.Context, prefix string) (Commit, error) {
-	objects := []string{prefix}
-	if !fullSHAText.MatchString(prefix) {
-		out, err := r.git.text(ctx, "rev-parse", "--disambiguate="+prefix)
-		if err != nil {
-			return Commit{}, err
-		}
-		objects = strings.Fields(out)
+	out, err := r.git.text(ctx, "rev-parse", "--disambiguate="+prefix)
+	if err != nil {
+		return Commit{}, err
 	}
-	found, err := r.peel(ctx, objects)
+	found, err := r.peel(ctx, strings.Fields(out))
 	if err != nil {
 		return Commit{}, err
 	}
@@ -210,6 +215,15 @@ func (r *Repo) resolveSHA(ctx context.Context, prefix string) (Commit, error) {
 // peel returns the commits among objects, and those that tags among them point
 // to, each once and sorted.
 func (r *Repo) peel(ctx context.Context, objects []string) ([]string, error) {
+	each, err := r.peelEach(ctx, objects)
+	found := slices.DeleteFunc(each, func(sha string) bool { return sha == "" })
+	slices.Sort(found)
+	return slices.Compact(found), err
+}
+
+// peelEach returns the commit that each of the objects is or points to, in their
+// order; "" for what is none, or not here.
+func (r *Repo) peelEach(ctx context.Context, objects []string) ([]string, error) {
 	if len(objects) == 0 {
 		return nil, nil
 	}
@@ -222,15 +236,22 @@ func (r *Repo) peel(ctx context.Context, objects []string) ([]string, error) {
 	}
 	var found []string
 	for line := range strings.Lines(string(out)) {
-		if sha, ok := strings.CutPrefix(strings.TrimSpace(line), "commit "); ok && fullSHAText.MatchString(sha) {
-			found = append(found, sha)
+		sha, ok := strings.CutPrefix(strings.TrimSpace(line), "commit ")
+		if !ok || !fullSHAText.MatchString(sha) {
+			sha = ""
 		}
+		found = append(found, sha)
 	}
-	slices.Sort(found)
-	return slices.Compact(found), nil
+	if len(found) != len(objects) {
+		return nil, fmt.Errorf("git cat-file: %d answers to %d questions", len(found), len(objects))
+	}
+	return found, nil
 }
 
 func (r *Repo) commit(ctx context.Context, sha string) (Commit, error) {
+	if c, ok := r.known.commit(sha); ok {
+		return c, nil
+	}
 	found, err := r.commits(ctx, "--no-walk", sha)
 	if err != nil {
 		return Commit{}, err
@@ -238,13 +259,21 @@ func (r *Repo) commit(ctx context.Context, sha string) (Commit, error) {
 	if len(found) != 1 {
 		return Commit{}, fmt.Errorf("%w: commit %s", ErrNotFound, sha)
 	}
+	r.known.keepCommit(found[0])
 	return found[0], nil
 }
 
 // has reports whether the commit is here.
 func (r *Repo) has(ctx context.Context, sha string) (bool, error) {
+	if r.known.has(sha) {
+		return true, nil
+	}
 	found, err := r.peel(ctx, []string{sha})
-	return len(found) == 1, err
+	if err != nil || len(found) != 1 {
+		return false, err
+	}
+	r.known.sawCommit(sha)
+	return true, nil
 }
 
 // need checks that sha is a full SHA of a commit that is here.
@@ -312,9 +341,19 @@ func (r *Repo) Changes(ctx context.Context, from, to string, limit int) (Changes
 		c.Direction = Diverged
 	}
 	if base == "" {
-		if c.Truncated, err = r.shallow(ctx); err != nil {
+		if c.Truncated, err = r.shallow(); err != nil {
 			return c, err
 		}
+	}
+	args := []string{span}
+	if limit > 0 {
+		args = []string{"--max-count=" + strconv.Itoa(limit), span}
+	}
+	if c.Commits, err = r.commits(ctx, args...); err != nil {
+		return c, err
+	}
+	if c.Total = len(c.Commits); limit <= 0 || c.Total < limit {
+		return c, nil
 	}
 	count, err := r.git.text(ctx, "rev-list", "--count", span, "--")
 	if err != nil {
@@ -323,11 +362,7 @@ func (r *Repo) Changes(ctx context.Context, from, to string, limit int) (Changes
 	if c.Total, err = strconv.Atoi(count); err != nil {
 		return c, fmt.Errorf("git rev-list: %w", err)
 	}
-	if limit <= 0 {
-		limit = c.Total
-	}
-	c.Commits, err = r.commits(ctx, "--max-count="+strconv.Itoa(limit), span)
-	return c, err
+	return c, nil
 }
 
 // UnpushedCommits lists, newest first, the commits that are checked out but in
@@ -340,18 +375,23 @@ func (r *Repo) UnpushedCommits(ctx context.Context, to string) ([]Commit, error)
 	return r.commits(ctx, "HEAD", "--not", to, "--remotes", "--glob="+refRoot+"*")
 }
 
-func (r *Repo) shallow(ctx context.Context) (bool, error) {
-	s, err := r.git.text(ctx, "rev-parse", "--is-shallow-repository")
-	return s == "true", err
-}
-
-// related reports whether ancestor is in the history of sha, or is it.
-func (r *Repo) related(ctx context.Context, ancestor, sha string) (bool, error) {
-	_, err := r.git.run(ctx, call{args: []string{"merge-base", "--is-ancestor", ancestor, sha}})
-	if exitCode(err) == 1 {
+// shallow reports whether the history of the clone is cut off: git keeps where
+// in a file.
+func (r *Repo) shallow() (bool, error) {
+	_, err := os.Stat(filepath.Join(r.commonDir, "shallow"))
+	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// related reports whether one of the commits is in the history of the other.
+func (r *Repo) related(ctx context.Context, a, b string) (bool, error) {
+	base, err := r.git.text(ctx, "merge-base", a, b)
+	if exitCode(err) == 1 {
+		return false, nil
+	}
+	return base == a || base == b, err
 }
 
 // setRef points ref to sha.

@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // survey compares what moving from one commit to another changes with index
@@ -97,15 +99,7 @@ func (r *Repo) survey(ctx context.Context, from, to string, interrupted bool) (s
 	if len(changes) == 0 {
 		return s, nil
 	}
-	if out, err = r.git.run(ctx, call{args: []string{"ls-files", "-z", "-s", "-v"}}); err != nil {
-		return s, err
-	}
-	index := parseIndex(out)
-	if out, err = r.git.run(ctx, call{args: []string{"status", "--porcelain=v2", "-z", "--untracked-files=no", "--no-renames", "--ignore-submodules=none"}}); err != nil {
-		return s, err
-	}
-	dirty := parseStatus(out)
-	fileMode, err := r.git.text(ctx, "config", "--bool", "--default=true", "core.fileMode")
+	index, dirty, err := r.state(ctx)
 	if err != nil {
 		return s, err
 	}
@@ -133,7 +127,7 @@ func (r *Repo) survey(ctx context.Context, from, to string, interrupted bool) (s
 		}
 		s.findings = append(s.findings, f)
 	}
-	if err := r.hash(ctx, s.findings, unhashed, fileMode == "true"); err != nil {
+	if err := r.hash(ctx, s.findings, unhashed); err != nil {
 		return s, err
 	}
 	for i, f := range s.findings {
@@ -149,6 +143,22 @@ func (r *Repo) survey(ctx context.Context, from, to string, interrupted bool) (s
 		s.verdicts[f.path] = judge(f, tracked, interrupted)
 	}
 	return s, nil
+}
+
+// state reads the index, and which files differ from it.
+func (r *Repo) state(ctx context.Context) (index indexState, dirty map[string]dirtyState, err error) {
+	var both errgroup.Group
+	both.Go(func() error {
+		out, err := r.git.run(ctx, call{args: []string{"ls-files", "-z", "-s", "-v"}})
+		index = parseIndex(out)
+		return err
+	})
+	both.Go(func() error {
+		out, err := r.git.run(ctx, call{args: []string{"status", "--porcelain=v2", "-z", "--untracked-files=no", "--no-renames", "--ignore-submodules=none"}})
+		dirty = parseStatus(out)
+		return err
+	})
+	return index, dirty, both.Wait()
 }
 
 // look fills in what is at the path, but for the object name of a regular
@@ -223,9 +233,13 @@ func (r *Repo) lookDir(ctx context.Context, f *finding, full string) error {
 
 // hash finds the object names of the files with the given numbers, with git's
 // own filters (line ends, LFS).
-func (r *Repo) hash(ctx context.Context, findings []finding, which []int, fileMode bool) error {
+func (r *Repo) hash(ctx context.Context, findings []finding, which []int) error {
 	if len(which) == 0 {
 		return nil
+	}
+	fileMode, err := r.git.text(ctx, "config", "--bool", "--default=true", "core.fileMode")
+	if err != nil {
+		return err
 	}
 	var paths strings.Builder
 	for _, i := range which {
@@ -242,7 +256,7 @@ func (r *Repo) hash(ctx context.Context, findings []finding, which []int, fileMo
 	for n, i := range which {
 		f := &findings[i]
 		f.entry.oid = names[n]
-		if fileMode {
+		if fileMode == "true" {
 			continue
 		}
 		// The file system does not keep the executable bit.

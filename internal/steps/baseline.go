@@ -63,7 +63,7 @@ func (s *run) baseline(ctx context.Context, w *workspace, wanted *compose.Projec
 		return releases, &releases[0], containers, nil
 	}
 	if model != nil {
-		if err := writeModel(rec.Spec.ComposePath, model); failure.AsTerminal(err) != nil {
+		if _, err := writeModel(rec.Spec.ComposePath, model); failure.AsTerminal(err) != nil {
 			s.say("the checked-out Compose model cannot be kept (%v): a rollback brings the containers back, but cannot make new ones", err)
 			rec.Spec.ComposePath = ""
 		} else if err != nil {
@@ -244,7 +244,14 @@ func (s *run) describeService(ctx context.Context, w *workspace, releases []v1al
 	}
 	// An image that was not built since the checkout may be of another commit:
 	// then nothing is known of what it was built from.
-	if svc.Build != nil && builtSince(img, w.head.MovedAt) {
+	if svc.Build == nil {
+		return rs, nil
+	}
+	moved, err := w.repo.MovedAt(ctx)
+	if err != nil {
+		return rs, err
+	}
+	if builtSince(img, moved) {
 		spec, err := s.buildSpec(ctx, w, model, w.head.Commit, svc)
 		if err != nil {
 			return rs, err

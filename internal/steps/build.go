@@ -62,7 +62,7 @@ func (s *run) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := writeModel(w.modelPath(s.Request.Status.ID), project); err != nil {
+	if _, err := writeModel(w.modelPath(s.Request.Status.ID), project); err != nil {
 		return err
 	}
 	services := s.planServices(project, want, observe.Facts(containers, releases, "", untouched), current)

@@ -28,27 +28,28 @@ const minEngine = "20.10"
 // hostChecks ask of the host.
 func (p *preflightRun) hostChecks() []check {
 	return []check{
-		{"Engine", p.checkEngine},
-		{"Memory", p.checkMemory},
-		{"Repository", p.checkRepository},
-		{"BackupDirectory", p.checkBackupDirectory},
-		{"Disk", p.checkDisk},
+		{"Engine", nil, p.checkEngine},
+		{"Memory", nil, p.checkMemory},
+		{"Repository", nil, p.checkRepository},
+		{"BackupDirectory", []string{"Repository"}, p.checkBackupDirectory},
+		{"Disk", []string{"Engine", "Repository"}, p.checkDisk},
 	}
 }
 
 // sourceChecks ask of Git.
 func (p *preflightRun) sourceChecks() []check {
 	return []check{
-		{"Commit", p.checkCommit},
-		{"LocalEdits", p.checkLocalEdits},
+		{"Commit", []string{"Repository"}, p.checkCommit},
+		{"LocalEdits", []string{"Commit"}, p.checkLocalEdits},
 	}
 }
 
 // applicationChecks ask of the application.
 func (p *preflightRun) applicationChecks() []check {
 	return []check{
-		{"Compose", p.checkCompose},
-		{"Healthy", p.checkHealthy},
+		// What is stale in the work directory is removed before a tree comes in.
+		{"Compose", []string{"BackupDirectory", "Commit"}, p.checkCompose},
+		{"Healthy", []string{"Compose"}, p.checkHealthy},
 	}
 }
 
@@ -57,6 +58,7 @@ func (p *preflightRun) checkEngine(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", trouble{err}
 	}
+	p.engine = info
 	if !info.AtLeast(minEngine) {
 		return "", fmt.Errorf("the Docker engine is %s: install %s or newer", info.Version, minEngine)
 	}
@@ -72,7 +74,7 @@ func (p *preflightRun) checkMemory(context.Context) (string, error) {
 		"stop something, or lower preflight.minFreeMemory of the Application")
 }
 
-func (p *preflightRun) checkDisk(ctx context.Context) (string, error) {
+func (p *preflightRun) checkDisk(context.Context) (string, error) {
 	least := quantity(p.Application.Spec.Preflight.MinFreeDisk, "5Gi")
 	what := "remove what is not needed (docker system df tells what takes room), or lower preflight.minFreeDisk of the Application"
 	note := ""
@@ -86,14 +88,10 @@ func (p *preflightRun) checkDisk(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	info, err := p.Docker.Info(ctx)
-	if err != nil {
-		return "", trouble{err}
-	}
 	// The engine's directory cannot be seen from inside a container, nor where
 	// the engine is elsewhere.
-	if d, err := observe.DiskAt(info.DockerRootDir); err == nil {
-		return enough("disk for "+info.DockerRootDir, d.Free, least, what)
+	if d, err := observe.DiskAt(p.engine.DockerRootDir); err == nil {
+		return enough("disk for "+p.engine.DockerRootDir, d.Free, least, what)
 	}
 	return note, nil
 }
@@ -119,15 +117,11 @@ func (p *preflightRun) checkRepository(ctx context.Context) (string, error) {
 		return "", passing(err)
 	}
 	p.w = w
-	v, err := source.InstalledVersion(ctx)
-	if err != nil {
-		return "", err
-	}
 	where := "no branch"
 	if w.head.Branch != "" {
 		where = w.head.Branch
 	}
-	return fmt.Sprintf("git %s, %s at %s", v, where, Short(w.head.Commit)), nil
+	return fmt.Sprintf("git %s, %s at %s", w.repo.GitVersion(), where, Short(w.head.Commit)), nil
 }
 
 // passing marks an error of Git that goes away by waiting as trouble.

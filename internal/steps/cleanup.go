@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/distribution/reference"
@@ -20,6 +21,7 @@ import (
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/backup"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
@@ -41,16 +43,50 @@ func (s *run) cleanUp(ctx context.Context) error {
 	if err != nil {
 		return s.tell(err)
 	}
-	var errs []error
-	for _, part := range []func(context.Context, *workspace) error{
-		s.cleanContainers, s.cleanReleases, s.cleanBackups, s.cleanLogs, s.cleanWork,
-	} {
-		errs = append(errs, part(ctx, w))
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+	err = s.clean(ctx, w)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	return s.tell(errors.Join(errs...))
+	return s.tell(err)
+}
+
+// clean does beside each other what does not depend on another.
+func (s *run) clean(ctx context.Context, w *workspace) error {
+	releases, err := s.Store.Releases(ctx, s.Application)
+	if err != nil {
+		return err
+	}
+	var gone, left []v1alpha1.Release
+	err = s.together(
+		func() error { return s.cleanContainers(ctx, releases) },
+		func() error {
+			var err error
+			gone, left, err = s.forgetReleases(ctx, w, releases)
+			return errors.Join(err, s.cleanBackups(ctx, w, left))
+		},
+		func() error { return errors.Join(s.cleanLogs(w), s.cleanWork(w)) },
+	)
+	// A container that is there would keep its image.
+	return errors.Join(err, s.cleanImages(ctx, gone, left), s.expireReleases(ctx, left))
+}
+
+// together runs the parts at the same time. A panic of one is its error.
+func (s *run) together(parts ...func() error) error {
+	errs := make([]error, len(parts))
+	var all sync.WaitGroup
+	for i, part := range parts {
+		all.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					errs[i] = failure.Panicked(p)
+					s.tellPanic(errs[i])
+				}
+			}()
+			errs[i] = part()
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 func (s *run) tell(err error) error {
@@ -71,11 +107,7 @@ func (s *run) tell(err error) error {
 
 // cleanContainers removes stopped containers of other revisions than the
 // current release's. Anonymous volumes are left: nobody knows what they hold.
-func (s *run) cleanContainers(ctx context.Context, _ *workspace) error {
-	releases, err := s.Store.Releases(ctx, s.Application)
-	if err != nil {
-		return err
-	}
+func (s *run) cleanContainers(ctx context.Context, releases []v1alpha1.Release) error {
 	current := release.Current(releases)
 	if current == nil {
 		return nil
@@ -107,19 +139,16 @@ func (s *run) cleanContainers(ctx context.Context, _ *workspace) error {
 	return errors.Join(errs...)
 }
 
-// cleanReleases forgets releases beyond those that can be gone back to, and
-// then the images that none of the others needs.
-func (s *run) cleanReleases(ctx context.Context, w *workspace) error {
-	releases, err := s.Store.Releases(ctx, s.Application)
-	if err != nil {
-		return err
-	}
+// forgetReleases forgets releases beyond those that can be gone back to. It
+// returns those that were surplus, and those that are left.
+func (s *run) forgetReleases(ctx context.Context, w *workspace, releases []v1alpha1.Release) (gone, left []v1alpha1.Release, err error) {
 	keep := defaultReleases
 	if n := s.Application.Spec.Retention.Releases; n > 0 {
 		keep = int(n)
 	}
 	var errs []error
-	gone := release.Surplus(releases, keep, s.Request.Status.PreviousRelease)
+	gone = release.Surplus(releases, keep, s.Request.Status.PreviousRelease)
+	forgotten := map[string]bool{}
 	for i := range gone {
 		if err := os.Remove(w.releaseModelPath(gone[i].Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
@@ -129,31 +158,39 @@ func (s *run) cleanReleases(ctx context.Context, w *workspace) error {
 			errs = append(errs, err)
 			continue
 		}
+		forgotten[gone[i].Name] = true
 		s.say("forgot the release %s", gone[i].Name)
 	}
-	left, err := s.Store.Releases(ctx, s.Application)
-	if err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	errs = append(errs, s.cleanImages(ctx, gone, left))
+	left = slices.DeleteFunc(slices.Clone(releases), func(r v1alpha1.Release) bool { return forgotten[r.Name] })
+	return gone, left, errors.Join(errs...)
+}
+
+// expireReleases says of releases whose images somebody removed that they
+// cannot be gone back to.
+func (s *run) expireReleases(ctx context.Context, left []v1alpha1.Release) error {
+	missing := map[string]bool{} // by image, each of which is asked for once
+	var errs []error
 	for i := range left {
-		if missing := s.missingImage(ctx, left[i]); missing != "" && left[i].Status.State != v1alpha1.ReleaseCurrent {
-			errs = append(errs, s.Store.Expire(ctx, &left[i], missing))
+		if left[i].Status.State == v1alpha1.ReleaseCurrent || left[i].Status.State == v1alpha1.ReleaseExpired {
+			continue
+		}
+		for _, rs := range left[i].Spec.Services {
+			if rs.ImageID == "" || rs.OneShot {
+				continue
+			}
+			gone, known := missing[rs.ImageID]
+			if !known {
+				_, err := s.Docker.ImageContent(ctx, rs.ImageID)
+				gone = docker.IsNotFound(err)
+				missing[rs.ImageID] = gone
+			}
+			if gone {
+				errs = append(errs, s.Store.Expire(ctx, &left[i], fmt.Sprintf("the image of %s was removed from the host", rs.Name)))
+				break
+			}
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func (s *run) missingImage(ctx context.Context, r v1alpha1.Release) string {
-	for _, rs := range r.Spec.Services {
-		if rs.ImageID == "" || rs.OneShot {
-			continue
-		}
-		if _, err := s.Docker.ImageContent(ctx, rs.ImageID); docker.IsNotFound(err) {
-			return fmt.Sprintf("the image of %s was removed from the host", rs.Name)
-		}
-	}
-	return ""
 }
 
 // ownTag matches the tags that Fairlead gives: twelve digits of an image or a
@@ -221,7 +258,7 @@ func ownRepositories(releases []v1alpha1.Release) map[string]bool {
 	return own
 }
 
-func (s *run) cleanBackups(ctx context.Context, w *workspace) error {
+func (s *run) cleanBackups(ctx context.Context, w *workspace, releases []v1alpha1.Release) error {
 	dir := backup.Dir(w.dir)
 	whole, broken, err := backup.List(dir)
 	if err != nil {
@@ -229,10 +266,6 @@ func (s *run) cleanBackups(ctx context.Context, w *workspace) error {
 	}
 	for _, b := range broken {
 		s.say("warning: %s is damaged and is left as it is: %v", b.Path, b.Err)
-	}
-	releases, err := s.Store.Releases(ctx, s.Application)
-	if err != nil {
-		return err
 	}
 	held := release.Held(releases)
 	held[s.Request.Status.Backup] = true
@@ -268,7 +301,7 @@ func (s *run) cleanBackups(ctx context.Context, w *workspace) error {
 	return errors.Join(errs...)
 }
 
-func (s *run) cleanLogs(_ context.Context, w *workspace) error {
+func (s *run) cleanLogs(w *workspace) error {
 	age := defaultAge
 	if d := s.Application.Spec.Retention.Logs; d != nil {
 		age = d.Duration
@@ -281,7 +314,7 @@ func (s *run) cleanLogs(_ context.Context, w *workspace) error {
 }
 
 // cleanWork removes what steps keep between each other.
-func (s *run) cleanWork(_ context.Context, w *workspace) error {
+func (s *run) cleanWork(w *workspace) error {
 	entries, err := os.ReadDir(w.path("work"))
 	if err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -38,7 +37,9 @@ const (
 // what is possible now, does that, and looks again.
 type executor struct {
 	*run
-	project   *compose.Project
+	project *compose.Project
+	// found are the project's containers before the first action.
+	found     []docker.Container
 	releases  []v1alpha1.Release
 	in        plan.RolloutInput
 	requestID string
@@ -272,7 +273,8 @@ func (e *executor) health(service, words string) {
 func (e *executor) attempt(ctx context.Context, a plan.Action) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			err = failure.Panicked(p)
+			e.tellPanic(err)
 		}
 	}()
 	return e.do(ctx, a)

@@ -35,6 +35,7 @@ const (
 // preflightRun carries what one check found to the next.
 type preflightRun struct {
 	*run
+	engine     docker.Engine
 	w          *workspace
 	target     source.Commit
 	goBackTo   *v1alpha1.Release
@@ -48,7 +49,10 @@ type preflightRun struct {
 // or with a note. A disturbance, as opposed to an answer, is told by trouble.
 type check struct {
 	name string
-	ask  func(ctx context.Context) (note string, err error)
+	// after names the earlier checks whose findings it needs; it is asked beside
+	// all others.
+	after []string
+	ask   func(ctx context.Context) (note string, err error)
 }
 
 // warn is an answer that does not stop the update.
@@ -70,18 +74,19 @@ func (s *run) preflight(ctx context.Context) error {
 	p := &preflightRun{run: s}
 	checks := append(p.hostChecks(), p.sourceChecks()...)
 	checks = append(checks, p.applicationChecks()...)
+	answers, disturbed := askAll(ctx, checks)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if disturbed != nil {
+		s.tellPanic(disturbed)
+		return disturbed
+	}
 	var results []v1alpha1.CheckResult
 	var bad []string
 	reason := v1alpha1.ReasonPreflightFailed
-	for _, c := range checks {
-		note, err := c.ask(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		var disturbed trouble
-		if errors.As(err, &disturbed) || docker.IsUnavailable(err) {
-			return fmt.Errorf("check %s: %w", c.name, err)
-		}
+	for i, c := range checks {
+		note, err := answers[i].note, answers[i].err
 		result := v1alpha1.CheckResult{Name: c.name, Result: passed, Message: limitTo(note, 4096)}
 		var w warn
 		switch {
@@ -109,14 +114,19 @@ func (s *run) preflight(ctx context.Context) error {
 // decide records what will be done.
 func (p *preflightRun) decide(ctx context.Context) error {
 	s := p.run
-	want, err := p.want(ctx)
+	var want []wanted
+	var changes []v1alpha1.Change
+	var total int32
+	err := s.together(
+		func() (err error) { want, err = p.want(ctx); return err },
+		func() error { changes, total = p.changes(ctx); return nil },
+	)
 	if err != nil {
 		return err
 	}
 	facts := observe.Facts(p.containers, p.releases, "", untouched)
 	services := s.planServices(p.project, want, facts, p.current)
 	up := &v1alpha1.UpdatePlan{Summary: plan.Summary(services), Services: services}
-	changes, total := p.changes(ctx)
 	previous := p.w.head.Commit
 	if p.current != nil && p.current.Spec.Commit != "" {
 		previous = p.current.Spec.Commit
@@ -136,7 +146,7 @@ func (p *preflightRun) decide(ctx context.Context) error {
 	}
 	updates := serviceUpdates(services, want, p.containers)
 	if p.goBackTo != nil && !s.Request.Spec.DryRun {
-		if err := writeModel(p.w.modelPath(s.Request.Status.ID), p.project); err != nil {
+		if _, err := writeModel(p.w.modelPath(s.Request.Status.ID), p.project); err != nil {
 			return err
 		}
 	}

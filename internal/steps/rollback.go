@@ -57,7 +57,8 @@ func (s *run) rollback(ctx context.Context) error {
 	targets := s.previousTargets(project, previous)
 	displace(targets, project, containers, string(s.Request.UID))
 	e := &executor{
-		run: s, project: project, releases: releases,
+		found: containers,
+		run:   s, project: project, releases: releases,
 		in:        plan.RolloutInput{Targets: targets, Undo: true},
 		requestID: string(s.Request.UID),
 		images:    previousImages(previous),

@@ -45,7 +45,8 @@ func (s *run) rollout(ctx context.Context) error {
 	targets := s.targets(project)
 	displace(targets, project, containers, "")
 	e := &executor{
-		run: s, project: project, releases: releases,
+		found: containers,
+		run:   s, project: project, releases: releases,
 		in:        plan.RolloutInput{Targets: targets, Fresh: s.fresh()},
 		requestID: string(s.Request.UID),
 		images:    s.images(),

@@ -76,14 +76,16 @@ type Secrets interface {
 // Runner runs steps.
 type Runner struct {
 	Deps
+	clones clones
 }
 
 // run is one step being carried out.
 type run struct {
 	Deps
 	Work
-	rec Recorder
-	log *updatelog.Log
+	rec    Recorder
+	log    *updatelog.Log
+	clones *clones
 	// mu guards the status of the request, which actions that run at the same
 	// time add to.
 	mu sync.Mutex
@@ -101,10 +103,10 @@ func (r *Runner) Run(ctx context.Context, work Work, rec Recorder) error {
 		return failure.Terminalf(v1alpha1.ReasonPreflightFailed,
 			"the log file cannot be written: %w; make the directory %s writable", err, updatelog.Dir(work.Application.Spec.Compose.Directory))
 	}
-	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log}
+	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log, clones: &r.clones}
 	start := r.Clock.Now()
 	s.say("%s", s.opening())
-	err = s.dispatch(ctx)
+	err = s.guarded(ctx)
 	switch {
 	case err == nil:
 		s.say("done in %s", r.Clock.Since(start).Round(time.Millisecond))
@@ -135,6 +137,24 @@ func (s *run) opening() string {
 // disk, does not end an update.
 func logError(error) error { return nil }
 
+// guarded is dispatch, whose panic is an error that this log can still tell.
+func (s *run) guarded(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = failure.Panicked(p)
+			s.tellPanic(err)
+		}
+	}()
+	return s.dispatch(ctx)
+}
+
+// tellPanic puts the stack of a panic into the log; the status gets one line.
+func (s *run) tellPanic(err error) {
+	if p := failure.AsPanic(err); p != nil {
+		s.say("panic: %s\n%s", p.Value, p.Stack)
+	}
+}
+
 func (s *run) dispatch(ctx context.Context) error {
 	switch s.Step {
 	case v1alpha1.StepPreflight:
@@ -159,6 +179,7 @@ func (s *run) dispatch(ctx context.Context) error {
 
 // Summarize ends the log of a request that ended. It may be called again.
 func (r *Runner) Summarize(request *v1alpha1.UpdateRequest) error {
+	r.clones.forget(request.UID)
 	st := request.Status
 	if st.LogFile == "" {
 		return nil

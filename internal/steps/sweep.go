@@ -8,7 +8,6 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
-	"github.com/fairlead-dev/fairlead/internal/observe"
 )
 
 // sweep removes containers that an earlier attempt at the step created and
@@ -16,11 +15,7 @@ import (
 // cut off in between may lack a network, a config or a secret, which nobody
 // would notice before it runs. Making them anew costs next to nothing.
 func (e *executor) sweep(ctx context.Context) error {
-	containers, err := observe.Containers(ctx, e.Docker, e.project.Name())
-	if err != nil {
-		return err
-	}
-	for _, c := range containers {
+	for _, c := range e.found {
 		if c.State != docker.StateCreated || c.Labels[v1alpha1.LabelRequest] != e.labels[v1alpha1.LabelRequest] {
 			continue
 		}

@@ -35,10 +35,11 @@ func (s *run) verify(ctx context.Context) error {
 	if err := s.askChecks(ctx, project.Name()); err != nil {
 		return err
 	}
-	if err := s.soak(ctx, project); err != nil {
+	containers, err := s.soak(ctx, project)
+	if err != nil {
 		return err
 	}
-	return s.recordRelease(ctx, w, project)
+	return s.recordRelease(ctx, w, project, containers)
 }
 
 func (s *run) askChecks(ctx context.Context, project string) error {
@@ -110,15 +111,16 @@ func (s *run) runningContainer(ctx context.Context, project, service string) (st
 	return "", fmt.Errorf("the service %s has no running container", service)
 }
 
-// soak watches the containers that the request put in place.
-func (s *run) soak(ctx context.Context, project *compose.Project) error {
+// soak watches the containers that the request put in place, and returns those
+// of the project as they are in the end.
+func (s *run) soak(ctx context.Context, project *compose.Project) ([]docker.Container, error) {
 	d := defaultSoak
 	if set := s.Application.Spec.Rollout.Soak; set != nil {
 		d = set.Duration
 	}
 	containers, err := observe.Containers(ctx, s.Docker, project.Name())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var ids []string
 	for _, u := range s.Request.Status.Services {
@@ -134,11 +136,11 @@ func (s *run) soak(ctx context.Context, project *compose.Project) error {
 			}
 		}
 		if running < svc.Replicas {
-			return s.wentDown(ctx, u, containers, running, svc.Replicas)
+			return nil, s.wentDown(ctx, u, containers, running, svc.Replicas)
 		}
 	}
 	if d <= 0 || len(ids) == 0 {
-		return nil
+		return containers, nil
 	}
 	s.say("watching %d containers for %s", len(ids), d)
 	err = s.Prober.Soak(ctx, ids, d)
@@ -147,9 +149,12 @@ func (s *run) soak(ctx context.Context, project *compose.Project) error {
 		if i >= 0 {
 			s.keepLog(ctx, containers[i])
 		}
-		return failure.Terminalf(v1alpha1.ReasonHealthCheckFailed, "after the rollout, in the soak time of %s: %w", d, err)
+		return nil, failure.Terminalf(v1alpha1.ReasonHealthCheckFailed, "after the rollout, in the soak time of %s: %w", d, err)
 	}
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return observe.Containers(ctx, s.Docker, project.Name())
 }
 
 // wentDown tells of a service whose containers had been ready in the rollout and
@@ -182,12 +187,12 @@ func (s *run) keepLog(ctx context.Context, c docker.Container) []string {
 
 // recordRelease makes what runs a release, or the release that was gone back
 // to the current one.
-func (s *run) recordRelease(ctx context.Context, w *workspace, project *compose.Project) error {
+func (s *run) recordRelease(ctx context.Context, w *workspace, project *compose.Project, containers []docker.Container) error {
 	name := ""
 	if ref := s.Request.Spec.RollbackTo; ref != nil {
 		name = ref.Name
 	} else {
-		rec, err := s.describeRelease(ctx, w, project)
+		rec, err := s.describeRelease(ctx, w, project, containers)
 		if err != nil {
 			return err
 		}
@@ -211,7 +216,7 @@ func (s *run) recordRelease(ctx context.Context, w *workspace, project *compose.
 	return nil
 }
 
-func (s *run) describeRelease(ctx context.Context, w *workspace, project *compose.Project) (*v1alpha1.Release, error) {
+func (s *run) describeRelease(ctx context.Context, w *workspace, project *compose.Project, containers []docker.Container) (*v1alpha1.Release, error) {
 	releases, err := s.Store.Releases(ctx, s.Application)
 	if err != nil {
 		return nil, err
@@ -227,19 +232,10 @@ func (s *run) describeRelease(ctx context.Context, w *workspace, project *compos
 		rec.Spec.Subject = c.Subject
 	}
 	rec.Spec.ComposePath = w.releaseModelPath(rec.Name)
-	if err := writeModel(rec.Spec.ComposePath, project); err != nil {
+	if rec.Spec.ComposeDigest, err = writeModel(rec.Spec.ComposePath, project); err != nil {
 		return nil, err
 	}
-	_, data, err := readModel(rec.Spec.ComposePath)
-	if err != nil {
-		return nil, err
-	}
-	rec.Spec.ComposeDigest = digestOf(data)
 	if rec.Spec.EnvironmentDigest, err = w.environmentDigest(); err != nil {
-		return nil, err
-	}
-	containers, err := observe.Containers(ctx, s.Docker, project.Name())
-	if err != nil {
 		return nil, err
 	}
 	for _, u := range st.Services {

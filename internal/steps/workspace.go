@@ -48,7 +48,7 @@ func (s *run) workspace(ctx context.Context) (*workspace, error) {
 	}
 	w := &workspace{dir: app.Spec.Compose.Directory, app: app}
 	var err error
-	if w.repo, err = source.Open(ctx, w.dir, opts); err != nil {
+	if w.repo, err = s.clones.get(ctx, s.Request.UID, w.dir, opts); err != nil {
 		return nil, err
 	}
 	if w.head, err = w.repo.Head(ctx); err != nil {
@@ -154,12 +154,13 @@ func (w *workspace) modelPath(requestID string) string {
 
 func (w *workspace) releaseModelPath(name string) string { return w.path("releases", name+".yaml") }
 
-func writeModel(path string, p *compose.Project) error {
+// writeModel keeps a model, and returns the digest of what is in the file.
+func writeModel(path string, p *compose.Project) (digest string, err error) {
 	data, err := compose.Render(p)
 	if err != nil {
-		return failure.Terminalf(v1alpha1.ReasonPreflightFailed, "%w", err)
+		return "", failure.Terminalf(v1alpha1.ReasonPreflightFailed, "%w", err)
 	}
-	return atomicfile.WriteFile(path, data, 0o600)
+	return digestOf(data), atomicfile.WriteFile(path, data, 0o600)
 }
 
 func readModel(path string) (*compose.Project, []byte, error) {

@@ -93,6 +93,7 @@ type Log struct {
 	f       *os.File
 	size    int64
 	torn    bool // the file does not end with a newline
+	dirty   bool // written to since it was last made durable
 	limited bool // the note about MaxOutput was written
 	err     error
 }
@@ -145,6 +146,7 @@ func (l *Log) inspect() error {
 		return errors.New("not a regular file")
 	}
 	l.size = info.Size()
+	l.dirty = l.size > 0 // nobody knows what an earlier daemon left
 	if l.size == 0 {
 		return nil
 	}
@@ -186,7 +188,7 @@ func (l *Log) Close() error {
 	if l.f == nil {
 		return l.err
 	}
-	l.keep(l.f.Sync())
+	l.sync()
 	l.keep(l.f.Close())
 	l.f = nil
 	return l.err
@@ -228,11 +230,20 @@ func (l *Log) append(data []byte) {
 		data = append([]byte{'\n'}, data...)
 	}
 	n, err := l.f.Write(data)
+	l.dirty = true
 	l.size += int64(n)
 	if n > 0 {
 		l.torn = data[n-1] != '\n'
 	}
 	l.keep(err)
+}
+
+// sync makes durable what was written.
+func (l *Log) sync() {
+	if l.dirty {
+		l.keep(l.f.Sync())
+		l.dirty = false
+	}
 }
 
 func (l *Log) keep(err error) {

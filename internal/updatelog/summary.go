@@ -3,8 +3,12 @@
 package updatelog
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -57,11 +61,42 @@ func (l *Log) Summary(s Summary) error {
 			lines = append(lines, fmt.Sprintf("%-12s %s", field[0]+":", Clean(field[1], true)))
 		}
 	}
+	written, err := l.summaryLines(info.Size())
+	if err != nil {
+		l.keep(err)
+		return l.err
+	}
+	if len(written) <= len(lines) && slices.Equal(written, lines[:len(written)]) {
+		lines = lines[len(written):]
+	}
 	l.write(summaryStep, lines)
-	l.keep(l.f.Sync())
+	l.sync()
 	// The marker comes last and alone, so that it never stands in a file whose
 	// other lines were lost.
 	l.write(endStep, []string{endMessage})
-	l.keep(l.f.Sync())
+	l.sync()
 	return l.err
+}
+
+// maxSummary is more than the length of a summary in bytes.
+const maxSummary = 64 << 10
+
+// summaryLines are the messages of a summary at the end of a file of that size,
+// as a daemon leaves them that was killed before it wrote the marker.
+func (l *Log) summaryLines(size int64) ([]string, error) {
+	tail := make([]byte, min(size, maxSummary))
+	if _, err := l.f.ReadAt(tail, size-int64(len(tail))); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	var messages []string
+	whole := strings.Split(string(tail), "\n")
+	for _, text := range slices.Backward(whole[:len(whole)-1]) { // the last one has no end
+		line := ParseLine(text)
+		if !line.IsSummary() {
+			break
+		}
+		messages = append(messages, line.Message)
+	}
+	slices.Reverse(messages)
+	return messages, nil
 }

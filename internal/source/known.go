@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import "sync"
+
+// known remembers what a Repo found out about commits. An object's name stands
+// for its content, so none of it can become wrong; what is not here yet is not
+// remembered, as it may come.
+type known struct {
+	mu      sync.Mutex
+	here    map[string]bool
+	commits map[string]Commit
+	digests map[treePath]string
+}
+
+// treePath is a path as of a commit.
+type treePath struct{ commit, path string }
+
+func (k *known) has(sha string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.here[sha]
+}
+
+func (k *known) commit(sha string) (Commit, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	c, ok := k.commits[sha]
+	return c, ok
+}
+
+func (k *known) digest(at treePath) (string, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	d, ok := k.digests[at]
+	return d, ok
+}
+
+func (k *known) sawCommit(sha string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.here == nil {
+		k.here = map[string]bool{}
+	}
+	k.here[sha] = true
+}
+
+func (k *known) keepCommit(c Commit) {
+	k.sawCommit(c.SHA)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.commits == nil {
+		k.commits = map[string]Commit{}
+	}
+	k.commits[c.SHA] = c
+}
+
+func (k *known) keepDigest(at treePath, digest string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.digests == nil {
+		k.digests = map[treePath]string{}
+	}
+	k.digests[at] = digest
+}
