@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -23,6 +24,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/follow"
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/release"
@@ -36,11 +38,25 @@ type Options struct {
 	DockerHost string
 	// Version of the binary, as it is shown.
 	Version string
+	// Enricher, if set, knows more of sources than Git tells.
+	Enricher follow.Enricher
+	// Expose, if set, is called with what others may ask of the controllers.
+	Expose func(Handles)
 	// WrapSteps, if set, stands between the controller and the steps, and
 	// WrapClient between the controllers and the API: tests put faults in.
 	WrapSteps  func(controllers.StepRunner) controllers.StepRunner
 	WrapClient func(client.Client) client.Client
 }
+
+// Handles are what others in the daemon may ask of the controllers.
+type Handles struct {
+	// Poke has the source of an application looked at now, as somebody told that
+	// ref (in full, or "" for any) moved to the commit sha (or "").
+	Poke func(app types.NamespacedName, ref, sha string)
+}
+
+// identity is who the daemon is, in requests that it makes by itself.
+const identity = "fairlead"
 
 // Setup adds the controllers to a manager.
 func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
@@ -85,12 +101,33 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 			return fmt.Errorf("set up the controller of UpdateRequests: %w", err)
 		}
 		watcher := &engineWatcher{engine: engine, out: make(chan event.TypedGenericEvent[string])}
-		apps := &controllers.ApplicationReconciler{Client: cached, Observer: observer, Engine: watcher.out}
+		news := make(chan event.TypedGenericEvent[types.NamespacedName])
+		follower := &follow.Follower{
+			Looker: &follow.GitLooker{Secrets: secrets{direct}, Enricher: opts.Enricher},
+			Wake: func(ctx context.Context, app types.NamespacedName) {
+				select {
+				case news <- event.TypedGenericEvent[types.NamespacedName]{Object: app}:
+				case <-ctx.Done():
+				}
+			},
+		}
+		apps := &controllers.ApplicationReconciler{
+			Client: cached, Observer: observer, Engine: watcher.out, Follower: follower, News: news, Events: mgr.GetEventRecorder("fairlead"),
+		}
 		if err := apps.SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up the controller of Applications: %w", err)
 		}
-		if err := mgr.Add(watcher); err != nil {
-			return err
+		policy := &controllers.FollowReconciler{Client: cached, Identity: identity}
+		if err := policy.SetupWithManager(mgr); err != nil {
+			return fmt.Errorf("set up the controller of update policies: %w", err)
+		}
+		for _, r := range []manager.Runnable{watcher, follower} {
+			if err := mgr.Add(r); err != nil {
+				return err
+			}
+		}
+		if opts.Expose != nil {
+			opts.Expose(Handles{Poke: follower.Poke})
 		}
 		hosts := &controllers.DockerHostReconciler{Client: cached, Observer: observer, Endpoint: engine.DaemonHost(), Version: opts.Version}
 		if err := hosts.SetupWithManager(mgr); err != nil {
@@ -122,7 +159,7 @@ type engineWatcher struct {
 }
 
 // watched are the events that change what is shown of an application.
-var watched = []string{"start", "die", "oom", "destroy", "rename", "pause", "unpause", "health_status"}
+var watched = []string{"create", "start", "die", "oom", "destroy", "rename", "pause", "unpause", "health_status"}
 
 // Start watches until ctx ends.
 func (w *engineWatcher) Start(ctx context.Context) error {
