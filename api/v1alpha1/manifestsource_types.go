@@ -102,6 +102,11 @@ type ManifestSourceStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
+	// directory that applied belongs to: the url, ref and path it was read from.
+	// What lies in another one counts as seen for the first time.
+	// +optional
+	Directory string `json:"directory,omitempty"`
+
 	// ref that is followed, such as refs/heads/main.
 	// +optional
 	Ref string `json:"ref,omitempty"`
@@ -118,6 +123,11 @@ type ManifestSourceStatus struct {
 	// +listType=atomic
 	// +optional
 	Applied []AppliedManifest `json:"applied,omitempty"`
+
+	// handledCheck is the value of the annotation fairlead.dev/check that the last
+	// look answered.
+	// +optional
+	HandledCheck string `json:"handledCheck,omitempty"`
 
 	// conditions: Ready.
 	// +listType=map
