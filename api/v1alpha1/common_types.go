@@ -104,6 +104,8 @@ const (
 	ReasonSourceUnreachable   = "SourceUnreachable"
 	ReasonAsReleased          = "AsReleased"
 	ReasonContainersDiffer    = "ContainersDiffer"
+	ReasonGitHubDelayed       = "GitHubReportDelayed"
+	ReasonGitHubGivenUp       = "GitHubReportGivenUp"
 )
 
 // Selection is Auto (whatever is found), None, or names separated by commas.

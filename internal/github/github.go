@@ -166,7 +166,7 @@ func (r *Resolver) Head(ctx context.Context, app *v1alpha1.Application, ref stri
 // their number. Every error means "not known now": ErrNotGitHub,
 // client.ErrUnknownCommit for a commit that was never pushed, client.ErrOffline,
 // client.RateLimitError and so on.
-func (r *Resolver) Enrich(ctx context.Context, app *v1alpha1.Application, running, newest string) (changes []v1alpha1.Change, behind int32, err error) {
+func (r *Resolver) Enrich(ctx context.Context, app *v1alpha1.Application, running, newest string) (changes []v1alpha1.Change, behind int, err error) {
 	c, repo, err := r.Connect(ctx, app)
 	if err != nil {
 		return nil, 0, err
@@ -175,5 +175,5 @@ func (r *Resolver) Enrich(ctx context.Context, app *v1alpha1.Application, runnin
 	if err != nil {
 		return nil, 0, err
 	}
-	return got.Changes, int32(min(got.Behind, 1<<30)), nil
+	return got.Changes, got.Behind, nil
 }
