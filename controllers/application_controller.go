@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -22,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/follow"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
@@ -34,6 +36,15 @@ type Observer interface {
 	Application(ctx context.Context, app *v1alpha1.Application) (observe.Application, error)
 }
 
+// Follower knows the newest commits of the sources of applications.
+type Follower interface {
+	// Track takes note of an application as it is now, and returns what is known
+	// of its source; false until something is.
+	Track(app *v1alpha1.Application) (follow.Answer, bool)
+	// Forget drops an application that is gone.
+	Forget(key types.NamespacedName)
+}
+
 // ApplicationReconciler keeps the status of Applications true to what runs. It
 // never touches a container: only an UpdateRequest does.
 type ApplicationReconciler struct {
@@ -43,6 +54,12 @@ type ApplicationReconciler struct {
 	// Engine tells the names of Compose projects in which something happened;
 	// "" means that anything may have. May be nil.
 	Engine <-chan event.TypedGenericEvent[string]
+	// Follower looks for newer commits, and News tells for which applications it
+	// found something. Both may be nil.
+	Follower Follower
+	News     <-chan event.TypedGenericEvent[types.NamespacedName]
+	// Events tells of drift. May be nil.
+	Events events.EventRecorder
 }
 
 // SetupWithManager registers the reconciler.
@@ -51,7 +68,7 @@ func (r *ApplicationReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		r.Clock = clock.RealClock{}
 	}
 	b := ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.Application{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.Application{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, checkPredicate()))).
 		Watches(&v1alpha1.UpdateRequest{}, handler.EnqueueRequestsFromMapFunc(applicationOf), builder.WithPredicates(phasePredicate())).
 		Watches(&v1alpha1.Release{}, handler.EnqueueRequestsFromMapFunc(applicationOf))
 	if r.Engine != nil {
@@ -64,7 +81,27 @@ func (r *ApplicationReconciler) SetupWithManager(mgr ctrl.Manager) error {
 			},
 		}))
 	}
+	if r.News != nil {
+		b = b.WatchesRawSource(source.TypedChannel(r.News, handler.TypedFuncs[types.NamespacedName, reconcile.Request]{
+			GenericFunc: func(_ context.Context, e event.TypedGenericEvent[types.NamespacedName], q workqueue) {
+				q.Add(reconcile.Request{NamespacedName: e.Object})
+			},
+		}))
+	}
 	return b.Complete(r)
+}
+
+// checkPredicate passes objects whose source somebody wants to be looked at.
+func checkPredicate() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			const name = v1alpha1.AnnotationCheck
+			return e.ObjectOld.GetAnnotations()[name] != e.ObjectNew.GetAnnotations()[name]
+		},
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
 }
 
 func applicationOf(_ context.Context, o client.Object) []reconcile.Request {
@@ -105,15 +142,29 @@ func (r *ApplicationReconciler) ofProject(ctx context.Context, project string) [
 func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var app v1alpha1.Application
 	if err := r.Client.Get(ctx, req.NamespacedName, &app); err != nil {
+		if apierrors.IsNotFound(err) && r.Follower != nil {
+			r.Follower.Forget(req.NamespacedName)
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	var requests v1alpha1.UpdateRequestList
-	if err := r.Client.List(ctx, &requests, client.InNamespace(app.Namespace), client.MatchingFields{applicationField: app.Name}); err != nil {
+	earlier, err := requestsOf(ctx, r.Client, &app)
+	if err != nil {
 		return ctrl.Result{}, err
 	}
 	seen, observeErr := r.Observer.Application(ctx, &app)
-	before := app.DeepCopy()
-	writeApplicationStatus(&app, requests.Items, seen, observeErr, r.Clock.Now())
+	requests, err := requestsOf(ctx, r.Client, &app)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	before, now := app.DeepCopy(), r.Clock.Now()
+	if slices.ContainsFunc(earlier, active) {
+		seen.Drift = nil // it was under way when it was looked at
+	}
+	writeApplicationStatus(&app, requests, seen, observeErr, now)
+	if r.Follower != nil {
+		answer, known := r.Follower.Track(&app)
+		writeUpdateStatus(&app, requests, answer, known, now)
+	}
 	if !equality.Semantic.DeepEqual(before.Status, app.Status) {
 		if err := r.Client.Status().Update(ctx, &app); err != nil {
 			if apierrors.IsConflict(err) {
@@ -121,14 +172,22 @@ func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 			}
 			return ctrl.Result{}, fmt.Errorf("write status: %w", err)
 		}
+		r.emitDrift(before, &app)
 	}
-	if err := r.prune(ctx, &app, requests.Items); err != nil {
+	if err := r.prune(ctx, &app, requests); err != nil {
 		return ctrl.Result{}, err
 	}
 	if observeErr != nil {
 		return ctrl.Result{RequeueAfter: 30 * time.Second}, nil //nolint:nilerr // the conditions tell it
 	}
 	return ctrl.Result{RequeueAfter: applicationResync}, nil
+}
+
+// requestsOf lists the requests of an application.
+func requestsOf(ctx context.Context, reader client.Reader, app *v1alpha1.Application) ([]v1alpha1.UpdateRequest, error) {
+	var list v1alpha1.UpdateRequestList
+	err := reader.List(ctx, &list, client.InNamespace(app.Namespace), client.MatchingFields{applicationField: app.Name})
+	return list.Items, err
 }
 
 // prune deletes ended requests beyond the number that is kept.

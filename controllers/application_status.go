@@ -44,6 +44,7 @@ func writeApplicationStatus(app *v1alpha1.Application, requests []v1alpha1.Updat
 	st.Project, st.Branch = seen.Project, seen.Branch
 	st.Commit = seen.Commit
 	st.Services = seen.Services
+	writeDrift(app, seen, set)
 	st.Release = ""
 	if current := release.Current(seen.Releases); current != nil {
 		st.Release = current.Name
@@ -80,7 +81,7 @@ func history(st *v1alpha1.ApplicationStatus, requests []v1alpha1.UpdateRequest) 
 			continue
 		}
 		if !plan.Ended(ur.Status.Phase) {
-			if plan.Started(ur.Status) {
+			if active(*ur) {
 				st.ActiveRequest = ur.Name
 			}
 			continue

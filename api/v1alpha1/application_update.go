@@ -151,6 +151,11 @@ type GitHubSpec struct {
 
 // UpdateStatus is what is known of newer commits.
 type UpdateStatus struct {
+	// observedGeneration is the generation of the spec that ref and commit were
+	// looked up for.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
 	// ref that is followed, such as refs/heads/main or refs/tags/v1.4.2.
 	// +optional
 	Ref string `json:"ref,omitempty"`
@@ -159,7 +164,8 @@ type UpdateStatus struct {
 	// +optional
 	Commit string `json:"commit,omitempty"`
 
-	// available says that the newest commit is not the one that runs.
+	// available says that the newest commit is not the one that runs, and not one
+	// that comes before it.
 	// +optional
 	Available bool `json:"available,omitempty"`
 
@@ -173,8 +179,7 @@ type UpdateStatus struct {
 	// +optional
 	Changes []Change `json:"changes,omitempty"`
 
-	// checkedAt is when the newest commit last changed, or the answer to the
-	// question for it did.
+	// checkedAt is when the newest commit was seen for the first time.
 	// +optional
 	CheckedAt *metav1.Time `json:"checkedAt,omitempty"`
 
@@ -183,8 +188,14 @@ type UpdateStatus struct {
 	// +optional
 	Message string `json:"message,omitempty"`
 
-	// attempted is the commit that an UpdateRequest was last made for by
-	// itself; it is not tried again by itself.
+	// handledCheck is the value of the annotation fairlead.dev/check that the last
+	// look at the source answered.
+	// +optional
+	HandledCheck string `json:"handledCheck,omitempty"`
+
+	// attempted is the newest commit that needs no request any more by itself:
+	// there was one for it, of whomever, or a person asked for something else
+	// after it was seen.
 	// +optional
 	Attempted string `json:"attempted,omitempty"`
 }

@@ -40,6 +40,21 @@ const (
 	AnnotationTrigger = "fairlead.dev/trigger"
 )
 
+// TriggerUpdatePolicy and TriggerManifests are values of AnnotationTrigger: the
+// request was made by spec.update of the Application, or lay in a directory that
+// a ManifestSource names.
+const (
+	TriggerUpdatePolicy = "update-policy"
+	TriggerManifests    = "manifests"
+)
+
+// AnnotationCheck on an Application or a ManifestSource has its source looked at
+// whenever its value changes; a time is a good value.
+const AnnotationCheck = "fairlead.dev/check"
+
+// LabelManifestSource names the ManifestSource that an object was applied from.
+const LabelManifestSource = "fairlead.dev/manifest-source"
+
 // Condition types. Succeeded is final once it is True or False.
 const (
 	// ConditionReady says that the object is observed and can be used.
@@ -102,8 +117,14 @@ const (
 	ReasonUpToDate            = "UpToDate"
 	ReasonNewerCommit         = "NewerCommit"
 	ReasonSourceUnreachable   = "SourceUnreachable"
+	ReasonSourceUnusable      = "SourceUnusable"
+	ReasonNothingToFollow     = "NothingToFollow"
 	ReasonAsReleased          = "AsReleased"
 	ReasonContainersDiffer    = "ContainersDiffer"
+	ReasonNoRelease           = "NoRelease"
+	ReasonApplied             = "Applied"
+	ReasonInvalidManifest     = "InvalidManifest"
+	ReasonRefused             = "Refused"
 	ReasonGitHubDelayed       = "GitHubReportDelayed"
 	ReasonGitHubGivenUp       = "GitHubReportGivenUp"
 )

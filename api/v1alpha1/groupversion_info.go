@@ -25,6 +25,7 @@ var (
 			&Release{}, &ReleaseList{},
 			&Backup{}, &BackupList{},
 			&DockerHost{}, &DockerHostList{},
+			&ManifestSource{}, &ManifestSourceList{},
 		)
 		metav1.AddToGroupVersion(s, GroupVersion)
 		return nil

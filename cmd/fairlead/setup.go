@@ -5,7 +5,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"sync/atomic"
+	_ "time/tzdata" // a container or a small host may have none of its own
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -38,7 +40,9 @@ func composeAgent(_ context.Context, f serveFlags) (composition, error) {
 		return nil
 	}
 	return composition{
-		setup: []daemon.SetupFunc{connect, agent.Setup(agent.Options{DockerHost: f.dockerHost, Version: buildVersion()})},
+		setup: []daemon.SetupFunc{connect, agent.Setup(agent.Options{
+			DockerHost: f.dockerHost, Version: buildVersion(), ManifestDir: filepath.Join(f.dataDir, "manifests"),
+		})},
 		subresources: []controlplane.Subresource{{
 			GroupVersion: v1alpha1.GroupVersion, Resource: "updaterequests", Subresource: "log", Handler: logs,
 		}},

@@ -12,6 +12,8 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -23,7 +25,9 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/follow"
 	"github.com/fairlead-dev/fairlead/internal/health"
+	"github.com/fairlead-dev/fairlead/internal/manifests"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/steps"
@@ -36,11 +40,30 @@ type Options struct {
 	DockerHost string
 	// Version of the binary, as it is shown.
 	Version string
+	// ManifestDir is where mirrors of the repositories that ManifestSources name
+	// are kept. They can be removed at any time.
+	ManifestDir string
+	// Enricher, if set, knows more of sources than Git tells.
+	Enricher follow.Enricher
+	// Expose, if set, is called with what others may ask of the controllers.
+	Expose func(Handles)
 	// WrapSteps, if set, stands between the controller and the steps, and
 	// WrapClient between the controllers and the API: tests put faults in.
 	WrapSteps  func(controllers.StepRunner) controllers.StepRunner
 	WrapClient func(client.Client) client.Client
 }
+
+// Handles are what others in the daemon may ask of the controllers.
+type Handles struct {
+	// Poke has the source of an application looked at now, as somebody told that
+	// ref (in full, or "" for any) moved to the commit sha (or "").
+	Poke func(app types.NamespacedName, ref, sha string)
+	// PokeManifests has a ManifestSource looked at now. It may block until ctx ends.
+	PokeManifests func(ctx context.Context, source types.NamespacedName)
+}
+
+// identity is who the daemon is, in requests that it makes by itself.
+const identity = "fairlead"
 
 // Setup adds the controllers to a manager.
 func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
@@ -85,18 +108,61 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 			return fmt.Errorf("set up the controller of UpdateRequests: %w", err)
 		}
 		watcher := &engineWatcher{engine: engine, out: make(chan event.TypedGenericEvent[string])}
-		apps := &controllers.ApplicationReconciler{Client: cached, Observer: observer, Engine: watcher.out}
+		news := make(chan event.TypedGenericEvent[types.NamespacedName])
+		follower := &follow.Follower{
+			Looker: &follow.GitLooker{Secrets: secrets{direct}, Enricher: opts.Enricher},
+			Wake:   sendTo(news),
+		}
+		apps := &controllers.ApplicationReconciler{
+			Client: cached, Observer: observer, Engine: watcher.out, Follower: follower, News: news, Events: mgr.GetEventRecorder("fairlead"),
+		}
 		if err := apps.SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up the controller of Applications: %w", err)
 		}
-		if err := mgr.Add(watcher); err != nil {
-			return err
+		policy := &controllers.FollowReconciler{Client: cached, Identity: identity}
+		if err := policy.SetupWithManager(mgr); err != nil {
+			return fmt.Errorf("set up the controller of update policies: %w", err)
+		}
+		pokes := make(chan event.TypedGenericEvent[types.NamespacedName])
+		manifestSources := &controllers.ManifestSourceReconciler{
+			Client: cached, Reader: &manifests.Git{Dir: opts.ManifestDir, Secrets: secrets{direct}},
+			As: actAs(mgr), Events: mgr.GetEventRecorder("fairlead"), Pokes: pokes,
+		}
+		if err := manifestSources.SetupWithManager(mgr); err != nil {
+			return fmt.Errorf("set up the controller of ManifestSources: %w", err)
+		}
+		for _, r := range []manager.Runnable{watcher, follower} {
+			if err := mgr.Add(r); err != nil {
+				return err
+			}
+		}
+		if opts.Expose != nil {
+			opts.Expose(Handles{Poke: follower.Poke, PokeManifests: sendTo(pokes)})
 		}
 		hosts := &controllers.DockerHostReconciler{Client: cached, Observer: observer, Endpoint: engine.DaemonHost(), Version: opts.Version}
 		if err := hosts.SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up the controller of DockerHosts: %w", err)
 		}
 		return nil
+	}
+}
+
+// sendTo sends the names of objects to a controller.
+func sendTo(out chan<- event.TypedGenericEvent[types.NamespacedName]) func(context.Context, types.NamespacedName) {
+	return func(ctx context.Context, key types.NamespacedName) {
+		select {
+		case out <- event.TypedGenericEvent[types.NamespacedName]{Object: key}:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// actAs makes clients that act as another user, whose rights then count.
+func actAs(mgr manager.Manager) func(user string, groups []string) (client.Client, error) {
+	return func(user string, groups []string) (client.Client, error) {
+		config := rest.CopyConfig(mgr.GetConfig())
+		config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: groups}
+		return client.New(config, client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
 	}
 }
 
@@ -122,7 +188,7 @@ type engineWatcher struct {
 }
 
 // watched are the events that change what is shown of an application.
-var watched = []string{"start", "die", "oom", "destroy", "rename", "pause", "unpause", "health_status"}
+var watched = []string{"create", "start", "die", "oom", "destroy", "rename", "pause", "unpause", "health_status"}
 
 // Start watches until ctx ends.
 func (w *engineWatcher) Start(ctx context.Context) error {

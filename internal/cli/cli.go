@@ -98,7 +98,7 @@ type app struct {
 	namespace  string
 }
 
-// Commands returns the client commands: update, rollback, cancel, status, logs,
+// Commands returns the client commands: update, rollback, cancel, status, check, logs,
 // apps, releases, backups and requests. Errors that they return carry their exit
 // code, see ExitCode.
 func Commands(o Options) []*cobra.Command {
@@ -121,7 +121,7 @@ func Commands(o Options) []*cobra.Command {
 		o.terminal = func() (int, int, bool) { return terminalSize(o.Out) }
 	}
 	makers := []func(*app) *cobra.Command{
-		newUpdateCommand, newRollbackCommand, newCancelCommand, newStatusCommand, newLogsCommand,
+		newUpdateCommand, newRollbackCommand, newCancelCommand, newStatusCommand, newCheckCommand, newLogsCommand,
 		newAppsCommand, newReleasesCommand, newBackupsCommand, newRequestsCommand,
 	}
 	commands := make([]*cobra.Command, 0, len(makers))

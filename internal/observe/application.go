@@ -22,6 +22,8 @@ type Application struct {
 	Commit   string
 	Services []v1alpha1.ServiceStatus
 	Releases []v1alpha1.Release
+	// Drift is in what way containers are not as the current release has them.
+	Drift []v1alpha1.Drift
 	// Note is worth knowing and no error.
 	Note string
 }
@@ -95,6 +97,7 @@ func (o *Observer) Application(ctx context.Context, app *v1alpha1.Application) (
 	}
 	current := release.Current(out.Releases)
 	out.Services = Services(project, containers, current)
+	out.Drift = Drift(out.Releases, containers)
 	if current != nil && current.Spec.Commit != head.Commit {
 		out.Note = "the deployment directory is at " + head.Commit[:min(7, len(head.Commit))] + ", the release that runs is of " +
 			current.Spec.Commit[:min(7, len(current.Spec.Commit))]

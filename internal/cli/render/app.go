@@ -45,10 +45,13 @@ func (s Style) Application(app *v1alpha1.Application, active, last *v1alpha1.Upd
 	if app.Spec.Suspend {
 		field("suspended", "new requests wait until spec.suspend is false")
 	}
+	field("update", s.available(app))
 	if len(st.Services) > 0 {
 		b.WriteString("\n")
 		s.serviceTable(&b, st.Services)
 	}
+	s.drift(&b, st.Drift)
+	s.newer(&b, st.Update)
 	if st.ActiveRequest != "" {
 		b.WriteString("\n" + s.paint(bold, "Running: "+clean(st.ActiveRequest)) + "\n")
 		if active != nil {
