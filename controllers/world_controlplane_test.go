@@ -60,6 +60,7 @@ type world struct {
 	faulty   *faultyClient
 	clock    clock.PassiveClock
 	engine   chan event.TypedGenericEvent[string]
+	also     func(ctrl.Manager) error // adds more controllers; may be nil
 	stop     func()
 
 	mu       sync.Mutex
@@ -119,6 +120,9 @@ func (w *world) start() {
 	must(w.t, requests.SetupWithManager(w.t.Context(), mgr))
 	apps := &controllers.ApplicationReconciler{Client: w.faulty, Observer: w.observer, Engine: w.engine}
 	must(w.t, apps.SetupWithManager(mgr))
+	if w.also != nil {
+		must(w.t, w.also(mgr))
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()

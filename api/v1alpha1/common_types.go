@@ -125,6 +125,8 @@ const (
 	ReasonApplied             = "Applied"
 	ReasonInvalidManifest     = "InvalidManifest"
 	ReasonRefused             = "Refused"
+	ReasonGitHubDelayed       = "GitHubReportDelayed"
+	ReasonGitHubGivenUp       = "GitHubReportGivenUp"
 )
 
 // Selection is Auto (whatever is found), None, or names separated by commas.

@@ -38,6 +38,8 @@ type FollowOptions struct {
 	// Done is closed by the caller when nothing more will be written even though
 	// the log has no end marker (its daemon died, its disk was full). May be nil.
 	Done <-chan struct{}
+	// Hub, if set, watches the file for all followers that have the same Hub.
+	Hub *Hub
 }
 
 // Follow copies the log at path to w. With Follow set it goes on as the file
@@ -64,9 +66,13 @@ func FollowFile(ctx context.Context, f *os.File, opt FollowOptions, w io.Writer)
 	var changes <-chan struct{}
 	if opt.Follow {
 		// Watching begins before the first read, so that no change falls between.
-		stop := make(chan struct{})
-		defer close(stop)
-		changes = notify(f.Name(), stop)
+		hub := opt.Hub
+		if hub == nil {
+			hub = &Hub{}
+		}
+		var unsubscribe func()
+		changes, unsubscribe = hub.subscribe(f.Name())
+		defer unsubscribe()
 	}
 	offset, buffer := opt.Offset, make([]byte, copyBuffer)
 	for {

@@ -22,7 +22,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -112,7 +111,7 @@ func (s *session) serve(ctx context.Context, key types.NamespacedName) error {
 		return err
 	}
 	if !s.query.follow || requestwatch.Concluded(&ur) {
-		f, err := s.open(ctx, &ur)
+		f, err := Open(ctx, s.reader, &ur)
 		if err != nil {
 			return err
 		}
@@ -161,7 +160,7 @@ func (s *session) follow(ctx context.Context, ur *v1alpha1.UpdateRequest) error 
 			return nil // it ended, or was deleted, before it had a log
 		}
 	}
-	f, err := s.await(ctx, ur, ended)
+	f, err := Await(ctx, s.reader, ur, ended)
 	if s.w.begun && errors.Is(err, os.ErrNotExist) {
 		return nil // it ended before the file was made
 	}
@@ -190,35 +189,6 @@ func (s *session) send(ctx context.Context, f *os.File, ended <-chan struct{}) e
 	s.w.begin(offset)
 	opt := updatelog.FollowOptions{Offset: offset, Follow: ended != nil, Done: ended}
 	return updatelog.FollowFile(ctx, f, opt, s.w)
-}
-
-// directory is where the log of ur must lie, as a root that nothing leads out of.
-func (s *session) directory(ctx context.Context, ur *v1alpha1.UpdateRequest) (string, error) {
-	var app v1alpha1.Application
-	key := types.NamespacedName{Namespace: ur.Namespace, Name: ur.Spec.ApplicationRef.Name}
-	if err := s.reader.Get(ctx, key, &app); err != nil {
-		return "", err
-	}
-	return filepath.Clean(app.Spec.Compose.Directory), nil
-}
-
-func (s *session) open(ctx context.Context, ur *v1alpha1.UpdateRequest) (*os.File, error) {
-	if ur.Status.LogFile == "" {
-		return nil, notFound(ur, "it has no log yet")
-	}
-	dir, err := s.directory(ctx, ur)
-	if err != nil {
-		return nil, err
-	}
-	f, err := openBelow(dir, ur.Status.LogFile)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, errors.Join(os.ErrNotExist, notFound(ur, "its log file "+ur.Status.LogFile+
-			" does not exist on the host: old logs are removed after the retention time"))
-	}
-	if errors.Is(err, errOutside) {
-		return nil, apierrors.NewForbidden(resource, ur.Name, err)
-	}
-	return f, err
 }
 
 func notFound(ur *v1alpha1.UpdateRequest, why string) error {

@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
@@ -75,13 +78,35 @@ func isIn(dir, deployment string) bool {
 	return err == nil && dir == updatelog.Dir(resolved)
 }
 
-// await opens the log of ur, which names it, perhaps, a moment before the file
-// exists.
-func (s *session) await(ctx context.Context, ur *v1alpha1.UpdateRequest, ended <-chan struct{}) (*os.File, error) {
+// Open opens the log of ur for reading. reader finds its Application. The error is
+// one of the API's, and os.ErrNotExist besides if the file is not there.
+func Open(ctx context.Context, reader client.Reader, ur *v1alpha1.UpdateRequest) (*os.File, error) {
+	if ur.Status.LogFile == "" {
+		return nil, notFound(ur, "it has no log yet")
+	}
+	// Where the log must lie, as a root that nothing leads out of.
+	var app v1alpha1.Application
+	if err := reader.Get(ctx, types.NamespacedName{Namespace: ur.Namespace, Name: ur.Spec.ApplicationRef.Name}, &app); err != nil {
+		return nil, err
+	}
+	f, err := openBelow(filepath.Clean(app.Spec.Compose.Directory), ur.Status.LogFile)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, errors.Join(os.ErrNotExist, notFound(ur, "its log file "+ur.Status.LogFile+
+			" does not exist on the host: old logs are removed after the retention time"))
+	}
+	if errors.Is(err, errOutside) {
+		return nil, apierrors.NewForbidden(resource, ur.Name, err)
+	}
+	return f, err
+}
+
+// Await is Open for a request that runs: it names its log, perhaps, a moment
+// before the file exists. It gives up when ended is closed.
+func Await(ctx context.Context, reader client.Reader, ur *v1alpha1.UpdateRequest, ended <-chan struct{}) (*os.File, error) {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for last := false; ; {
-		f, err := s.open(ctx, ur)
+		f, err := Open(ctx, reader, ur)
 		if err == nil || last || !errors.Is(err, os.ErrNotExist) {
 			return f, err
 		}
