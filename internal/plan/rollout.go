@@ -29,6 +29,9 @@ const (
 	VerbRetire Verb = "Retire"
 	// VerbRemove removes the container.
 	VerbRemove Verb = "Remove"
+	// VerbHandOver lets the container take the place of the one that the
+	// deciding daemon itself runs in, which ends the daemon.
+	VerbHandOver Verb = "HandOver"
 )
 
 // Action is one thing that can be done now.
@@ -103,38 +106,25 @@ type RolloutDecision struct {
 //
 // Going back, a container that does not become ready holds nothing up: as much
 // as possible is brought back before the failure is told.
+//
+// The service that the daemon itself runs in comes last: see handOver.
 func Rollout(in RolloutInput) RolloutDecision {
 	r := rollout{in: in, have: group(in.Containers), targets: map[string]Target{}}
 	for _, t := range in.Targets {
 		r.targets[t.Name] = t
 	}
+	own, others, behind := r.partition()
 	failed := r.failed()
 	if failed != nil && !in.Undo {
 		return RolloutDecision{Failed: failed}
 	}
-	var actions []Action
-	allReady := true
-	waiting := ""
-	for _, t := range in.Targets {
-		if t.Action == v1alpha1.ActionKeep {
-			continue
-		}
-		a, ready, why := r.bringUp(t)
-		actions = append(actions, a...)
-		if !ready {
-			allReady = false
-			waiting = cmp.Or(waiting, why)
-		}
-	}
-	if allReady {
-		for _, t := range in.Targets {
-			if t.Action == v1alpha1.ActionKeep {
-				continue
-			}
-			actions = append(actions, r.takeDown(t)...)
-		}
-	}
+	actions, allReady, waiting := r.bring(others)
 	actions = append(actions, r.removeOthers()...)
+	if own != nil && allReady && len(actions) == 0 {
+		if actions, allReady = r.handOver(*own); allReady && len(actions) == 0 {
+			actions, allReady, waiting = r.bring(behind)
+		}
+	}
 	slices.SortStableFunc(actions, func(a, b Action) int { return cmp.Compare(a.Service, b.Service) })
 	switch {
 	case len(actions) > 0:
@@ -152,6 +142,28 @@ type rollout struct {
 	in      RolloutInput
 	have    map[string][]Container
 	targets map[string]Target
+	// own is the service that the daemon runs in, if it is to change.
+	own string
+}
+
+// bring makes the services ready and, once all are, retires what is left of
+// other revisions.
+func (r *rollout) bring(targets []Target) (actions []Action, allReady bool, waiting string) {
+	allReady = true
+	for _, t := range targets {
+		a, ready, why := r.bringUp(t)
+		actions = append(actions, a...)
+		if !ready {
+			allReady = false
+			waiting = cmp.Or(waiting, why)
+		}
+	}
+	if allReady {
+		for _, t := range targets {
+			actions = append(actions, r.takeDown(t)...)
+		}
+	}
+	return actions, allReady, waiting
 }
 
 // failed returns the first container that is wanted and did not become ready.
@@ -338,6 +350,9 @@ func (r *rollout) unmet(t Target) string {
 		if !ok || dt.Action == v1alpha1.ActionKeep || r.broken(d.Service) != "" {
 			continue
 		}
+		if d.Service == r.own {
+			continue // it runs, and is replaced after all that depends on it
+		}
 		if dt.OneShot {
 			if _, done, _ := r.runOnce(dt); !done {
 				return d.Service + " to end"
@@ -403,7 +418,7 @@ func (r *rollout) removeOthers() []Action {
 	}
 	var actions []Action
 	for _, c := range r.in.Containers {
-		if _, ok := r.targets[c.Service]; ok || !c.Mine || c.State == StateRemoving {
+		if _, ok := r.targets[c.Service]; ok || !c.Mine || c.State == StateRemoving || c.Self {
 			continue
 		}
 		verb := VerbRemove
@@ -428,7 +443,8 @@ func removeMine(t Target, old []Container) []Action {
 func retire(t Target, containers []Container, reason string) []Action {
 	var actions []Action
 	for _, c := range containers {
-		if c.up() {
+		// The daemon never stops itself: only a handover replaces it.
+		if c.up() && !c.Self {
 			actions = append(actions, Action{Verb: VerbRetire, Service: t.Name, Container: c, Reason: reason})
 		}
 	}

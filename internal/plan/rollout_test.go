@@ -74,6 +74,8 @@ func (w *world) apply(in RolloutInput, a Action) {
 	case VerbRetire:
 		c := w.find(a.Container.ID)
 		c.State, c.Ready = StateExited, false
+	case VerbHandOver:
+		w.handOver(a)
 	case VerbRemove:
 		w.containers = slices.DeleteFunc(w.containers, func(c Container) bool { return c.ID == a.Container.ID })
 	}
@@ -336,6 +338,11 @@ func TestRolloutTranscripts(t *testing.T) {
 // TestRolloutGoesOnFromAnyPoint kills the rollout after every number of actions
 // and forgets all that is not on the engine: it must end in the same state.
 func TestRolloutGoesOnFromAnyPoint(t *testing.T) {
+	goesOn(t, shopRunning(), RolloutInput{Targets: shop()})
+}
+
+func goesOn(t *testing.T, have []Container, in RolloutInput) {
+	t.Helper()
 	final := func(w *world) string {
 		var states []string
 		for _, c := range w.containers {
@@ -344,11 +351,10 @@ func TestRolloutGoesOnFromAnyPoint(t *testing.T) {
 		slices.Sort(states)
 		return strings.Join(states, "\n")
 	}
-	whole := &world{containers: shopRunning(), next: 10}
-	whole.play(t, RolloutInput{Targets: shop()})
+	whole := &world{containers: slices.Clone(have), next: 10}
+	whole.play(t, in)
 	for stop := 1; ; stop++ {
-		w := &world{containers: shopRunning(), next: 10}
-		in := RolloutInput{Targets: shop()}
+		w := &world{containers: slices.Clone(have), next: 10}
 		left := stop
 		for left > 0 {
 			in.Containers = slices.Clone(w.containers)

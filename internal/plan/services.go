@@ -83,6 +83,8 @@ type Container struct {
 	ExitCode int
 	// Mine says that the request that is being carried out made it.
 	Mine bool
+	// Self says that the daemon that decides runs in it.
+	Self bool
 	// Ready says that it passed its health gate, or was not touched by the
 	// request and runs.
 	Ready bool

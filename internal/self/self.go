@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package self finds the container that this process runs in, if it runs in one
+// of the engine that it works with.
+package self
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/fairlead-dev/fairlead/internal/docker"
+)
+
+// Inspector looks at a container; *docker.Client is one.
+type Inspector interface {
+	// InspectContainer fails with docker.IsNotFound when there is none.
+	InspectContainer(ctx context.Context, id string) (docker.Container, error)
+}
+
+// Finder finds the container that this process runs in, and remembers it. The
+// zero value with an Inspector is ready. It is safe for concurrent use.
+type Finder struct {
+	Engine Inspector
+	// Proc is where the kernel shows processes; default "/proc".
+	Proc string
+	// Hostname is the default of os.Hostname.
+	Hostname func() (string, error)
+
+	mu    sync.Mutex
+	known bool
+	id    string
+}
+
+// Find returns the full ID of the container that this process runs in, and ""
+// when it runs in none that the engine knows: on the host itself, or in a
+// container of another engine. An error says that the engine could not be asked.
+func (f *Finder) Find(ctx context.Context) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.known {
+		return f.id, nil
+	}
+	for _, candidate := range f.candidates() {
+		c, err := f.Engine.InspectContainer(ctx, candidate)
+		if docker.IsNotFound(err) {
+			continue // another engine's, or none at all
+		}
+		if err != nil {
+			return "", fmt.Errorf("find the container that this process runs in: %w", err)
+		}
+		// A name that happens to be the same is not meant.
+		if c.Running() && strings.HasPrefix(c.ID, candidate) {
+			f.id = c.ID
+			break
+		}
+	}
+	f.known = true
+	return f.id, nil
+}
+
+// candidates are IDs that may be this process's container, the surest first.
+func (f *Finder) candidates() []string {
+	proc := f.Proc
+	if proc == "" {
+		proc = "/proc"
+	}
+	var out []string
+	add := func(file string, parse func(io.Reader) string) {
+		r, err := os.Open(proc + "/self/" + file)
+		if err != nil {
+			return // not Linux, or not shown: the other ways are left
+		}
+		defer func() { _ = r.Close() }()
+		if id := parse(r); id != "" && !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	add("mountinfo", fromMounts)
+	add("cgroup", fromCgroup)
+	hostname := f.Hostname
+	if hostname == nil {
+		hostname = os.Hostname
+	}
+	// Docker calls a host by the first twelve digits of its container's ID.
+	if name, err := hostname(); err == nil && shortID.MatchString(name) && !slices.ContainsFunc(out, func(id string) bool { return strings.HasPrefix(id, name) }) {
+		out = append(out, name)
+	}
+	return out
+}
+
+var (
+	mountedFile = regexp.MustCompile(`/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)$`)
+	cgroupPath  = regexp.MustCompile(`(?:/docker/|/docker-)([0-9a-f]{64})(?:\.scope)?$`)
+	shortID     = regexp.MustCompile(`^[0-9a-f]{12}$`)
+)
+
+// fromMounts finds the ID in what the engine mounts over files of /etc, which it
+// does for host networking too. Elsewhere the host's own list has IDs of other
+// containers in it.
+func fromMounts(r io.Reader) string {
+	return scan(r, func(line string) string {
+		fields := strings.Fields(line)
+		if len(fields) < 5 || !slices.Contains([]string{"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"}, fields[4]) {
+			return ""
+		}
+		return submatch(mountedFile, fields[3])
+	})
+}
+
+// fromCgroup finds the ID in the names of control groups; with cgroup v2 and
+// namespaces they do not tell.
+func fromCgroup(r io.Reader) string {
+	return scan(r, func(line string) string { return submatch(cgroupPath, line) })
+}
+
+func submatch(re *regexp.Regexp, s string) string {
+	if m := re.FindStringSubmatch(s); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+func scan(r io.Reader, find func(line string) string) string {
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		if id := find(lines.Text()); id != "" {
+			return id
+		}
+	}
+	return ""
+}
