@@ -62,6 +62,8 @@ type UpdateRequestReconciler struct {
 	Steps  StepRunner
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
+	// EndHooks runs the hooks for the end of requests; may be nil.
+	EndHooks EndRunner
 	// Concurrent is the number of requests that are reconciled at once.
 	// Default 4.
 	Concurrent int
@@ -74,6 +76,7 @@ type UpdateRequestReconciler struct {
 	mu       sync.Mutex
 	claims   map[string]*claim                // by deployment directory
 	attempts map[types.NamespacedName]attempt // what the job of a request does
+	ends     map[types.NamespacedName]endState
 }
 
 // claim says which request works in a deployment directory, and which ones are to be
@@ -111,6 +114,7 @@ func (r *UpdateRequestReconciler) init() {
 	r.stopped = make(chan struct{})
 	r.claims = map[string]*claim{}
 	r.attempts = map[types.NamespacedName]attempt{}
+	r.ends = map[types.NamespacedName]endState{}
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
@@ -130,6 +134,7 @@ func (r *UpdateRequestReconciler) Reconcile(ctx context.Context, req ctrl.Reques
 	var ur v1alpha1.UpdateRequest
 	if err := r.Client.Get(ctx, req.NamespacedName, &ur); err != nil {
 		if apierrors.IsNotFound(err) && r.idle(req.NamespacedName) {
+			r.setEnding(req.NamespacedName, endNone)
 			// It may have claimed the application before it got its finalizer,
 			// or have lost that by force.
 			r.release(req.NamespacedName)
@@ -137,10 +142,10 @@ func (r *UpdateRequestReconciler) Reconcile(ctx context.Context, req ctrl.Reques
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if plan.Ended(ur.Status.Phase) {
-		if !r.idle(req.NamespacedName) {
-			return ctrl.Result{}, nil
-		}
-		return ctrl.Result{}, r.conclude(ctx, &ur)
+		return r.settle(ctx, &ur)
+	}
+	if r.ending(req.NamespacedName) != endNone {
+		return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil // the cache is behind
 	}
 	work, err := r.gather(ctx, &ur)
 	if err != nil {
@@ -259,7 +264,7 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 	case plan.CancelJob:
 		r.jobs.Cancel(key)
 	case plan.Finish:
-		return ctrl.Result{}, r.conclude(ctx, ur)
+		return r.settle(ctx, ur)
 	}
 	return ctrl.Result{RequeueAfter: retryIn}, nil
 }
@@ -398,11 +403,12 @@ func (r *UpdateRequestReconciler) addFinalizer(ctx context.Context, ur *v1alpha1
 	return client.IgnoreNotFound(r.Client.Patch(ctx, patched, client.MergeFromWithOptions(ur, client.MergeFromWithOptimisticLock{})))
 }
 
-// conclude does what is left of a request that ended: the finalizer goes last,
-// so that a daemon that was killed before comes by here again.
+// conclude gives the application free and ends the log of a request that ended.
 func (r *UpdateRequestReconciler) conclude(ctx context.Context, ur *v1alpha1.UpdateRequest) error {
-	r.release(client.ObjectKeyFromObject(ur))
+	key := client.ObjectKeyFromObject(ur)
+	r.release(key)
 	if !controllerutil.ContainsFinalizer(ur, requestFinalizer) {
+		r.setEnding(key, endNone)
 		return nil
 	}
 	if err := r.Steps.Summarize(ur); err != nil {

@@ -40,6 +40,11 @@ const (
 	AnnotationTrigger = "fairlead.dev/trigger"
 )
 
+// AnnotationNotifiedPrefix, followed by the name of a receiver of the
+// Application's notifications, holds on an UpdateRequest what that receiver was
+// told, such as "Started,Succeeded".
+const AnnotationNotifiedPrefix = "notified.fairlead.dev/"
+
 // Condition types. Succeeded is final once it is True or False.
 const (
 	// ConditionReady says that the object is observed and can be used.

@@ -24,6 +24,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/health"
+	"github.com/fairlead-dev/fairlead/internal/hooks"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/steps"
@@ -66,6 +67,7 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		}
 		observer := &observe.Observer{Engine: engine, Releases: store}
 		runner := &steps.Runner{Deps: steps.Deps{
+			Hooks:  &hooks.Runner{Engine: engine, Secrets: secrets{direct}},
 			Docker: engine, Creator: creator, Prober: health.NewProber(engine, 0),
 			Builder: func(parallel int) *build.Builder {
 				return build.NewBuilder(engine, build.Options{Parallelism: parallel})
@@ -80,7 +82,7 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		if opts.WrapSteps != nil {
 			carry = opts.WrapSteps(carry)
 		}
-		requests := &controllers.UpdateRequestReconciler{Client: cached, Steps: carry, Events: mgr.GetEventRecorder("fairlead")}
+		requests := &controllers.UpdateRequestReconciler{Client: cached, Steps: carry, EndHooks: runner, Events: mgr.GetEventRecorder("fairlead")}
 		if err := requests.SetupWithManager(ctx, mgr); err != nil {
 			return fmt.Errorf("set up the controller of UpdateRequests: %w", err)
 		}
@@ -107,7 +109,7 @@ func (s secrets) Secret(ctx context.Context, namespace, name string) (map[string
 	var secret corev1.Secret
 	err := s.reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
 	if apierrors.IsNotFound(err) {
-		return nil, failure.Terminalf("SecretNotFound", "there is no Secret %s in the namespace %s: create it, or remove source.secretRef", name, namespace)
+		return nil, failure.Terminalf("SecretNotFound", "there is no Secret %s in the namespace %s: create it, or remove the secretRef that names it", name, namespace)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the Secret %s: %w", name, err)

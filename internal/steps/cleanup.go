@@ -135,13 +135,35 @@ func (s *run) cleanReleases(ctx context.Context, w *workspace) error {
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
+	errs = append(errs, s.expireAged(ctx, left))
 	errs = append(errs, s.cleanImages(ctx, gone, left))
 	for i := range left {
-		if missing := s.missingImage(ctx, left[i]); missing != "" && left[i].Status.State != v1alpha1.ReleaseCurrent {
+		if st := left[i].Status.State; st == v1alpha1.ReleaseCurrent || st == v1alpha1.ReleaseExpired {
+			continue
+		}
+		if missing := s.missingImage(ctx, left[i]); missing != "" {
 			errs = append(errs, s.Store.Expire(ctx, &left[i], missing))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// expireAged gives up releases that are older than the Application wants images
+// to be kept. That is written first: nobody may go back to one while its images
+// go.
+func (s *run) expireAged(ctx context.Context, releases []v1alpha1.Release) error {
+	age := s.Application.Spec.Retention.ImageAge
+	if age == nil {
+		return nil
+	}
+	why := "it is older than retention.imageAge (" + age.Duration.String() + "), so its images are not kept"
+	for _, r := range release.Aged(releases, age.Duration, s.Clock.Now(), s.Request.Status.PreviousRelease) {
+		if err := s.Store.Expire(ctx, release.Find(releases, r.Name), why); err != nil {
+			return err
+		}
+		s.say("the release %s cannot be gone back to any more: %s", r.Name, why)
+	}
+	return nil
 }
 
 func (s *run) missingImage(ctx context.Context, r v1alpha1.Release) string {
@@ -165,7 +187,7 @@ var ownTag = regexp.MustCompile(`:[0-9a-f]{12}$`)
 func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release) error {
 	needed := release.Images(left)
 	var candidates []string
-	for _, r := range gone {
+	for _, r := range slices.Concat(gone, left) { // of those that are left, the expired ones
 		for _, rs := range r.Spec.Services {
 			candidates = append(candidates, rs.ImageID)
 		}
@@ -273,7 +295,8 @@ func (s *run) cleanLogs(_ context.Context, w *workspace) error {
 	if d := s.Application.Spec.Retention.Logs; d != nil {
 		age = d.Duration
 	}
-	removed, err := updatelog.Prune(updatelog.Dir(w.dir), age, s.Clock.Now(), filepath.Base(s.Request.Status.LogFile))
+	limits := updatelog.Limits{Age: age, Count: int(s.Application.Spec.Retention.LogCount)}
+	removed, err := updatelog.Prune(updatelog.Dir(w.dir), limits, s.Clock.Now(), filepath.Base(s.Request.Status.LogFile))
 	for _, path := range removed {
 		s.say("removed the old log %s", filepath.Base(path))
 	}

@@ -70,6 +70,7 @@ func (s *run) preflight(ctx context.Context) error {
 	p := &preflightRun{run: s}
 	checks := append(p.hostChecks(), p.sourceChecks()...)
 	checks = append(checks, p.applicationChecks()...)
+	checks = append(checks, p.hookChecks()...)
 	var results []v1alpha1.CheckResult
 	var bad []string
 	reason := v1alpha1.ReasonPreflightFailed
@@ -103,7 +104,10 @@ func (s *run) preflight(ctx context.Context) error {
 	if len(bad) > 0 {
 		return failure.Terminalf(reason, "preflight: %s", strings.Join(bad, "; "))
 	}
-	return p.decide(ctx)
+	if err := p.decide(ctx); err != nil {
+		return err
+	}
+	return p.runHooks(ctx)
 }
 
 // decide records what will be done.
