@@ -25,6 +25,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/hooks"
+	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/steps"
@@ -94,12 +95,26 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		if err := mgr.Add(watcher); err != nil {
 			return err
 		}
+		if err := notifications(mgr, cached, direct); err != nil {
+			return err
+		}
 		hosts := &controllers.DockerHostReconciler{Client: cached, Observer: observer, Endpoint: engine.DaemonHost(), Version: opts.Version}
 		if err := hosts.SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up the controller of DockerHosts: %w", err)
 		}
 		return nil
 	}
+}
+
+// notifications adds the controller that tells people of updates.
+func notifications(mgr manager.Manager, cached, direct client.Client) error {
+	notifier := &controllers.NotifyReconciler{
+		Client: cached, Direct: direct, Sender: &notify.Sender{Secrets: secrets{direct}}, Events: mgr.GetEventRecorder("fairlead"),
+	}
+	if err := notifier.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up the controller of notifications: %w", err)
+	}
+	return nil
 }
 
 // secrets reads Secrets from the API.
