@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,9 +36,9 @@ const (
 	// Limits of the time between two attempts at a delivery.
 	firstNotifyBackoff = time.Second
 	maxNotifyBackoff   = 5 * time.Minute
-	// notifyTurn is how soon a delivery is looked at again whose receiver is
-	// being told something else.
-	notifyTurn = 500 * time.Millisecond
+	// notifyFailures end a pass: one may be the fault of what is told, more are
+	// the receiver's.
+	notifyFailures = 2
 )
 
 // Reasons of Events on an Application.
@@ -52,8 +53,11 @@ type NotificationSender interface {
 	Send(ctx context.Context, n *v1alpha1.Notification, e v1alpha1.NotificationEvent, ur *v1alpha1.UpdateRequest) error
 }
 
-// Delivery is all that one receiver is to be told of one request.
+// Delivery is all that one receiver of an application is to be told. The queue
+// lets one worker at a time speak to a receiver, in order, so that one that hangs
+// holds up nobody else.
 type Delivery struct {
+	// NamespacedName of the Application.
 	types.NamespacedName
 	Receiver string
 }
@@ -76,16 +80,15 @@ type NotifyReconciler struct {
 	FirstBackoff time.Duration
 
 	mu sync.Mutex
-	// speaking are the receivers that are being told something.
-	speaking map[types.NamespacedName]bool
 	// failed are the events whose delivery failed in this process.
 	failed map[attempted]bool
 }
 
-// attempted is an event for a receiver.
+// attempted is an event of a request for a receiver.
 type attempted struct {
-	Delivery
-	event v1alpha1.NotificationEvent
+	delivery Delivery
+	request  types.UID
+	event    v1alpha1.NotificationEvent
 }
 
 // SetupWithManager registers the reconciler.
@@ -96,7 +99,7 @@ func (r *NotifyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.FirstBackoff <= 0 {
 		r.FirstBackoff = firstNotifyBackoff
 	}
-	r.speaking, r.failed = map[types.NamespacedName]bool{}, map[attempted]bool{}
+	r.failed = map[attempted]bool{}
 	return builder.TypedControllerManagedBy[Delivery](mgr).
 		Named("notifications").
 		Watches(&v1alpha1.UpdateRequest{}, handler.TypedEnqueueRequestsFromMapFunc(r.ofRequest), builder.WithPredicates(occurrencePredicate())).
@@ -129,79 +132,91 @@ func (r *NotifyReconciler) ofRequest(ctx context.Context, o client.Object) []Del
 	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: ur.Namespace, Name: ur.Spec.ApplicationRef.Name}, &app); err != nil {
 		return nil // when it comes, it is looked at
 	}
-	return deliveries(&app, ur)
+	return r.ofApplication(ctx, &app)
 }
 
-// ofApplication names the deliveries that the requests of an application may need.
-func (r *NotifyReconciler) ofApplication(ctx context.Context, o client.Object) []Delivery {
-	app := o.(*v1alpha1.Application)
-	if len(app.Spec.Notifications) == 0 {
-		return nil
-	}
-	var list v1alpha1.UpdateRequestList
-	if err := r.Client.List(ctx, &list, client.InNamespace(app.Namespace), client.MatchingFields{applicationField: app.Name}); err != nil {
-		return nil
-	}
+// ofApplication names the deliveries of an application.
+func (r *NotifyReconciler) ofApplication(_ context.Context, o client.Object) []Delivery {
 	var out []Delivery
-	for i := range list.Items {
-		if len(notify.Occurred(&list.Items[i])) > 0 {
-			out = append(out, deliveries(app, &list.Items[i])...)
-		}
+	for _, n := range o.(*v1alpha1.Application).Spec.Notifications {
+		out = append(out, Delivery{client.ObjectKeyFromObject(o), n.Name})
 	}
 	return out
 }
 
-func deliveries(app *v1alpha1.Application, ur *v1alpha1.UpdateRequest) []Delivery {
-	var out []Delivery
-	for _, n := range app.Spec.Notifications {
-		out = append(out, Delivery{client.ObjectKeyFromObject(ur), n.Name})
-	}
-	return out
-}
-
-// Reconcile tells one receiver what it does not know yet of one request, in order.
+// Reconcile tells one receiver what it does not know yet, in order. What fails
+// holds up the later events of its request only.
 func (r *NotifyReconciler) Reconcile(ctx context.Context, d Delivery) (ctrl.Result, error) {
-	var seen v1alpha1.UpdateRequest
-	if err := r.Client.Get(ctx, d.NamespacedName, &seen); err != nil {
-		if apierrors.IsNotFound(err) {
-			r.forget(d)
-		}
-		return ctrl.Result{}, client.IgnoreNotFound(err)
-	}
 	var app v1alpha1.Application
-	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: seen.Namespace, Name: seen.Spec.ApplicationRef.Name}, &app); err != nil {
+	if err := r.Client.Get(ctx, d.NamespacedName, &app); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	n := receiver(&app, d.Receiver)
 	if n == nil {
 		return ctrl.Result{}, nil
 	}
-	if len(notify.Due(n, &seen)) == 0 && len(notify.ToOpen(&app, &seen, r.Clock.Now())) == 0 {
-		return ctrl.Result{}, nil
+	var list v1alpha1.UpdateRequestList
+	if err := r.Client.List(ctx, &list, client.InNamespace(app.Namespace), client.MatchingFields{applicationField: app.Name}); err != nil {
+		return ctrl.Result{}, err
 	}
-	speaker := types.NamespacedName{Namespace: app.Namespace, Name: app.Name + "/" + n.Name}
-	if !r.speak(speaker) {
-		return ctrl.Result{RequeueAfter: notifyTurn}, nil
+	r.forget(d, list.Items)
+	slices.SortFunc(list.Items, byStart)
+	var failures []error
+	for i := range list.Items {
+		seen := &list.Items[i]
+		if len(notify.Due(n, seen)) == 0 && len(notify.ToOpen(&app, seen, r.Clock.Now())) == 0 {
+			continue
+		}
+		err := r.tellOf(ctx, &app, n, client.ObjectKeyFromObject(seen))
+		switch {
+		case ctx.Err() != nil:
+			return ctrl.Result{}, nil //nolint:nilerr // the daemon stops; the next one goes on
+		case apierrors.IsConflict(err):
+			return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil // somebody wrote the request meanwhile
+		case err != nil:
+			failures = append(failures, err)
+		}
+		if len(failures) == notifyFailures {
+			break
+		}
 	}
-	defer r.hush(speaker)
+	var later *notify.Retry
+	if err := errors.Join(failures...); errors.As(err, &later) {
+		return ctrl.Result{RequeueAfter: min(max(later.After, r.FirstBackoff), maxNotifyBackoff)}, nil
+	}
+	return ctrl.Result{}, errors.Join(failures...)
+}
+
+// byStart orders requests as they ran.
+func byStart(a, b v1alpha1.UpdateRequest) int {
+	if !a.Status.StartedAt.Equal(b.Status.StartedAt) {
+		if a.Status.StartedAt.Before(b.Status.StartedAt) {
+			return -1
+		}
+		return 1
+	}
+	if older(&a, &b) {
+		return -1
+	}
+	return 1
+}
+
+// tellOf tells a receiver what it does not know of one request.
+func (r *NotifyReconciler) tellOf(ctx context.Context, app *v1alpha1.Application, n *v1alpha1.Notification, request types.NamespacedName) error {
 	// What decides is what is written, not what the cache has of it.
 	var ur v1alpha1.UpdateRequest
-	if err := r.Direct.Get(ctx, d.NamespacedName, &ur); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	if err := r.Direct.Get(ctx, request, &ur); err != nil {
+		return client.IgnoreNotFound(err)
 	}
-	if err := r.open(ctx, &app, &ur); err != nil {
-		if apierrors.IsConflict(err) {
-			return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil
-		}
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	if err := r.open(ctx, app, &ur); err != nil {
+		return client.IgnoreNotFound(err)
 	}
 	for _, o := range notify.Due(n, &ur) {
-		result, err := r.tell(ctx, &app, n, o, &ur)
-		if err != nil || result.RequeueAfter > 0 {
-			return result, err
+		if err := r.tell(ctx, app, n, o, &ur); err != nil {
+			return err
 		}
 	}
-	return ctrl.Result{}, nil
+	return nil
 }
 
 func receiver(app *v1alpha1.Application, name string) *v1alpha1.Notification {
@@ -229,41 +244,32 @@ func (r *NotifyReconciler) open(ctx context.Context, app *v1alpha1.Application, 
 // tell delivers one event and writes that down. A delivery that fails is tried
 // again for as long as notify.Patience after the event, and at least once in the
 // life of a daemon.
-func (r *NotifyReconciler) tell(ctx context.Context, app *v1alpha1.Application, n *v1alpha1.Notification, o notify.Occurrence, ur *v1alpha1.UpdateRequest) (ctrl.Result, error) {
+func (r *NotifyReconciler) tell(ctx context.Context, app *v1alpha1.Application, n *v1alpha1.Notification, o notify.Occurrence, ur *v1alpha1.UpdateRequest) error {
 	log := logf.FromContext(ctx).WithValues("receiver", n.Name, "event", o.Event)
-	id := attempted{Delivery{client.ObjectKeyFromObject(ur), n.Name}, o.Event}
+	id := attempted{Delivery{client.ObjectKeyFromObject(app), n.Name}, ur.UID, o.Event}
 	ledger := notify.ReadLedger(ur, n.Name)
 	err := r.Sender.Send(ctx, n, o.Event, ur)
 	if ctx.Err() != nil {
-		return ctrl.Result{}, nil //nolint:nilerr // the daemon stops; the next one tells it
+		return context.Cause(ctx)
 	}
 	if err == nil {
 		r.setFailed(id, false)
-		return ctrl.Result{}, r.note(ctx, ur, n.Name, ledger.With(o.Event))
+		return r.note(ctx, ur, n.Name, ledger.With(o.Event))
 	}
 	if r.Clock.Since(o.Time) > notify.Patience {
 		r.setFailed(id, false)
 		log.Info("a notification is given up", "error", err.Error())
 		r.Events.Eventf(app, ur, corev1.EventTypeWarning, reasonNotificationGivenUp, "Notify", "%s",
 			eventNote(fmt.Sprintf("the receiver %s could not be told of %s of %s: %v", n.Name, o.Event, ur.Name, err)))
-		return ctrl.Result{}, r.note(ctx, ur, n.Name, ledger.WithGivenUp(o.Event))
+		return r.note(ctx, ur, n.Name, ledger.WithGivenUp(o.Event))
 	}
 	if r.setFailed(id, true) {
 		log.Info("a notification failed and is tried again", "error", err.Error())
 		r.Events.Eventf(app, ur, corev1.EventTypeWarning, reasonNotificationFailed, "Notify", "%s",
 			eventNote(fmt.Sprintf("the receiver %s could not be told of %s of %s, and is tried again: %v", n.Name, o.Event, ur.Name, err)))
 	}
-	var later *notify.Retry
-	if errors.As(err, &later) {
-		return ctrl.Result{RequeueAfter: min(max(later.After, r.FirstBackoff), maxNotifyBackoff)}, nil
-	}
-	return ctrl.Result{}, &undelivered{err}
+	return err
 }
-
-// undelivered has a delivery tried again with backoff.
-type undelivered struct{ error }
-
-func (e *undelivered) Unwrap() error { return e.error }
 
 // note writes down what a receiver was told. Each has an annotation of its own, so
 // that they need not wait for each other.
@@ -294,27 +300,11 @@ func (r *NotifyReconciler) setFailed(id attempted, failed bool) bool {
 	return !known
 }
 
-// forget drops what is known of a request that is gone.
-func (r *NotifyReconciler) forget(d Delivery) {
+// forget drops what is known of requests that are gone.
+func (r *NotifyReconciler) forget(d Delivery, requests []v1alpha1.UpdateRequest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	maps.DeleteFunc(r.failed, func(id attempted, _ bool) bool { return id.Delivery == d })
-}
-
-// speak makes sure that a receiver is told one thing at a time, so that one that
-// hangs keeps one worker and no more.
-func (r *NotifyReconciler) speak(receiver types.NamespacedName) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.speaking[receiver] {
-		return false
-	}
-	r.speaking[receiver] = true
-	return true
-}
-
-func (r *NotifyReconciler) hush(receiver types.NamespacedName) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.speaking, receiver)
+	maps.DeleteFunc(r.failed, func(id attempted, _ bool) bool {
+		return id.delivery == d && !slices.ContainsFunc(requests, func(ur v1alpha1.UpdateRequest) bool { return ur.UID == id.request })
+	})
 }
