@@ -32,7 +32,7 @@ type EndRunner interface {
 // goes last, so that a daemon that was killed comes by here again.
 func (r *UpdateRequestReconciler) settle(ctx context.Context, ur *v1alpha1.UpdateRequest) (ctrl.Result, error) {
 	key := client.ObjectKeyFromObject(ur)
-	switch r.ending(key) {
+	switch r.ending(ur) {
 	case endRunning:
 		done, err := r.pollEnd(ctx, ur)
 		if err != nil || !done {
@@ -67,20 +67,32 @@ const (
 	endDone
 )
 
-func (r *UpdateRequestReconciler) ending(key types.NamespacedName) endState {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.ends[key]
+// ending is how far a request is; its name may have been another one's.
+type ending struct {
+	uid   types.UID
+	state endState
 }
 
-func (r *UpdateRequestReconciler) setEnding(key types.NamespacedName, state endState) {
+func (r *UpdateRequestReconciler) ending(ur *v1alpha1.UpdateRequest) endState {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if state == endNone {
-		delete(r.ends, key)
-		return
+	if e := r.ends[client.ObjectKeyFromObject(ur)]; e.uid == ur.UID {
+		return e.state
 	}
-	r.ends[key] = state
+	return endNone
+}
+
+func (r *UpdateRequestReconciler) setEnding(ur *v1alpha1.UpdateRequest, state endState) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ends[client.ObjectKeyFromObject(ur)] = ending{ur.UID, state}
+}
+
+// forgetEnding drops what is known of a request that is settled or gone.
+func (r *UpdateRequestReconciler) forgetEnding(key types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.ends, key)
 }
 
 // startEnd starts the last hooks, if there are any to run.
@@ -99,9 +111,9 @@ func (r *UpdateRequestReconciler) startEnd(ctx context.Context, ur *v1alpha1.Upd
 	// It has it still, unless the daemon was restarted; then another request may.
 	r.claim(ur, scope{app: &app}.directory(ur))
 	work := steps.Work{Request: ur.DeepCopy(), Application: app.DeepCopy()}
-	r.setEnding(key, endRunning)
+	r.setEnding(ur, endRunning)
 	if !r.jobs.Start(key, func(ctx context.Context, j *Job) error { return r.EndHooks.End(ctx, work, j) }) {
-		r.setEnding(key, endNone)
+		r.forgetEnding(key)
 	}
 	return true, nil
 }
@@ -111,7 +123,7 @@ func (r *UpdateRequestReconciler) pollEnd(ctx context.Context, ur *v1alpha1.Upda
 	key := client.ObjectKeyFromObject(ur)
 	job, ok := r.jobs.Poll(key)
 	if !ok {
-		r.setEnding(key, endDone)
+		r.setEnding(ur, endDone)
 		return true, nil
 	}
 	before := ur.DeepCopy()
@@ -137,6 +149,6 @@ func (r *UpdateRequestReconciler) pollEnd(ctx context.Context, ur *v1alpha1.Upda
 		logf.FromContext(ctx).Error(job.Err, "the hooks at the end of the request broke off")
 	}
 	r.jobs.Forget(key)
-	r.setEnding(key, endDone)
+	r.setEnding(ur, endDone)
 	return true, nil
 }

@@ -76,7 +76,7 @@ type UpdateRequestReconciler struct {
 	mu       sync.Mutex
 	claims   map[string]*claim                // by deployment directory
 	attempts map[types.NamespacedName]attempt // what the job of a request does
-	ends     map[types.NamespacedName]endState
+	ends     map[types.NamespacedName]ending
 }
 
 // claim says which request works in a deployment directory, and which ones are to be
@@ -114,7 +114,7 @@ func (r *UpdateRequestReconciler) init() {
 	r.stopped = make(chan struct{})
 	r.claims = map[string]*claim{}
 	r.attempts = map[types.NamespacedName]attempt{}
-	r.ends = map[types.NamespacedName]endState{}
+	r.ends = map[types.NamespacedName]ending{}
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
@@ -134,7 +134,7 @@ func (r *UpdateRequestReconciler) Reconcile(ctx context.Context, req ctrl.Reques
 	var ur v1alpha1.UpdateRequest
 	if err := r.Client.Get(ctx, req.NamespacedName, &ur); err != nil {
 		if apierrors.IsNotFound(err) && r.idle(req.NamespacedName) {
-			r.setEnding(req.NamespacedName, endNone)
+			r.forgetEnding(req.NamespacedName)
 			// It may have claimed the application before it got its finalizer,
 			// or have lost that by force.
 			r.release(req.NamespacedName)
@@ -144,7 +144,7 @@ func (r *UpdateRequestReconciler) Reconcile(ctx context.Context, req ctrl.Reques
 	if plan.Ended(ur.Status.Phase) {
 		return r.settle(ctx, &ur)
 	}
-	if r.ending(req.NamespacedName) != endNone {
+	if r.ending(&ur) != endNone {
 		return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil // the cache is behind
 	}
 	work, err := r.gather(ctx, &ur)
@@ -408,7 +408,7 @@ func (r *UpdateRequestReconciler) conclude(ctx context.Context, ur *v1alpha1.Upd
 	key := client.ObjectKeyFromObject(ur)
 	r.release(key)
 	if !controllerutil.ContainsFinalizer(ur, requestFinalizer) {
-		r.setEnding(key, endNone)
+		r.forgetEnding(key)
 		return nil
 	}
 	if err := r.Steps.Summarize(ur); err != nil {

@@ -103,6 +103,7 @@ type HTTPHook struct {
 	// url to call, as the daemon reaches it.
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:Pattern=`^https?://`
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[A-Za-z]+://[^/@]*:[^/@]*@')",message="url must not contain a password: put a token into a Secret and name that in secretRef"
 	// +required
 	URL string `json:"url"`
 
@@ -173,6 +174,7 @@ type WebhookNotification struct {
 	// url to post to.
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:Pattern=`^https?://`
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[A-Za-z]+://[^/@]*:[^/@]*@')",message="url must not contain a password: put the URL into a Secret and name that in secretRef"
 	// +optional
 	URL string `json:"url,omitempty"`
 
