@@ -63,6 +63,8 @@ type UpdateRequestReconciler struct {
 	Steps  StepRunner
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
+	// EndHooks runs the hooks for the end of requests; may be nil.
+	EndHooks EndRunner
 	// Concurrent is the number of requests that are reconciled at once.
 	// Default 4.
 	Concurrent int
@@ -76,7 +78,8 @@ type UpdateRequestReconciler struct {
 	claims   map[string]*claim                // by deployment directory
 	attempts map[types.NamespacedName]attempt // what the job of a request does
 
-	own ownWrites
+	own  ownWrites
+	ends map[types.NamespacedName]ending
 }
 
 // claim says which request works in a deployment directory, and which ones are to be
@@ -114,6 +117,7 @@ func (r *UpdateRequestReconciler) init() {
 	r.stopped = make(chan struct{})
 	r.claims = map[string]*claim{}
 	r.attempts = map[types.NamespacedName]attempt{}
+	r.ends = map[types.NamespacedName]ending{}
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
@@ -136,6 +140,7 @@ func (r *UpdateRequestReconciler) Reconcile(ctx context.Context, req ctrl.Reques
 			r.own.forget(req.NamespacedName)
 		}
 		if apierrors.IsNotFound(err) && r.idle(req.NamespacedName) {
+			r.forgetEnding(req.NamespacedName)
 			// It may have claimed the application before it got its finalizer,
 			// or have lost that by force.
 			r.release(req.NamespacedName)
@@ -144,10 +149,10 @@ func (r *UpdateRequestReconciler) Reconcile(ctx context.Context, req ctrl.Reques
 	}
 	r.own.catchUp(&ur)
 	if plan.Ended(ur.Status.Phase) {
-		if !r.idle(req.NamespacedName) {
-			return ctrl.Result{}, nil
-		}
-		return ctrl.Result{}, r.conclude(ctx, &ur)
+		return r.settle(ctx, &ur)
+	}
+	if r.ending(&ur) != endNone {
+		return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil // the cache is behind
 	}
 	work, err := r.gather(ctx, &ur)
 	if err != nil {
@@ -272,7 +277,7 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 	case plan.CancelJob:
 		r.jobs.Cancel(key)
 	case plan.Finish:
-		return ctrl.Result{}, r.conclude(ctx, ur)
+		return r.settle(ctx, ur)
 	}
 	return ctrl.Result{RequeueAfter: retryIn}, nil
 }
@@ -418,11 +423,12 @@ func (r *UpdateRequestReconciler) addFinalizer(ctx context.Context, before, ur *
 	return nil
 }
 
-// conclude does what is left of a request that ended: the finalizer goes last,
-// so that a daemon that was killed before comes by here again.
+// conclude gives the application free and ends the log of a request that ended.
 func (r *UpdateRequestReconciler) conclude(ctx context.Context, ur *v1alpha1.UpdateRequest) error {
-	r.release(client.ObjectKeyFromObject(ur))
+	key := client.ObjectKeyFromObject(ur)
+	r.release(key)
 	if !controllerutil.ContainsFinalizer(ur, requestFinalizer) {
+		r.forgetEnding(key)
 		return nil
 	}
 	if err := r.Steps.Summarize(ur); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/hooks"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/steps"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
@@ -190,6 +191,11 @@ func (w *statusWriter) finish(d plan.Decision) {
 		st.Duration = w.now.Sub(st.StartedAt.Time).Round(time.Second).String()
 	}
 	st.Message = limit(endMessage(*st, d))
+	for i := range st.Hooks {
+		if h := &st.Hooks[i]; h.State == v1alpha1.HookRunning {
+			h.State, h.Message, h.FinishedAt = v1alpha1.HookFailed, "was broken off, as the request ended", w.time()
+		}
+	}
 	w.condition(v1alpha1.ConditionProgressing, metav1.ConditionFalse, d.Reason, st.Message)
 	ok := metav1.ConditionFalse
 	if d.Phase == v1alpha1.PhaseSucceeded {
@@ -240,7 +246,7 @@ func (w *statusWriter) conditions() {
 		w.condition(v1alpha1.ConditionBackedUp, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "backup "+st.Backup+" is whole")
 	}
 	for _, s := range st.Steps {
-		if s.Name == v1alpha1.StepBackup && s.State == v1alpha1.StepFailed {
+		if s.Name == v1alpha1.StepBackup && s.State == v1alpha1.StepFailed && st.Backup == "" {
 			w.condition(v1alpha1.ConditionBackedUp, metav1.ConditionFalse, v1alpha1.ReasonBackupFailed, s.Message)
 		}
 		if s.Name != v1alpha1.StepRollback {
@@ -278,6 +284,7 @@ func (w *statusWriter) condition(typ string, status metav1.ConditionStatus, reas
 
 // emit tells as Events what people follow.
 func (r *UpdateRequestReconciler) emit(before, after *v1alpha1.UpdateRequest, d plan.Decision) {
+	r.emitHooks(before, after)
 	if before.Status.Phase == after.Status.Phase {
 		return
 	}
@@ -291,6 +298,20 @@ func (r *UpdateRequestReconciler) emit(before, after *v1alpha1.UpdateRequest, d 
 		reason = d.Reason
 	}
 	r.Events.Eventf(after, nil, kind, reason, action, "%s", eventNote(after.Status.Message))
+}
+
+// emitHooks tells of hooks that failed, also where that changes nothing else.
+func (r *UpdateRequestReconciler) emitHooks(before, after *v1alpha1.UpdateRequest) {
+	for _, h := range after.Status.Hooks {
+		if h.State != v1alpha1.HookFailed {
+			continue
+		}
+		if was := hooks.Find(&before.Status, h.Name, h.On, h.Service); was != nil && was.State == h.State && was.Attempt == h.Attempt {
+			continue
+		}
+		r.Events.Eventf(after, nil, corev1.EventTypeWarning, v1alpha1.ReasonHookFailed, "Hook", "%s",
+			eventNote("the hook "+h.Name+" at "+string(h.On)+" "+h.Message))
+	}
 }
 
 // eventNote keeps to the length that the API allows.

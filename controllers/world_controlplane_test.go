@@ -59,6 +59,8 @@ type world struct {
 	observer *fakeObserver
 	faulty   *faultyClient
 	clock    clock.PassiveClock
+	end      controllers.EndRunner          // may be nil
+	sender   controllers.NotificationSender // nil: nobody is told
 	engine   chan event.TypedGenericEvent[string]
 	also     func(ctrl.Manager) error // adds more controllers; may be nil
 	stop     func()
@@ -68,7 +70,7 @@ type world struct {
 	requests map[string][]v1alpha1.UpdateRequest
 	gone     map[string]bool
 	apps     map[string]v1alpha1.Application
-	events   map[string][]string // by request: types and reasons
+	events   map[string][]string // by request or application: types and reasons
 }
 
 // newWorld makes a world whose controllers run, with an Application "shop".
@@ -116,12 +118,18 @@ func (w *world) start() {
 	})
 	must(w.t, err)
 	w.faulty = &faultyClient{Client: mgr.GetClient()}
-	requests := &controllers.UpdateRequestReconciler{Client: w.faulty, Steps: w.steps, Events: mgr.GetEventRecorder("fairlead"), Clock: w.clock}
+	requests := &controllers.UpdateRequestReconciler{Client: w.faulty, Steps: w.steps, Events: mgr.GetEventRecorder("fairlead"), Clock: w.clock, EndHooks: w.end}
 	must(w.t, requests.SetupWithManager(w.t.Context(), mgr))
 	apps := &controllers.ApplicationReconciler{Client: w.faulty, Observer: w.observer, Engine: w.engine}
 	must(w.t, apps.SetupWithManager(mgr))
 	if w.also != nil {
 		must(w.t, w.also(mgr))
+	}
+	if w.sender != nil {
+		notifier := &controllers.NotifyReconciler{
+			Client: w.faulty, Direct: w.direct, Sender: w.sender, Events: mgr.GetEventRecorder("fairlead"), Clock: w.clock, FirstBackoff: 20 * time.Millisecond,
+		}
+		must(w.t, notifier.SetupWithManager(mgr))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -181,7 +189,7 @@ func (w *world) see(e watch.Event) {
 		}
 		w.apps[o.Name] = *o
 	case *eventsv1.Event:
-		if o.Regarding.Kind == "UpdateRequest" && e.Type == watch.Added {
+		if e.Type == watch.Added {
 			w.events[o.Regarding.Name] = append(w.events[o.Regarding.Name], o.Type+" "+o.Reason)
 		}
 	default:

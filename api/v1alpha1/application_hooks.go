@@ -12,16 +12,19 @@ type HookPoint string
 
 // Hook points.
 const (
-	// HookPreflight runs with the checks, before anything is changed.
+	// HookPreflight runs after the checks, before anything is changed.
 	HookPreflight HookPoint = "Preflight"
-	// HookBeforeBackup and HookAfterBackup run around the backup.
+	// HookBeforeBackup runs before the backup, HookAfterBackup after one that
+	// worked.
 	HookBeforeBackup HookPoint = "BeforeBackup"
 	HookAfterBackup  HookPoint = "AfterBackup"
 	// HookBeforeService runs before the first container of a service is made,
-	// HookAfterService when its new containers are ready and the old ones stopped.
+	// HookAfterService when the rollout is done: the new containers are ready and
+	// the old ones stopped. Neither runs on the way back.
 	HookBeforeService HookPoint = "BeforeService"
 	HookAfterService  HookPoint = "AfterService"
-	// HookSuccess and HookFailure run when a request has ended.
+	// HookSuccess runs when a request has succeeded, HookFailure when it has
+	// ended otherwise.
 	HookSuccess HookPoint = "Success"
 	HookFailure HookPoint = "Failure"
 )
@@ -58,19 +61,24 @@ type Hook struct {
 	On []HookPoint `json:"on"`
 
 	// services for which BeforeService and AfterService run. Default: every
-	// service that is replaced.
+	// service that gets new containers.
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=255
 	// +listType=set
 	// +optional
 	Services []string `json:"services,omitempty"`
 
-	// exec runs a command in a running container of a service. It passes when
-	// the command exits with 0.
+	// exec runs a command in a running container of a service: in an old one up
+	// to BeforeService, in a new one from AfterService on. It passes when the
+	// command exits with 0. Its environment has FAIRLEAD_EVENT,
+	// FAIRLEAD_APPLICATION, FAIRLEAD_NAMESPACE, FAIRLEAD_REQUEST, FAIRLEAD_COMMIT,
+	// FAIRLEAD_PREVIOUS_COMMIT, FAIRLEAD_SERVICE, FAIRLEAD_PHASE and
+	// FAIRLEAD_MESSAGE.
 	// +optional
 	Exec *ExecCheck `json:"exec,omitempty"`
 
-	// http calls a URL from the daemon. It passes when the status is 200 to 299.
+	// http calls a URL from the daemon. It passes when the status is 200 to 299;
+	// redirects are not followed.
 	// +optional
 	HTTP *HTTPHook `json:"http,omitempty"`
 
@@ -95,6 +103,7 @@ type HTTPHook struct {
 	// url to call, as the daemon reaches it.
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:Pattern=`^https?://`
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[A-Za-z]+://[^/@]*:[^/@]*@')",message="url must not contain a password: put a token into a Secret and name that in secretRef"
 	// +required
 	URL string `json:"url"`
 
@@ -131,9 +140,10 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.webhook) ? 1 : 0) + (has(self.serviceRef) ? 1 : 0) == 1",message="a notification has exactly one of webhook and serviceRef"
 type Notification struct {
-	// name of the receiver, as it appears in messages.
-	// +kubebuilder:validation:MinLength=1
+	// name of the receiver, as it appears in messages: letters, digits, "-", "_"
+	// and ".".
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$`
 	// +required
 	Name string `json:"name"`
 
@@ -144,11 +154,12 @@ type Notification struct {
 	// +optional
 	Events []NotificationEvent `json:"events,omitempty"`
 
-	// webhook gets a POST with {"message","status"} as JSON.
+	// webhook gets a POST with {"message","status"} as JSON. The status is started,
+	// success, failure, rollback, cancelled or backup_failure.
 	// +optional
 	Webhook *WebhookNotification `json:"webhook,omitempty"`
 
-	// serviceRef names a Secret whose key url holds a Shoutrrr URL of a chat or
+	// serviceRef names a Secret whose key url holds one Shoutrrr URL of a chat or
 	// mail service, such as slack://, telegram://, discord:// or smtp://. These
 	// contain credentials.
 	// +optional
@@ -163,6 +174,7 @@ type WebhookNotification struct {
 	// url to post to.
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:Pattern=`^https?://`
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[A-Za-z]+://[^/@]*:[^/@]*@')",message="url must not contain a password: put the URL into a Secret and name that in secretRef"
 	// +optional
 	URL string `json:"url,omitempty"`
 

@@ -55,6 +55,11 @@ const AnnotationCheck = "fairlead.dev/check"
 // LabelManifestSource names the ManifestSource that an object was applied from.
 const LabelManifestSource = "fairlead.dev/manifest-source"
 
+// AnnotationNotifiedPrefix, followed by the name of a receiver of the
+// Application's notifications, holds on an UpdateRequest what that receiver was
+// told, such as "Started,Succeeded".
+const AnnotationNotifiedPrefix = "notified.fairlead.dev/"
+
 // Condition types. Succeeded is final once it is True or False.
 const (
 	// ConditionReady says that the object is observed and can be used.

@@ -312,6 +312,42 @@ type RollbackStatus struct {
 	Message string `json:"message,omitempty"`
 }
 
+// HookState is how far a run of a hook is.
+// +kubebuilder:validation:Enum=Running;Succeeded;Failed;Skipped
+type HookState string
+
+// Hook states. Running is written before the hook runs.
+const (
+	HookRunning   HookState = "Running"
+	HookSucceeded HookState = "Succeeded"
+	HookFailed    HookState = "Failed"
+	// HookSkipped says that there was no container yet to run a command in.
+	HookSkipped HookState = "Skipped"
+)
+
+// HookStatus is what became of a hook at one moment.
+type HookStatus struct {
+	// name of the hook.
+	Name string `json:"name"`
+	// on is the moment.
+	On HookPoint `json:"on"`
+	// service, at BeforeService and AfterService.
+	// +optional
+	Service string `json:"service,omitempty"`
+	// state: Running, Succeeded, Failed or Skipped.
+	State HookState `json:"state"`
+	// attempt counts the starts of the hook, from 1: it is run again when it is
+	// not known that it ended.
+	// +optional
+	Attempt int32 `json:"attempt,omitempty"`
+	// message tells a person why it failed.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// finishedAt is when it ended.
+	// +optional
+	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
+}
+
 // UpdateRequestStatus is all that became of a request.
 type UpdateRequestStatus struct {
 	// observedGeneration is the generation of the spec that this status
@@ -400,6 +436,11 @@ type UpdateRequestStatus struct {
 	// +listMapKey=name
 	// +optional
 	Services []ServiceUpdate `json:"services,omitempty"`
+
+	// hooks that ran, in order of their starts.
+	// +listType=atomic
+	// +optional
+	Hooks []HookStatus `json:"hooks,omitempty"`
 
 	// failure is the reason why the update is being undone; it is kept over
 	// a restart so that a rollback that was begun is finished.

@@ -27,7 +27,9 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/follow"
 	"github.com/fairlead-dev/fairlead/internal/health"
+	"github.com/fairlead-dev/fairlead/internal/hooks"
 	"github.com/fairlead-dev/fairlead/internal/manifests"
+	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/steps"
@@ -89,6 +91,7 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		}
 		observer := &observe.Observer{Engine: engine, Releases: store}
 		runner := &steps.Runner{Deps: steps.Deps{
+			Hooks:  &hooks.Runner{Engine: engine, Secrets: secrets{direct}},
 			Docker: engine, Creator: creator, Prober: health.NewProber(engine, 0),
 			Builder: func(parallel int) *build.Builder {
 				return build.NewBuilder(engine, build.Options{Parallelism: parallel})
@@ -103,7 +106,7 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		if opts.WrapSteps != nil {
 			carry = opts.WrapSteps(carry)
 		}
-		requests := &controllers.UpdateRequestReconciler{Client: cached, Steps: carry, Events: mgr.GetEventRecorder("fairlead")}
+		requests := &controllers.UpdateRequestReconciler{Client: cached, Steps: carry, EndHooks: runner, Events: mgr.GetEventRecorder("fairlead")}
 		if err := requests.SetupWithManager(ctx, mgr); err != nil {
 			return fmt.Errorf("set up the controller of UpdateRequests: %w", err)
 		}
@@ -139,6 +142,9 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		if opts.Expose != nil {
 			opts.Expose(Handles{Poke: follower.Poke, PokeManifests: sendTo(pokes)})
 		}
+		if err := notifications(mgr, cached, direct); err != nil {
+			return err
+		}
 		hosts := &controllers.DockerHostReconciler{Client: cached, Observer: observer, Endpoint: engine.DaemonHost(), Version: opts.Version}
 		if err := hosts.SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up the controller of DockerHosts: %w", err)
@@ -166,6 +172,17 @@ func actAs(mgr manager.Manager) func(user string, groups []string) (client.Clien
 	}
 }
 
+// notifications adds the controller that tells people of updates.
+func notifications(mgr manager.Manager, cached, direct client.Client) error {
+	notifier := &controllers.NotifyReconciler{
+		Client: cached, Direct: direct, Sender: &notify.Sender{Secrets: secrets{direct}}, Events: mgr.GetEventRecorder("fairlead"),
+	}
+	if err := notifier.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up the controller of notifications: %w", err)
+	}
+	return nil
+}
+
 // secrets reads Secrets from the API.
 type secrets struct{ reader client.Reader }
 
@@ -173,7 +190,7 @@ func (s secrets) Secret(ctx context.Context, namespace, name string) (map[string
 	var secret corev1.Secret
 	err := s.reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
 	if apierrors.IsNotFound(err) {
-		return nil, failure.Terminalf("SecretNotFound", "there is no Secret %s in the namespace %s: create it, or remove source.secretRef", name, namespace)
+		return nil, failure.Terminalf("SecretNotFound", "there is no Secret %s in the namespace %s: create it, or remove the secretRef that names it", name, namespace)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the Secret %s: %w", name, err)

@@ -246,7 +246,7 @@ esac
 		t.Errorf("all: %v", err)
 	}
 	proxies := c.proxies("unix:///x")
-	if proxies["HTTP_PROXY"] != "http://u:proxypw@p:1" || strings.Contains((&Spec{}).redactor(nil, proxies).text(proxies["http_proxy"]), "proxypw") {
+	if proxies["HTTP_PROXY"] != "http://u:proxypw@p:1" || strings.Contains((&Spec{}).redactor(nil, proxies).Text(proxies["http_proxy"]), "proxypw") {
 		t.Error("the proxy is not known or its password is shown")
 	}
 	ctx, cancel := context.WithCancel(t.Context())

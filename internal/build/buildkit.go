@@ -113,7 +113,7 @@ func (j *job) solveError(p *progress, err error) error {
 		code := grpcerrors.Code(err)
 		if code == codes.Unavailable || code == codes.Canceled || errors.Is(err, context.Canceled) ||
 			isConnection(err) || containsAny(err.Error(), []string{"no active session", "transport is closing", "error reading from server"}) {
-			return engineError(j.spec.Name, "building", errors.New(j.out.redact.text(err.Error())))
+			return engineError(j.spec.Name, "building", errors.New(j.out.redact.Text(err.Error())))
 		}
 	}
 	return p.failure(j.spec.Name, err)

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/fairlead-dev/fairlead/internal/redact"
 )
 
 func TestBuildTagsAndCache(t *testing.T) {
@@ -197,7 +199,7 @@ func TestBuildSecret(t *testing.T) {
 	spec.Secrets = []Secret{{ID: "filetoken", File: file}, {ID: "envtoken", Value: []byte("s3cr3t-from-env")}}
 	spec.NoCache = true
 	b.build(spec)
-	b.logHas("content: " + mask)
+	b.logHas("content: " + redact.Mask)
 	b.logLacks("s3cr3t")
 
 	spec.DockerfileInline += `RUN --mount=type=secret,id=envtoken ["/app","copy","/run/secrets/envtoken","/nodir/s3cr3t-from-env"]` + "\n"

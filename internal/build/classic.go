@@ -17,6 +17,8 @@ import (
 	dbuild "github.com/docker/docker/api/types/build"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
+
+	"github.com/fairlead-dev/fairlead/internal/redact"
 )
 
 // classicStep matches the classic builder's announcement of a step.
@@ -178,8 +180,8 @@ func (m *streamMessage) failure() (text string, code int, ok bool) {
 
 // read renders the stream to its end and returns the image's ID.
 func (p *classicProgress) read(r io.Reader) (id string, err error) {
-	lines := &assembler{redact: p.out.redact, emit: p.line}
-	defer lines.flush()
+	lines := &redact.Lines{Redact: p.out.redact, Emit: p.line}
+	defer lines.Flush()
 	for dec := json.NewDecoder(r); ; {
 		var m streamMessage
 		switch err := dec.Decode(&m); {
@@ -189,13 +191,13 @@ func (p *classicProgress) read(r io.Reader) (id string, err error) {
 			return "", engineError(p.spec.Name, "building", err)
 		}
 		if text, code, failed := m.failure(); failed {
-			lines.flush()
+			lines.Flush()
 			return "", p.classicFailure(p, text, code, false)
 		}
 		if m.Aux != nil && m.Aux.ID != "" {
 			id = m.Aux.ID
 		}
-		lines.write([]byte(m.Stream))
+		_, _ = lines.Write([]byte(m.Stream))
 		// Of the pull of a base image only its beginning and end are told.
 		if m.Status != "" && m.ProgressDetail.Total == 0 && (m.ID == "" || strings.HasPrefix(m.Status, "Pulling from")) {
 			p.line(m.Status)
@@ -223,7 +225,7 @@ func (p *classicProgress) line(text string) {
 
 func (j *job) classicFailure(p *classicProgress, text string, code int, connection bool) error {
 	if connection {
-		return engineError(j.spec.Name, "building", errors.New(j.out.redact.text(text)))
+		return engineError(j.spec.Name, "building", errors.New(j.out.redact.Text(text)))
 	}
 	e := &Error{Service: j.spec.Name, Instruction: p.instruction, Tail: p.tail.lines, ExitCode: exitCodeOf(text)}
 	if e.ExitCode == 0 && code > 0 && code < 256 && strings.Contains(text, "returned a non-zero code") {
@@ -233,7 +235,7 @@ func (j *job) classicFailure(p *classicProgress, text string, code int, connecti
 	word := strings.ToUpper(strings.SplitN(instruction+" ", " ", 2)[0])
 	remote := p.instruction == "" && j.src.remote != "" || slices.Contains([]string{"FROM", "ADD"}, word)
 	e.Kind = classifyBuild(text, e.ExitCode, remote, e.Tail)
-	e.Message = j.out.redact.text(plain(strings.Join(strings.Fields(clean(text)), " ")))
+	e.Message = j.out.redact.Text(plain(strings.Join(strings.Fields(clean(text)), " ")))
 	e.Hint = hint(e.Kind, "")
 	if containsAny(text, []string{"requires buildkit", "unknown flag: mount", "unknown flag: chmod", "unknown flag: link"}) {
 		e.Kind = KindUnsupported

@@ -17,6 +17,8 @@ import (
 	"github.com/docker/docker/api/types/registry"
 	"github.com/moby/buildkit/session/auth"
 	"google.golang.org/grpc"
+
+	"github.com/fairlead-dev/fairlead/internal/redact"
 )
 
 // hubHost is the name under which credentials of Docker Hub are stored.
@@ -194,7 +196,7 @@ func proxyPasswords(args map[string]string) []string {
 	var out []string
 	for k, v := range args {
 		if strings.HasSuffix(strings.ToLower(k), "_proxy") {
-			out = append(out, urlPassword(v))
+			out = append(out, redact.URLPassword(v))
 		}
 	}
 	return out

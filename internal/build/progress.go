@@ -12,6 +12,8 @@ import (
 
 	bkclient "github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
+
+	"github.com/fairlead-dev/fairlead/internal/redact"
 )
 
 const (
@@ -51,7 +53,7 @@ type vertex struct {
 	done     bool
 	cached   bool
 	err      string
-	streams  map[int]*assembler
+	streams  map[int]*redact.Lines
 	tail     tail
 	errTail  tail // of standard error alone
 	transfer map[string]time.Time
@@ -80,7 +82,7 @@ func (p *progress) update(s *bkclient.SolveStatus) {
 	}
 	for _, l := range s.Logs {
 		if v := p.vertices[l.Vertex]; v != nil {
-			p.stream(v, l.Stream).write(l.Data)
+			_, _ = p.stream(v, l.Stream).Write(l.Data)
 		}
 	}
 	for _, w := range s.Warnings {
@@ -95,7 +97,7 @@ func (p *progress) update(s *bkclient.SolveStatus) {
 func (p *progress) vertex(bv *bkclient.Vertex) *vertex {
 	v := p.vertices[bv.Digest]
 	if v == nil {
-		v = &vertex{streams: map[int]*assembler{}, transfer: map[string]time.Time{}}
+		v = &vertex{streams: map[int]*redact.Lines{}, transfer: map[string]time.Time{}}
 		p.vertices[bv.Digest] = v
 	}
 	v.name = bv.Name
@@ -122,7 +124,7 @@ func (v *vertex) cancelled() bool { return strings.HasSuffix(v.err, context.Canc
 
 func (p *progress) finish(v *vertex, s *bkclient.SolveStatus) {
 	for _, a := range v.streams {
-		a.flush()
+		a.Flush()
 	}
 	took := time.Duration(0)
 	for _, bv := range s.Vertexes {
@@ -172,10 +174,10 @@ func (p *progress) status(v *vertex, st *bkclient.VertexStatus) {
 	}
 }
 
-func (p *progress) stream(v *vertex, stream int) *assembler {
+func (p *progress) stream(v *vertex, stream int) *redact.Lines {
 	a := v.streams[stream]
 	if a == nil {
-		a = &assembler{redact: p.out.redact, emit: func(line string) {
+		a = &redact.Lines{Redact: p.out.redact, Emit: func(line string) {
 			text := p.print(v, line)
 			v.tail.add(text)
 			if stream == stderr {
@@ -240,7 +242,7 @@ func (p *progress) failure(service string, solveErr error) *Error {
 	if v := p.failed; v != nil {
 		text = v.err
 		e.Tail = v.lastLines()
-		e.Instruction = p.out.redact.text(v.name)
+		e.Instruction = p.out.redact.Text(v.name)
 		remote = remote || remoteName.MatchString(v.name)
 	}
 	if p.failed == nil || !p.failed.internal() {
@@ -249,7 +251,7 @@ func (p *progress) failure(service string, solveErr error) *Error {
 	} else { // an exit code would be that of the engine's own git
 		e.Kind = classifyBuild(text+"\n"+strings.Join(e.Tail, "\n"), 0, remote, nil)
 	}
-	e.Message = p.out.redact.text(plain(strings.Join(strings.Fields(clean(text)), " ")))
+	e.Message = p.out.redact.Text(plain(strings.Join(strings.Fields(clean(text)), " ")))
 	e.Hint = hint(e.Kind, "")
 	switch {
 	case strings.Contains(e.Instruction, "git source") && (e.Kind == KindUnauthorized || e.Kind == KindNotFound):

@@ -12,6 +12,8 @@ import (
 
 	bkclient "github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
+
+	"github.com/fairlead-dev/fairlead/internal/redact"
 )
 
 // at returns a moment some milliseconds after the start of the build.
@@ -23,7 +25,7 @@ func at(ms int) *time.Time {
 func TestProgress(t *testing.T) {
 	d := digest.FromString
 	var log bytes.Buffer
-	p := newProgress(newOutput(&log, newRedactor("hush")))
+	p := newProgress(newOutput(&log, redact.New("hush")))
 	const load, from, copied, run = "[internal] load build context", "[1/3] FROM reg/x:1", "[2/3] COPY . .", "[3/3] RUN make"
 	for _, s := range []*bkclient.SolveStatus{
 		{Vertexes: []*bkclient.Vertex{{Digest: d(load), Name: load, Started: at(0)}, {Digest: d(run), Name: run}}},

@@ -16,6 +16,8 @@ import (
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/tonistiigi/fsutil"
 	fstypes "github.com/tonistiigi/fsutil/types"
+
+	"github.com/fairlead-dev/fairlead/internal/redact"
 )
 
 const (
@@ -106,16 +108,16 @@ func (s *Spec) readSecrets() (map[string][]byte, error) {
 }
 
 // redactor masks the secrets' values and the passwords in URLs.
-func (s *Spec) redactor(secrets map[string][]byte, proxies map[string]string) *redactor {
+func (s *Spec) redactor(secrets map[string][]byte, proxies map[string]string) *redact.Redactor {
 	hidden := append(proxyPasswords(s.Args), proxyPasswords(proxies)...)
-	hidden = append(hidden, urlPassword(s.Context))
+	hidden = append(hidden, redact.URLPassword(s.Context))
 	for _, c := range s.AdditionalContexts {
-		hidden = append(hidden, urlPassword(c.Source))
+		hidden = append(hidden, redact.URLPassword(c.Source))
 	}
 	for _, v := range secrets {
 		hidden = append(hidden, string(v))
 	}
-	return newRedactor(hidden...)
+	return redact.New(hidden...)
 }
 
 // memFS is a directory of one file in memory.

@@ -10,26 +10,9 @@ import (
 	"io"
 	"strings"
 	"testing"
-)
 
-func TestRedactor(t *testing.T) {
-	r := newRedactor("abc", "abcdef\n", "", "-----BEGIN KEY-----\nMIIB\n}\n", urlPassword("https://u:pw1@h/x.git"), urlPassword("https://tok@h/x"))
-	for in, want := range map[string]string{
-		"x abcdef y abc z":                   "x *** y *** z",
-		"a MIIB }":                           "a *** }",
-		"fetch https://u:pw1@h and tok@h":    "fetch https://u:***@h and ***@h",
-		"-----BEGIN KEY-----\nMIIB\n}":       "***",
-		"nothing":                            "nothing",
-		"git@github.com:x is not a password": "git@github.com:x is not a password",
-	} {
-		if got := r.text(in); got != want {
-			t.Errorf("%q became %q, want %q", in, got, want)
-		}
-	}
-	if urlPassword("ssh://git@host/x") != "" {
-		t.Error("the user of an SSH URL is taken for a password")
-	}
-}
+	"github.com/fairlead-dev/fairlead/internal/redact"
+)
 
 func TestSecretDoesNotPrint(t *testing.T) {
 	s := Spec{Secrets: []Secret{{ID: "id", Value: []byte("hidden")}}}
@@ -47,7 +30,7 @@ func TestSecretDoesNotPrint(t *testing.T) {
 
 func TestOutputPlain(t *testing.T) {
 	var log bytes.Buffer
-	o := newOutput(&log, newRedactor("secret"))
+	o := newOutput(&log, redact.New("secret"))
 	for _, line := range []string{
 		"\x1b[1;31mred\x1b[0m", "10%\r50%\r100%", "a\x07\tb\x00", "bad \xff utf8", "se\x1b[0mcret", "title \x1b]0;x\x07end",
 	} {
@@ -56,28 +39,6 @@ func TestOutputPlain(t *testing.T) {
 	const want = "> red\n> 100%\n> a\tb\n> bad \uFFFD utf8\n> ***\n> title end\n"
 	if log.String() != want {
 		t.Errorf("%q, want %q", log.String(), want)
-	}
-}
-
-func TestAssembler(t *testing.T) {
-	var got []string
-	r := newRedactor("0123456789")
-	a := &assembler{redact: r, emit: func(l string) { got = append(got, r.text(l)) }}
-	for _, c := range []string{"on", "e\ntwo\nthr", "ee", "\n", "\nend"} {
-		a.write([]byte(c))
-	}
-	a.flush()
-	if fmt.Sprint(got) != "[one two three  end]" {
-		t.Errorf("%q", got)
-	}
-	// A secret over the place where an endless line is cut.
-	for shift := range 12 {
-		got = nil
-		a.write([]byte(strings.Repeat("x", maxLine-shift) + "0123456789" + strings.Repeat("y", 30) + "\n"))
-		all := strings.Join(got, "")
-		if strings.Count(all, mask) != 1 || strings.ContainsAny(all, "0123456789") || strings.Count(all, "x") != maxLine-shift || strings.Count(all, "y") != 30 {
-			t.Errorf("shift %d: %d parts, %q", shift, len(got), all[max(0, len(all)-60):])
-		}
 	}
 }
 

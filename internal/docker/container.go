@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -383,6 +384,14 @@ func parseTime(s string) time.Time {
 // created with, the image's included. Values may be secrets: they must not
 // reach status, logs or errors, which is why Container does not carry them.
 func (c *Client) ContainerEnv(ctx context.Context, id string, names []string) (map[string]string, error) {
+	env, err := c.ContainerEnvAll(ctx, id)
+	maps.DeleteFunc(env, func(name, _ string) bool { return !slices.Contains(names, name) })
+	return env, err
+}
+
+// ContainerEnvAll is ContainerEnv with all variables, for those who must know
+// which values to keep out of a log.
+func (c *Client) ContainerEnvAll(ctx context.Context, id string) (map[string]string, error) {
 	r, err := c.ContainerInspect(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("inspect container %s: %w", shortID(id), err)
@@ -392,7 +401,7 @@ func (c *Client) ContainerEnv(ctx context.Context, id string, names []string) (m
 		return env, nil
 	}
 	for _, entry := range r.Config.Env {
-		if name, value, ok := strings.Cut(entry, "="); ok && slices.Contains(names, name) {
+		if name, value, ok := strings.Cut(entry, "="); ok {
 			env[name] = value
 		}
 	}

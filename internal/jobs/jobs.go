@@ -46,6 +46,7 @@ type Job[T any] struct {
 
 	mu      sync.Mutex
 	changes []func(*T)
+	written chan struct{} // closed and renewed when changes were acknowledged
 	done    bool
 	err     error
 }
@@ -58,6 +59,25 @@ func (j *Job[T]) Record(change func(*T)) {
 	j.changes = append(j.changes, change)
 	j.mu.Unlock()
 	j.wake()
+}
+
+// Written returns when all that was recorded so far is acknowledged, which is
+// when it is written, or with the cause of the end of ctx. A job calls it before
+// a side effect whose intent must be known after a crash.
+func (j *Job[T]) Written(ctx context.Context) error {
+	for {
+		j.mu.Lock()
+		left, written := len(j.changes), j.written
+		j.mu.Unlock()
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-written:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // State is what a job has come to.
@@ -79,7 +99,7 @@ func (r *Runner[K, T]) Start(key K, fn func(ctx context.Context, j *Job[T]) erro
 		return false
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	j := &Job[T]{cancel: cancel, wake: func() { r.notify(key) }}
+	j := &Job[T]{cancel: cancel, wake: func() { r.notify(key) }, written: make(chan struct{})}
 	r.jobs[key] = j
 	r.wg.Go(func() {
 		err := run(ctx, j, fn)
@@ -117,6 +137,8 @@ func (r *Runner[K, T]) Acknowledge(key K, n int) {
 	if j := r.get(key); j != nil {
 		j.mu.Lock()
 		j.changes = j.changes[n:]
+		close(j.written)
+		j.written = make(chan struct{})
 		j.mu.Unlock()
 	}
 }

@@ -180,3 +180,44 @@ func TestCancelledThenStopped(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestWritten(t *testing.T) {
+	r := NewRunner[string, int](func(string) {})
+	step, results := make(chan struct{}), make(chan error)
+	gone, cancel := context.WithCancelCause(t.Context())
+	impatient := errors.New("did not wait")
+	cancel(impatient)
+	r.Start("a", func(ctx context.Context, j *Job[int]) error {
+		results <- j.Written(gone) // nothing is recorded
+		j.Record(func(n *int) { *n++ })
+		j.Record(func(n *int) { *n++ })
+		results <- j.Written(gone)
+		<-step
+		results <- j.Written(gone) // one of two is written
+		results <- j.Written(ctx)
+		<-step
+		j.Record(func(n *int) { *n++ })
+		results <- j.Written(ctx)
+		return nil
+	})
+	if err := <-results; err != nil {
+		t.Error(err)
+	}
+	if err := <-results; !errors.Is(err, impatient) {
+		t.Errorf("before anything is written: %v", err)
+	}
+	r.Acknowledge("a", 1)
+	step <- struct{}{}
+	if err := <-results; !errors.Is(err, impatient) {
+		t.Errorf("when half is written: %v", err)
+	}
+	r.Acknowledge("a", 1)
+	if err := <-results; err != nil {
+		t.Errorf("when all is written: %v", err)
+	}
+	r.Cancel("a")
+	step <- struct{}{}
+	if err := <-results; !errors.Is(err, ErrCancelled) {
+		t.Errorf("of a cancelled job: %v", err)
+	}
+}

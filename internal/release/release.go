@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 )
@@ -125,6 +126,31 @@ func Surplus(releases []v1alpha1.Release, keep int, hold ...string) []v1alpha1.R
 			continue
 		}
 		out = append(out, r)
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// Aged returns the releases that were made more than age before now and can still
+// be gone back to, oldest first. An age of zero or less is no limit. The current
+// one, the one before it and those in hold are never among them: a failure leads
+// back to them.
+func Aged(releases []v1alpha1.Release, age time.Duration, now time.Time, hold ...string) []v1alpha1.Release {
+	if age <= 0 {
+		return nil
+	}
+	sorted := slices.Clone(releases)
+	Sort(sorted)
+	var out []v1alpha1.Release
+	before := false
+	for _, r := range sorted {
+		switch {
+		case r.Status.State == v1alpha1.ReleaseCurrent, r.Status.State == v1alpha1.ReleaseExpired:
+		case !before:
+			before = true
+		case !slices.Contains(hold, r.Name) && now.Sub(r.CreationTimestamp.Time) > age:
+			out = append(out, r)
+		}
 	}
 	slices.Reverse(out)
 	return out

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -178,5 +179,46 @@ func TestWhatKeptReleasesNeed(t *testing.T) {
 	}
 	if got := Held(all); !maps.Equal(got, map[string]bool{"backup_2": true}) {
 		t.Errorf("held: %v", got)
+	}
+}
+
+func TestAged(t *testing.T) {
+	now := time.Date(2026, 6, 30, 0, 0, 0, 0, time.UTC)
+	const day = 24 * time.Hour
+	// shop-1 is five days old, shop-5 one.
+	var five []v1alpha1.Release
+	for i := int64(1); i <= 5; i++ {
+		r := rel(i, v1alpha1.ReleasePrevious)
+		r.CreationTimestamp = metav1.NewTime(now.Add(-time.Duration(6-i) * day))
+		five = append(five, r)
+	}
+	with := func(current int, expired ...int) []v1alpha1.Release {
+		out := slices.Clone(five)
+		out[current-1].Status.State = v1alpha1.ReleaseCurrent
+		for _, i := range expired {
+			out[i-1].Status.State = v1alpha1.ReleaseExpired
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name     string
+		releases []v1alpha1.Release
+		age      time.Duration
+		hold     []string
+		want     []string
+	}{
+		{"never", with(5), 0, nil, []string{}},
+		{"none is that old", with(5), 10 * day, nil, []string{}},
+		{"the older ones", with(5), 3*day + time.Hour, nil, []string{"shop-1", "shop-2"}},
+		{"the current one and the one before it stay, however old", with(5), time.Hour, nil, []string{"shop-1", "shop-2", "shop-3"}},
+		{"an expired one is not the one before", with(5, 4), time.Hour, nil, []string{"shop-1", "shop-2"}},
+		{"somebody went back", with(1), time.Hour, []string{"shop-3"}, []string{"shop-2", "shop-4"}},
+		{"held", with(5), time.Hour, []string{"shop-2"}, []string{"shop-1", "shop-3"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := namesOf(Aged(tt.releases, tt.age, now, tt.hold...)); !slices.Equal(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
 	}
 }

@@ -38,6 +38,9 @@ func (s *run) backup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.hooksAt(ctx, v1alpha1.HookBeforeBackup, "", project.Name()); err != nil {
+		return err
+	}
 	input, err := s.backupInput(ctx, w, project, containers)
 	if err != nil {
 		return err
@@ -67,7 +70,7 @@ func (s *run) backup(ctx context.Context) error {
 	id := m.ID
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Backup, st.BackupPath = id, path })
 	s.say("%s in %s: %d artifacts, %s, checksums verified", m.ID, path, len(m.Artifacts), size(m.Bytes))
-	return nil
+	return s.hooksAt(ctx, v1alpha1.HookAfterBackup, "", project.Name())
 }
 
 // wantedModel is the model that the request rolls out.

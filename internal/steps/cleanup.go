@@ -67,7 +67,7 @@ func (s *run) clean(ctx context.Context, w *workspace) error {
 		func() error { return errors.Join(s.cleanLogs(w), s.cleanWork(w)) },
 	)
 	// A container that is there would keep its image.
-	return errors.Join(err, s.cleanImages(ctx, gone, left), s.expireReleases(ctx, left))
+	return errors.Join(err, s.expireAged(ctx, left), s.cleanImages(ctx, gone, left), s.expireReleases(ctx, left))
 }
 
 // together runs the parts at the same time. A panic of one is its error.
@@ -193,6 +193,24 @@ func (s *run) expireReleases(ctx context.Context, left []v1alpha1.Release) error
 	return errors.Join(errs...)
 }
 
+// expireAged gives up releases that are older than the Application wants images
+// to be kept. That is written first: nobody may go back to one while its images
+// go.
+func (s *run) expireAged(ctx context.Context, releases []v1alpha1.Release) error {
+	age := s.Application.Spec.Retention.ImageAge
+	if age == nil {
+		return nil
+	}
+	why := "it is older than retention.imageAge (" + age.Duration.String() + "), so its images are not kept"
+	for _, r := range release.Aged(releases, age.Duration, s.Clock.Now(), s.Request.Status.PreviousRelease) {
+		if err := s.Store.Expire(ctx, release.Find(releases, r.Name), why); err != nil {
+			return err
+		}
+		s.say("the release %s cannot be gone back to any more: %s", r.Name, why)
+	}
+	return nil
+}
+
 // ownTag matches the tags that Fairlead gives: twelve digits of an image or a
 // commit.
 var ownTag = regexp.MustCompile(`:[0-9a-f]{12}$`)
@@ -202,7 +220,7 @@ var ownTag = regexp.MustCompile(`:[0-9a-f]{12}$`)
 func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release) error {
 	needed := release.Images(left)
 	var candidates []string
-	for _, r := range gone {
+	for _, r := range slices.Concat(gone, left) { // of those that are left, the expired ones
 		for _, rs := range r.Spec.Services {
 			candidates = append(candidates, rs.ImageID)
 		}
@@ -306,7 +324,8 @@ func (s *run) cleanLogs(w *workspace) error {
 	if d := s.Application.Spec.Retention.Logs; d != nil {
 		age = d.Duration
 	}
-	removed, err := updatelog.Prune(updatelog.Dir(w.dir), age, s.Clock.Now(), filepath.Base(s.Request.Status.LogFile))
+	limits := updatelog.Limits{Age: age, Count: int(s.Application.Spec.Retention.LogCount)}
+	removed, err := updatelog.Prune(updatelog.Dir(w.dir), limits, s.Clock.Now(), filepath.Base(s.Request.Status.LogFile))
 	for _, path := range removed {
 		s.say("removed the old log %s", filepath.Base(path))
 	}

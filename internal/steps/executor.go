@@ -62,6 +62,7 @@ type executor struct {
 	lapsed map[string]bool
 	// broken says why nothing can be made of a service, when going back.
 	broken map[string]string
+	hooks  serviceHooks
 }
 
 // imageRef is an image by the name that people know and by its ID.
@@ -77,6 +78,7 @@ type outcome struct {
 func (e *executor) loop(ctx context.Context) error {
 	e.ready, e.failed = map[string]bool{}, map[string]string{}
 	e.started, e.lapsed, e.broken = map[string]bool{}, map[string]bool{}, map[string]string{}
+	e.hooks.before, e.hooks.errs = map[string]*sync.Once{}, map[string]error{}
 	if err := e.sweep(ctx); err != nil {
 		return err
 	}
@@ -100,7 +102,11 @@ func (e *executor) loop(ctx context.Context) error {
 				cancel() // the others end where they are
 				broken = e.fail(context.WithoutCancel(ctx), *decision.Failed)
 			case decision.Done && len(inFlight) == 0:
-				return e.resolveAnew(ctx)
+				// Clients find the new containers before a hook may take its time.
+				if err := e.resolveAnew(ctx); err != nil {
+					return err
+				}
+				return e.afterServices(ctx)
 			case len(inFlight) == 0 && len(decision.Actions) == 0:
 				return fmt.Errorf("the rollout waits for something that nothing brings about: %s", decision.Stuck)
 			default:
@@ -135,6 +141,9 @@ func (e *executor) loop(ctx context.Context) error {
 func (e *executor) settle(ctx context.Context, o outcome) error {
 	if ctx.Err() != nil || docker.IsUnavailable(o.err) {
 		return o.err
+	}
+	if err := brokenHook(o.err); err != nil {
+		return err
 	}
 	switch o.action.Verb {
 	case plan.VerbGate, plan.VerbComplete, plan.VerbStart:
@@ -277,6 +286,9 @@ func (e *executor) attempt(ctx context.Context, a plan.Action) (err error) {
 			e.tellPanic(err)
 		}
 	}()
+	if err := e.beforeService(ctx, a); err != nil {
+		return err
+	}
 	return e.do(ctx, a)
 }
 

@@ -74,6 +74,7 @@ func (s *run) preflight(ctx context.Context) error {
 	p := &preflightRun{run: s}
 	checks := append(p.hostChecks(), p.sourceChecks()...)
 	checks = append(checks, p.applicationChecks()...)
+	checks = append(checks, p.hookChecks()...)
 	answers, disturbed := askAll(ctx, checks)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -108,7 +109,10 @@ func (s *run) preflight(ctx context.Context) error {
 	if len(bad) > 0 {
 		return failure.Terminalf(reason, "preflight: %s", strings.Join(bad, "; "))
 	}
-	return p.decide(ctx)
+	if err := p.decide(ctx); err != nil {
+		return err
+	}
+	return p.runHooks(ctx)
 }
 
 // decide records what will be done.

@@ -23,6 +23,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/health"
+	"github.com/fairlead-dev/fairlead/internal/hooks"
 	"github.com/fairlead-dev/fairlead/internal/jobs"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
@@ -32,6 +33,9 @@ import (
 // controller in order. A change must give the same result when applied twice.
 type Recorder interface {
 	Record(change func(*v1alpha1.UpdateRequestStatus))
+	// Written returns when all that was recorded is written, or with the cause
+	// of the end of ctx: intent before effect.
+	Written(ctx context.Context) error
 }
 
 // Work is one step to do for one request.
@@ -61,6 +65,7 @@ type Deps struct {
 	Puller   *build.Puller
 	Store    release.Store
 	Secrets  Secrets
+	Hooks    *hooks.Runner
 	Traffic  Traffic
 	Clock    clock.PassiveClock
 	Version  string

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -256,17 +257,67 @@ func TestPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if removed, err := Prune(dir, 0, now); err != nil || len(removed) != 0 {
+	if removed, err := Prune(dir, Limits{}, now); err != nil || len(removed) != 0 {
 		t.Errorf("age 0: %v, %v", removed, err)
 	}
-	removed, err := Prune(dir, 720*time.Hour, now, "update_20260102_000000.log")
+	removed, err := Prune(dir, Limits{Age: 720 * time.Hour}, now, "update_20260102_000000.log")
 	if err != nil || len(removed) != 1 || removed[0] != filepath.Join(dir, "update_20260101_000000.log") {
 		t.Errorf("Prune = %v, %v", removed, err)
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 4 {
 		t.Errorf("left: %v", left)
 	}
-	if removed, err := Prune(filepath.Join(dir, "none"), time.Hour, now); err != nil || removed != nil {
+	if removed, err := Prune(filepath.Join(dir, "none"), Limits{Age: time.Hour, Count: 1}, now); err != nil || removed != nil {
 		t.Errorf("no directory: %v, %v", removed, err)
+	}
+}
+
+func TestPruneByCount(t *testing.T) {
+	name := func(day int) string { return fmt.Sprintf("update_202601%02d_000000.log", day) }
+	for _, tt := range []struct {
+		name   string
+		limits Limits
+		keep   []string
+		want   []int // days that go
+	}{
+		{name: "no limit", limits: Limits{}},
+		{name: "fewer than the limit", limits: Limits{Count: 9}},
+		{name: "the newest stay", limits: Limits{Count: 2}, want: []int{1, 2, 3}},
+		{name: "what is kept counts", limits: Limits{Count: 2}, keep: []string{name(1), name(5)}, want: []int{2, 3}},
+		{name: "either limit is enough", limits: Limits{Count: 4, Age: 72 * time.Hour}, want: []int{1, 2}},
+		{name: "not the one that is written", limits: Limits{Count: 1}, keep: []string{name(4)}, want: []int{1, 2, 3}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			now := time.Date(2026, 1, 6, 0, 0, 0, 0, time.UTC)
+			for day := 1; day <= 5; day++ {
+				path, at := filepath.Join(dir, name(day)), time.Date(2026, 1, day, 1, 0, 0, 0, time.UTC)
+				if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Chtimes(path, at, at); err != nil {
+					t.Fatal(err)
+				}
+			}
+			removed, err := Prune(dir, tt.limits, now, tt.keep...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, path := range removed {
+				got = append(got, filepath.Base(path))
+				if _, err := os.Stat(path); !os.IsNotExist(err) {
+					t.Errorf("%s is still there", path)
+				}
+			}
+			slices.Sort(got)
+			var want []string
+			for _, day := range tt.want {
+				want = append(want, name(day))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("removed %v, want %v", got, want)
+			}
+		})
 	}
 }

@@ -11,12 +11,20 @@ import (
 	"time"
 )
 
-// Prune removes the logs in dir that were last written more than age before now,
-// except those whose file names are in keep, and returns the paths of those that
-// it removed. Other files are not touched. An age of zero or less removes nothing;
-// a directory that does not exist is empty.
-func Prune(dir string, age time.Duration, now time.Time, keep ...string) (removed []string, err error) {
-	if age <= 0 {
+// Limits say which logs are kept. A limit of zero or less is no limit.
+type Limits struct {
+	// Age after which a log that was last written goes.
+	Age time.Duration
+	// Count of newest logs, by the time in their names, beyond which one goes.
+	Count int
+}
+
+// Prune removes the logs in dir that either limit lets go, except those whose file
+// names are in keep, which count among the newest, and returns the paths of those
+// that it removed. Other files are not touched; a directory that does not exist is
+// empty.
+func Prune(dir string, limits Limits, now time.Time, keep ...string) (removed []string, err error) {
+	if limits.Age <= 0 && limits.Count <= 0 {
 		return nil, nil
 	}
 	entries, err := os.ReadDir(dir)
@@ -26,9 +34,11 @@ func Prune(dir string, age time.Duration, now time.Time, keep ...string) (remove
 	if err != nil {
 		return nil, fmt.Errorf("remove old logs: %w", err)
 	}
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !e.Type().IsRegular() || !IsName(e.Name()) })
+	slices.Reverse(entries) // sorted by name, which is by time
 	var errs []error
-	for _, entry := range entries {
-		if !entry.Type().IsRegular() || !IsName(entry.Name()) || slices.Contains(keep, entry.Name()) {
+	for i, entry := range entries {
+		if slices.Contains(keep, entry.Name()) {
 			continue
 		}
 		info, err := entry.Info()
@@ -39,7 +49,9 @@ func Prune(dir string, age time.Duration, now time.Time, keep ...string) (remove
 			errs = append(errs, err)
 			continue
 		}
-		if now.Sub(info.ModTime()) <= age {
+		tooOld := limits.Age > 0 && now.Sub(info.ModTime()) > limits.Age
+		tooMany := limits.Count > 0 && i >= limits.Count
+		if !tooOld && !tooMany {
 			continue
 		}
 		path := filepath.Join(dir, entry.Name())

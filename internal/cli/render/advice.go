@@ -48,6 +48,10 @@ func Advice(ur *v1alpha1.UpdateRequest) []string {
 		return []string{untouched, "See which releases can be gone back to: fairlead releases " + app + in}
 	case v1alpha1.ReasonBackupFailed:
 		return []string{untouched, "Without a backup no update begins. Mend the cause above, then: " + again}
+	case v1alpha1.ReasonHookFailed:
+		if st.Phase == v1alpha1.PhaseFailed {
+			return []string{untouched, log, "Mend what the hook needs, or set its onFailure to Continue, then: " + again}
+		}
 	case v1alpha1.ReasonBuildFailed:
 		return []string{untouched, log, "Push a commit that builds, or, if the cause lay outside of it (network, disk): " + retry}
 	case v1alpha1.ReasonPullFailed:

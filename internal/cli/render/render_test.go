@@ -319,6 +319,7 @@ func TestAdvice(t *testing.T) {
 		v1alpha1.ReasonReleaseUnusable:    "fairlead releases shop -n production",
 		v1alpha1.ReasonRollbackFailed:     "fairlead rollback shop -n production",
 		v1alpha1.ReasonBackupFailed:       "Without a backup",
+		v1alpha1.ReasonHookFailed:         "onFailure to Continue",
 		v1alpha1.ReasonPullFailed:         "registry",
 		v1alpha1.ReasonCancelled:          "start it afresh",
 		"SomethingNew":                    "fairlead logs ur/shop-x7k2p -n production",

@@ -160,6 +160,9 @@ type nowhere struct{}
 // Record forgets.
 func (nowhere) Record(func(*v1alpha1.UpdateRequestStatus)) {}
 
+// Written says that it is.
+func (nowhere) Written(context.Context) error { return nil }
+
 // faultyClient refuses to write the status of requests, or crashes when it is
 // written or when a Release is made.
 type faultyClient struct {

@@ -1,30 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package build
+// Package redact masks secret values in text that people get to see: logs,
+// messages, errors.
+package redact
 
 import (
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 )
 
 const (
-	mask = "***"
+	// Mask stands in the place of a secret.
+	Mask = "***"
 	// minSecretLine is the length from which one line of a longer secret is
 	// masked by itself; shorter ones, such as a lone brace, say nothing.
 	minSecretLine = 4
 )
 
-// redactor masks secret values in text.
-type redactor struct {
+// Redactor masks the values that it was made with. The nil Redactor masks
+// nothing.
+type Redactor struct {
 	replacer *strings.Replacer
 	longest  int
 }
 
-// newRedactor masks each value, and each line of a value of several lines.
-func newRedactor(values ...string) *redactor {
+// New makes a Redactor that masks each value, and each line of a value of
+// several lines. Empty values are left out.
+func New(values ...string) *Redactor {
 	var old []string
 	add := func(v string) {
 		if v != "" && !slices.Contains(old, v) {
@@ -43,12 +46,12 @@ func newRedactor(values ...string) *redactor {
 			}
 		}
 	}
-	r := &redactor{}
+	r := &Redactor{}
 	// A value that contains another one must be tried first.
 	slices.SortFunc(old, func(a, b string) int { return len(b) - len(a) })
 	pairs := make([]string, 0, 2*len(old))
 	for _, v := range old {
-		pairs = append(pairs, v, mask)
+		pairs = append(pairs, v, Mask)
 		r.longest = max(r.longest, len(v))
 	}
 	if len(pairs) > 0 {
@@ -57,15 +60,25 @@ func newRedactor(values ...string) *redactor {
 	return r
 }
 
-func (r *redactor) text(s string) string {
+// Text returns s with the values masked.
+func (r *Redactor) Text(s string) string {
 	if r == nil || r.replacer == nil {
 		return s
 	}
 	return r.replacer.Replace(s)
 }
 
-// urlPassword returns the password or token in a URL, or "".
-func urlPassword(raw string) string {
+// Longest is the length in bytes of the longest value: as much of the end of a
+// text that is cut may be the beginning of one.
+func (r *Redactor) Longest() int {
+	if r == nil {
+		return 0
+	}
+	return r.longest
+}
+
+// URLPassword returns the password or token in the user part of a URL, or "".
+func URLPassword(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil || u.User == nil {
 		return ""
@@ -77,25 +90,4 @@ func urlPassword(raw string) string {
 		return u.User.Username() // a bare token
 	}
 	return ""
-}
-
-// ansi matches terminal control sequences.
-var ansi = regexp.MustCompile(`\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])`)
-
-// plain turns a line of a build's output into text: without control sequences,
-// and of a line that was overwritten in place only what stood there last.
-func plain(line string) string {
-	line = strings.TrimRight(line, "\r\n")
-	if i := strings.LastIndexByte(line, '\r'); i >= 0 {
-		line = line[i+1:]
-	}
-	if strings.IndexByte(line, 0x1b) >= 0 {
-		line = ansi.ReplaceAllString(line, "")
-	}
-	return strings.Map(func(r rune) rune {
-		if r != '\t' && unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(line, "\uFFFD"))
 }
