@@ -210,7 +210,7 @@ func (s *session) open(ctx context.Context, ur *v1alpha1.UpdateRequest) (*os.Fil
 	if err != nil {
 		return nil, err
 	}
-	f, err := openBelow(dir, ur.Status.LogFile)
+	f, err := Open(dir, ur.Status.LogFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, errors.Join(os.ErrNotExist, notFound(ur, "its log file "+ur.Status.LogFile+
 			" does not exist on the host: old logs are removed after the retention time"))

@@ -19,11 +19,10 @@ import (
 
 var errOutside = errors.New("its log file is not a plain file in .update/logs of the application's directory")
 
-// openBelow opens file, which must be a log in the log directory of deployment.
-// Status is written by the controller alone, but a file server does not rely on
+// Open opens file, which must be a log in the log directory of deployment. Status is written by the controller alone, but a file server does not rely on
 // that: the path is rebuilt below a root that the system does not let it leave,
 // and symbolic links below the root are refused.
-func openBelow(deployment, file string) (*os.File, error) {
+func Open(deployment, file string) (*os.File, error) {
 	base := filepath.Base(file)
 	if !updatelog.IsName(base) || !isIn(filepath.Dir(file), deployment) {
 		return nil, errOutside
