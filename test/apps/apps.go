@@ -61,7 +61,7 @@ func (a App) traits() (traits, error) {
 	case Trio:
 		return traits{}, nil
 	case Monitor:
-		return traits{images: []string{"postgres", "nginx", "tools"}, port: "FRONTEND_PORT"}, nil
+		return traits{images: []string{"postgres", "nginx"}, port: "FRONTEND_PORT"}, nil
 	default:
 		return traits{}, fmt.Errorf("unknown test application %q: one of %s, %s, %s, %s", a, Shop, Hello, Trio, Monitor)
 	}

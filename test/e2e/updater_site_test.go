@@ -72,6 +72,9 @@ func newMonitor(t *testing.T, env map[string]string) *monitor {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the updater's log:\n%s", m.dockerLogs())
+			out, errOut, _ := harness.Run(context.Background(), nil, "", "docker", "exec", m.container("updater"), "sh", "-c",
+				"fairlead kubectl get updaterequests,applications -o yaml; tail -n 100 /workspace/.update/logs/*.log")
+			t.Logf("the requests:\n%s%s", out, errOut)
 		}
 		// What the daemon wrote as root must not keep the directory from being removed.
 		harness.Run(context.Background(), nil, "", "docker", "stop", "--time", "20", m.container("updater"))
@@ -120,14 +123,26 @@ func updaterImage(t *testing.T) string {
 	return tag
 }
 
+// hostAddress is an address of this machine that containers reach.
+func hostAddress(t *testing.T) string {
+	t.Helper()
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			return n.IP.String()
+		}
+	}
+	t.Fatal("this machine has no address but loopback")
+	return ""
+}
+
 // serveGit serves the repositories below root as NAME.git of lonelyrower, to those
 // who have the token, where containers can reach it. It stands for GitHub's Git.
 func serveGit(t *testing.T, root string) string {
 	t.Helper()
-	gateway, errOut, code := harness.Run(t.Context(), nil, "", "docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
-	if code != 0 {
-		t.Fatalf("the engine's bridge: %s", errOut)
-	}
 	execPath, errOut, code := harness.Run(t.Context(), nil, "", "git", "--exec-path")
 	if code != 0 {
 		t.Fatalf("git: %s", errOut)
@@ -137,7 +152,7 @@ func serveGit(t *testing.T, root string) string {
 		Env:  []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "HOME=" + t.TempDir()},
 	}
 	var lc net.ListenConfig
-	listener, err := lc.Listen(t.Context(), "tcp", net.JoinHostPort(strings.TrimSpace(gateway), "0"))
+	listener, err := lc.Listen(t.Context(), "tcp", net.JoinHostPort(hostAddress(t), "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
