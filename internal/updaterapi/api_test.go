@@ -223,7 +223,7 @@ func TestAsynchronousUpdate(t *testing.T) {
 				t.Fatalf("%d %s %s, want %s", a.code, a.kind, a.body, want)
 			}
 			ur := b.request(id)
-			if ur.Spec.ApplicationRef.Name != "shop" || fmt.Sprint(ur.Spec.Profiles) != tt.profiles || fmt.Sprint(ur.Spec.Variables) != fmt.Sprint(tt.variables) {
+			if ur.Spec.ApplicationRef.Name != "shop" || !ur.Spec.Retry || fmt.Sprint(ur.Spec.Profiles) != tt.profiles || fmt.Sprint(ur.Spec.Variables) != fmt.Sprint(tt.variables) {
 				t.Errorf("the request is %+v", ur.Spec)
 			}
 			if ur.Labels[v1alpha1.LabelJob] != id || ur.Annotations[v1alpha1.AnnotationTrigger] != "updater" {

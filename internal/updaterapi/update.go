@@ -64,7 +64,8 @@ func (a *api) update(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body := parseBody(data)
-	spec := v1alpha1.UpdateRequestSpec{ApplicationRef: v1alpha1.LocalReference{Name: a.Application()}}
+	// Somebody asks, so a commit that failed before is tried again, as it was.
+	spec := v1alpha1.UpdateRequestSpec{ApplicationRef: v1alpha1.LocalReference{Name: a.Application()}, Retry: true}
 	if truthy(body["forceAgent"]) {
 		spec.Profiles = []string{agentProfile}
 	}
