@@ -119,7 +119,12 @@ func (u *updater) compose(ctx context.Context, c *composition) {
 			return nil
 		},
 		Namespace:   clientconfig.DefaultNamespace,
-		Application: func() string { return *u.application.Load() },
+		Application: func() string {
+			if name := u.application.Load(); name != nil {
+				return *name
+			}
+			return u.plan.Name
+		},
 		Directory:   u.facts.Directory, LogDir: u.settings.LogDir,
 		Token: u.settings.Token, MaxBody: u.settings.MaxBody,
 		Guard: updaterapi.NewBackoff(time.Now), Log: logr.FromContextOrDiscard(ctx).WithName("updater"),
