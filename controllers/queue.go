@@ -4,6 +4,8 @@ package controllers
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	k8sworkqueue "k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -63,4 +65,11 @@ func endedPredicate() predicate.Predicate {
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
+}
+
+// wishesAsMuch reports whether the newer request a brings what ur adds to its
+// Application too: its profiles, with the same variables.
+func wishesAsMuch(a, ur *v1alpha1.UpdateRequest) bool {
+	return maps.Equal(a.Spec.Variables, ur.Spec.Variables) &&
+		!slices.ContainsFunc(ur.Spec.Profiles, func(p string) bool { return !slices.Contains(a.Spec.Profiles, p) })
 }

@@ -48,6 +48,8 @@ func cancelled(ur *v1alpha1.UpdateRequest) { ur.Spec.Cancel = true }
 func rollbackTo(ur *v1alpha1.UpdateRequest) {
 	ur.Spec.RollbackTo = &v1alpha1.LocalReference{Name: "shop-1"}
 }
+func agent(ur *v1alpha1.UpdateRequest) { ur.Spec.Profiles = []string{"agent"} }
+func port(ur *v1alpha1.UpdateRequest)  { ur.Spec.Variables = map[string]string{"WEB_PORT": "1"} }
 func deleting(ur *v1alpha1.UpdateRequest) {
 	now := at(99)
 	ur.DeletionTimestamp = &now
@@ -83,6 +85,9 @@ func TestQueue(t *testing.T) {
 		{"a newer dry run does not supersede", request("b", 2), siblings{request("a", 1, started), request("c", 3, dryRun)}, "a", ""},
 		{"a rollback does not supersede", request("b", 2), siblings{request("a", 1, started), request("c", 3, rollbackTo)}, "a", ""},
 		{"a rollback is not superseded", request("b", 2, rollbackTo), siblings{request("a", 1, started), request("c", 3)}, "a", ""},
+		{"one that lacks a profile does not supersede", request("b", 2, agent), siblings{request("a", 1, started), request("c", 3)}, "a", ""},
+		{"one with a profile more supersedes", request("b", 2), siblings{request("a", 1, started), request("c", 3, agent)}, "a", "c"},
+		{"one with other variables does not supersede", request("b", 2), siblings{request("a", 1, started), request("c", 3, port)}, "a", ""},
 		{"a dry run is not superseded", request("b", 2, dryRun), siblings{request("a", 1, started), request("c", 3)}, "a", ""},
 	}
 	for _, tt := range tests {

@@ -345,7 +345,7 @@ func queue(ur *v1alpha1.UpdateRequest, siblings []v1alpha1.UpdateRequest) (ahead
 				first, ahead = o, o.Name
 			}
 		case older(ur, o) && o.Spec.RollbackTo == nil && ur.Spec.RollbackTo == nil && !ur.Spec.DryRun &&
-			!o.Spec.Suspend && !o.Spec.Cancel && o.DeletionTimestamp == nil:
+			!o.Spec.Suspend && !o.Spec.Cancel && o.DeletionTimestamp == nil && wishesAsMuch(o, ur):
 			supersededBy = o.Name
 		}
 	}

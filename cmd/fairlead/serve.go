@@ -32,6 +32,9 @@ type serveFlags struct {
 	logLevel, logFormat        string
 	readyFile                  string
 	controllers                bool
+
+	// given reports whether somebody set a flag, by its name or its variable.
+	given func(flag string) bool
 }
 
 // composition is what the daemon runs besides the API.
@@ -64,6 +67,7 @@ With --kubeconfig it serves no API but works as an agent of that cluster.`,
 			if err := applyEnv(cmd.Flags()); err != nil {
 				return err
 			}
+			f.given = cmd.Flags().Changed
 			return serve(cmd.Context(), f, compose)
 		},
 	}
@@ -106,8 +110,16 @@ func serve(ctx context.Context, f serveFlags, compose composeFunc) error {
 	}
 	var c composition
 	if f.controllers && compose != nil {
-		if c, err = compose(logr.NewContext(ctx, logger.Logr), f); err != nil {
+		logged := logr.NewContext(ctx, logger.Logr)
+		u, err := findUpdater(logged, &f)
+		if err != nil {
 			return err
+		}
+		if c, err = compose(logged, f); err != nil {
+			return err
+		}
+		if u != nil {
+			u.compose(logged, &c)
 		}
 	}
 	return daemon.Run(ctx, daemon.Options{

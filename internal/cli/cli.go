@@ -98,7 +98,7 @@ type app struct {
 	namespace  string
 }
 
-// Commands returns the client commands: update, rollback, cancel, status, check, logs,
+// Commands returns the client commands: update, rollback, cancel, status, check, logs, adopt,
 // apps, releases, backups and requests. Errors that they return carry their exit
 // code, see ExitCode.
 func Commands(o Options) []*cobra.Command {
@@ -122,7 +122,7 @@ func Commands(o Options) []*cobra.Command {
 	}
 	makers := []func(*app) *cobra.Command{
 		newUpdateCommand, newRollbackCommand, newCancelCommand, newStatusCommand, newCheckCommand, newLogsCommand,
-		newAppsCommand, newReleasesCommand, newBackupsCommand, newRequestsCommand,
+		newAdoptCommand, newAppsCommand, newReleasesCommand, newBackupsCommand, newRequestsCommand,
 	}
 	commands := make([]*cobra.Command, 0, len(makers))
 	for _, make := range makers {

@@ -28,17 +28,26 @@ const (
 	DataDirEnv = "FAIRLEAD_DATA_DIR"
 
 	kubeconfigName = "kubeconfig"
+
+	// workspaceEnv is set in the container of an updater.
+	workspaceEnv = "WORKSPACE"
 )
 
 // ErrNotFound is returned, wrapped in a sentence that says where was looked and
 // what to do, when no kubeconfig exists.
 var ErrNotFound = errors.New("no kubeconfig found")
 
-// DataDir is the data directory of the daemon on this host: $FAIRLEAD_DATA_DIR,
-// or DefaultDataDir.
+// DataDir is the data directory of the daemon on this host: $FAIRLEAD_DATA_DIR, that
+// of a daemon in an updater's place, or DefaultDataDir.
 func DataDir() string {
 	if dir := os.Getenv(DataDirEnv); dir != "" {
 		return dir
+	}
+	if workspace := os.Getenv(workspaceEnv); workspace != "" {
+		dir := filepath.Join(workspace, ".update", "fairlead")
+		if _, err := os.Stat(dir); err == nil {
+			return dir
+		}
 	}
 	return DefaultDataDir
 }

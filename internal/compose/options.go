@@ -40,6 +40,8 @@ type Options struct {
 	EnvFiles []string
 	// Profiles are the active profiles. Default: COMPOSE_PROFILES of the environment.
 	Profiles []string
+	// AddProfiles are active besides Profiles, or their default.
+	AddProfiles []string
 	// ProjectName is the project's name. Default: Compose's own rule.
 	ProjectName string
 	// Env are further variables; they win over the environment files. The
@@ -87,12 +89,17 @@ func (o Options) source() (*source, error) {
 	if err := s.selectFiles(o); err != nil {
 		return nil, err
 	}
-	s.profiles = o.Profiles
+	s.profiles = slices.Clone(o.Profiles)
 	if len(s.profiles) == 0 {
 		for p := range strings.SplitSeq(s.env[consts.ComposeProfiles], ",") {
 			if p = strings.TrimSpace(p); p != "" {
 				s.profiles = append(s.profiles, p)
 			}
+		}
+	}
+	for _, p := range o.AddProfiles {
+		if !slices.Contains(s.profiles, p) {
+			s.profiles = append(s.profiles, p)
 		}
 	}
 	return s, nil

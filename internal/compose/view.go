@@ -15,6 +15,9 @@ import (
 	"github.com/docker/compose/v5/pkg/api"
 )
 
+// engineSocket is the name of the socket by which a container manages others.
+const engineSocket = "docker.sock"
+
 // view makes the plain view of a service of the model.
 func (p *Project) view(c types.ServiceConfig, extension Extension, oneShot bool) Service {
 	s := Service{
@@ -277,14 +280,19 @@ func (p *Project) build(b *types.BuildConfig) *Build {
 }
 
 // trackedPaths lists the files and directories of the deployment directory
-// that a container of the service sees.
+// that a container of the service sees. One that also has the engine's socket
+// works on the deployment directory, as an updater does: the directory as a whole
+// is not what it runs.
 func (p *Project) trackedPaths(c types.ServiceConfig) []string {
 	set := map[string]bool{}
+	manager := slices.ContainsFunc(c.Volumes, func(v types.ServiceVolumeConfig) bool {
+		return v.Type == types.VolumeTypeBind && filepath.Base(v.Source) == engineSocket
+	})
 	add := func(path string) {
 		if path == "" || !filepath.IsAbs(path) || !within(p.info.DeployDir, path) {
 			return
 		}
-		if rel, err := filepath.Rel(p.info.DeployDir, path); err == nil {
+		if rel, err := filepath.Rel(p.info.DeployDir, path); err == nil && (rel != "." || !manager) {
 			set[filepath.ToSlash(rel)] = true
 		}
 	}

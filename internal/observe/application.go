@@ -119,6 +119,7 @@ func LoadCheckedOut(ctx context.Context, app *v1alpha1.Application) (*compose.Pr
 	c := app.Spec.Compose
 	return compose.Load(ctx, compose.Options{
 		DeployDir: c.Directory, Files: c.Files, EnvFiles: c.EnvFiles, Profiles: c.Profiles, ProjectName: c.Project,
+		Env: c.Variables,
 	})
 }
 

@@ -7,6 +7,7 @@ package self
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,20 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
 )
+
+// ErrNoContainer says that this process runs in no container of the engine.
+var ErrNoContainer = errors.New("this process runs in no container of the Docker engine")
+
+// Find returns the container that this process runs in. The error wraps
+// ErrNoContainer when it runs in none, or in one of another engine.
+func Find(ctx context.Context, engine Inspector) (docker.Container, error) {
+	f := Finder{Engine: engine}
+	c, err := f.look(ctx)
+	if err == nil && c.ID == "" {
+		err = ErrNoContainer
+	}
+	return c, err
+}
 
 // Inspector looks at a container; *docker.Client is one.
 type Inspector interface {
@@ -47,22 +62,31 @@ func (f *Finder) Find(ctx context.Context) (string, error) {
 	if f.known {
 		return f.id, nil
 	}
+	c, err := f.look(ctx)
+	if err != nil {
+		return "", err
+	}
+	f.known, f.id = true, c.ID
+	return f.id, nil
+}
+
+// look asks the engine for the containers that may be this process's; the zero
+// Container says that none is.
+func (f *Finder) look(ctx context.Context) (docker.Container, error) {
 	for _, candidate := range f.candidates() {
 		c, err := f.Engine.InspectContainer(ctx, candidate)
 		if docker.IsNotFound(err) {
 			continue // another engine's, or none at all
 		}
 		if err != nil {
-			return "", fmt.Errorf("find the container that this process runs in: %w", err)
+			return docker.Container{}, fmt.Errorf("find the container that this process runs in: %w", err)
 		}
 		// A name that happens to be the same is not meant.
 		if c.Running() && strings.HasPrefix(c.ID, candidate) {
-			f.id = c.ID
-			break
+			return c, nil
 		}
 	}
-	f.known = true
-	return f.id, nil
+	return docker.Container{}, nil
 }
 
 // candidates are IDs that may be this process's container, the surest first.

@@ -209,7 +209,7 @@ func (r *Repo) gitAtWork() bool {
 			continue
 		}
 		cwd, err := os.Readlink(filepath.Join("/proc", p.Name(), "cwd"))
-		if err == nil && (within(cwd, r.top) || within(cwd, r.commonDir)) {
+		if err == nil && (within(cwd, r.realTop) || within(cwd, r.commonDir)) {
 			return true
 		}
 	}

@@ -55,6 +55,7 @@ type Options struct {
 type Repo struct {
 	git        git
 	top        string
+	realTop    string // top without symbolic links
 	gitDir     string
 	commonDir  string
 	prefix     string
@@ -116,7 +117,9 @@ func commonDirOf(gitDir string) (string, error) {
 // GitVersion is the version of the git program that Open found.
 func (r *Repo) GitVersion() Version { return r.version }
 
-// discover walks up from dir to the directory with .git.
+// discover walks up from dir to the directory with .git. Links on the way are
+// followed to find it; its name stays the one that dir was given by, since paths
+// of the Compose model begin with that.
 func (r *Repo) discover(dir string) error {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -142,13 +145,30 @@ func (r *Repo) discover(dir string) error {
 			if rel != "." {
 				r.prefix = filepath.ToSlash(rel)
 			}
-			r.top, r.gitDir = top, gitDir
+			r.top, r.realTop, r.gitDir = top, top, gitDir
+			if named, ok := topAsNamed(abs, top, rel); ok {
+				r.top = named
+			}
 			return nil
 		}
 		if top == filepath.Dir(top) {
 			return fmt.Errorf("%w: %s; make it one with git clone, or name the directory of the clone", ErrNotRepository, abs)
 		}
 	}
+}
+
+// topAsNamed is the path of the working tree top in the words of abs, a directory
+// that lies rel below it; false when a link between the two hides it.
+func topAsNamed(abs, top, rel string) (string, bool) {
+	named := abs
+	if rel != "." {
+		var ok bool
+		if named, ok = strings.CutSuffix(abs, string(filepath.Separator)+rel); !ok {
+			return "", false
+		}
+	}
+	resolved, err := filepath.EvalSymlinks(named)
+	return named, err == nil && resolved == top
 }
 
 // gitDirOf returns the repository of the working tree top: .git itself, or what
@@ -309,7 +329,8 @@ func isLocalURL(u string) bool {
 	return strings.HasPrefix(strings.ToLower(u), "file://") || !strings.Contains(u, "://") && !isSCP(u)
 }
 
-// Top is the absolute path of the working tree, without symbolic links.
+// Top is the absolute path of the working tree, in the words in which the opened
+// directory was named: a symbolic link in it stays.
 func (r *Repo) Top() string { return r.top }
 
 // Prefix is the path of the opened directory below Top with slashes; "" for Top itself.

@@ -262,3 +262,57 @@ func TestMaintainKeepsWhereHeadWas(t *testing.T) {
 	}
 	moveTo(t, r, first)
 }
+
+func TestLinkedDirectory(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	put(t, up, "one", "app/a", "1", "gone/b", "1")
+	place := clone(t, up)
+	link := filepath.Join(t.TempDir(), "opt", "shop")
+	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(place, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ dir, top, prefix string }{
+		{link, link, ""},
+		{link + "/", link, ""},
+		{filepath.Join(link, "app"), link, "app"},
+		{place, place, ""},
+	} {
+		if r := open(t, tt.dir, Options{}); r.Top() != tt.top || r.Prefix() != tt.prefix {
+			t.Errorf("opened %s: top %s, prefix %q; want %s, %q", tt.dir, r.Top(), r.Prefix(), tt.top, tt.prefix)
+		}
+	}
+	// A link into the working tree hides where its top is.
+	inside := filepath.Join(t.TempDir(), "inside")
+	if err := os.Symlink(filepath.Join(place, "app"), inside); err != nil {
+		t.Fatal(err)
+	}
+	if r := open(t, inside, Options{}); r.Top() != place || r.Prefix() != "app" {
+		t.Errorf("opened %s: top %s, prefix %q", inside, r.Top(), r.Prefix())
+	}
+	// All that an update does works through the link.
+	want := put(t, up, "two", "app/a", "2", "app/new", "1")
+	r := open(t, link, Options{})
+	fetch(t, r, "main")
+	tree := filepath.Join(link, ".update", "tree")
+	if err := os.MkdirAll(filepath.Dir(tree), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Export(t.Context(), want, tree); err != nil || read(t, tree, "app/new") != "1" {
+		t.Errorf("export: %v", err)
+	}
+	moveTo(t, r, want)
+	if got := head(t, r).Commit; got != want || read(t, place, "app/a") != "2" {
+		t.Errorf("moved to %s, want %s", got, want)
+	}
+	write(t, place, "app/a", "mine")
+	last := put(t, up, "three", "app/a", "3")
+	fetch(t, r, "main")
+	var edits *LocalEditsError
+	if err := r.MoveTo(t.Context(), last); !errors.As(err, &edits) {
+		t.Errorf("edits behind a link: %v", err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -27,6 +28,7 @@ const updateDir = ".update"
 type workspace struct {
 	dir  string
 	app  *v1alpha1.Application
+	wish v1alpha1.UpdateRequestSpec
 	repo *source.Repo
 	head source.Head
 }
@@ -46,7 +48,7 @@ func (s *run) workspace(ctx context.Context) (*workspace, error) {
 			return nil, fmt.Errorf("the Secret %s of source.secretRef: %w", ref.Name, err)
 		}
 	}
-	w := &workspace{dir: app.Spec.Compose.Directory, app: app}
+	w := &workspace{dir: app.Spec.Compose.Directory, app: app, wish: s.Request.Spec}
 	var err error
 	if w.repo, err = s.clones.get(ctx, s.Request.UID, w.dir, opts); err != nil {
 		return nil, err
@@ -91,15 +93,26 @@ func (w *workspace) export(ctx context.Context, commit string) error {
 	return w.repo.Export(ctx, commit, root)
 }
 
-// load loads the Compose model as of an exported commit.
+// load loads the Compose model as of an exported commit, with the profiles and
+// variables that the request adds to those of the Application.
 func (w *workspace) load(ctx context.Context, commit string) (*compose.Project, error) {
 	root := w.treeRoot(commit)
 	c := w.app.Spec.Compose
 	return compose.Load(ctx, compose.Options{
 		DeployDir: w.dir, TreeRoot: root, TreeDir: filepath.Join(root, filepath.FromSlash(w.repo.Prefix())),
-		Files: c.Files, EnvFiles: c.EnvFiles, Profiles: c.Profiles, ProjectName: c.Project,
+		Files: c.Files, EnvFiles: c.EnvFiles, Profiles: c.Profiles, AddProfiles: w.wish.Profiles,
+		ProjectName: c.Project, Env: variables(c.Variables, w.wish.Variables),
 		Tracked: func(path string) bool { return w.tracked(ctx, path) },
 	})
+}
+
+// variables are those that go before the environment files, later ones first.
+func variables(layers ...map[string]string) map[string]string {
+	all := map[string]string{}
+	for _, l := range layers {
+		maps.Copy(all, l)
+	}
+	return all
 }
 
 // tracked reports whether Git has an absolute path at the checked-out commit.

@@ -24,7 +24,7 @@ import (
 	"strings"
 )
 
-//go:embed all:shop all:hello all:trio
+//go:embed all:shop all:hello all:trio all:monitor
 var templates embed.FS
 
 // An App is the name of one of the applications in this directory.
@@ -40,6 +40,10 @@ const (
 	// Trio is three independent web services, alpha, beta and gamma, of one
 	// Dockerfile. It publishes no port.
 	Trio App = "trio"
+	// Monitor is SsalgTen in small: a database, a backend and a frontend that are
+	// built, an agent under a profile, and an updater as a service of the same
+	// project. Its .env needs more than New writes. Published port: FRONTEND_PORT.
+	Monitor App = "monitor"
 )
 
 // traits is what an application needs beside its files.
@@ -56,8 +60,10 @@ func (a App) traits() (traits, error) {
 		return traits{port: "HELLO_PORT"}, nil
 	case Trio:
 		return traits{}, nil
+	case Monitor:
+		return traits{images: []string{"postgres", "nginx"}, port: "FRONTEND_PORT"}, nil
 	default:
-		return traits{}, fmt.Errorf("unknown test application %q: one of %s, %s, %s", a, Shop, Hello, Trio)
+		return traits{}, fmt.Errorf("unknown test application %q: one of %s, %s, %s, %s", a, Shop, Hello, Trio, Monitor)
 	}
 }
 

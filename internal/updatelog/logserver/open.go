@@ -22,11 +22,11 @@ import (
 
 var errOutside = errors.New("its log file is not a plain file in .update/logs of the application's directory")
 
-// openBelow opens file, which must be a log in the log directory of deployment.
+// OpenFile opens file, which must be a log in the log directory of deployment.
 // Status is written by the controller alone, but a file server does not rely on
 // that: the path is rebuilt below a root that the system does not let it leave,
 // and symbolic links below the root are refused.
-func openBelow(deployment, file string) (*os.File, error) {
+func OpenFile(deployment, file string) (*os.File, error) {
 	base := filepath.Base(file)
 	if !updatelog.IsName(base) || !isIn(filepath.Dir(file), deployment) {
 		return nil, errOutside
@@ -89,7 +89,7 @@ func Open(ctx context.Context, reader client.Reader, ur *v1alpha1.UpdateRequest)
 	if err := reader.Get(ctx, types.NamespacedName{Namespace: ur.Namespace, Name: ur.Spec.ApplicationRef.Name}, &app); err != nil {
 		return nil, err
 	}
-	f, err := openBelow(filepath.Clean(app.Spec.Compose.Directory), ur.Status.LogFile)
+	f, err := OpenFile(filepath.Clean(app.Spec.Compose.Directory), ur.Status.LogFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, errors.Join(os.ErrNotExist, notFound(ur, "its log file "+ur.Status.LogFile+
 			" does not exist on the host: old logs are removed after the retention time"))

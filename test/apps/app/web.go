@@ -59,7 +59,7 @@ func handler(v version, db *sql.DB) http.Handler {
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, v.name)
 	})
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+	health := func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case v.does.Unhealthy:
 			http.Error(w, "told to be unhealthy by behaviour.json", http.StatusServiceUnavailable)
@@ -68,6 +68,11 @@ func handler(v version, db *sql.DB) http.Handler {
 		default:
 			fmt.Fprintln(w, "ok")
 		}
+	}
+	mux.HandleFunc("GET /healthz", health)
+	mux.HandleFunc("GET /api/health", health)
+	mux.HandleFunc("GET /api/version", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, v.name)
 	})
 	// A request that is under way for a while, for whoever wants to see it drained.
 	mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {

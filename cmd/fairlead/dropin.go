@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/fairlead-dev/fairlead/internal/clientconfig"
+	"github.com/fairlead-dev/fairlead/internal/daemon"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/dropin"
+	"github.com/fairlead-dev/fairlead/internal/updaterapi"
+)
+
+// The identity with which the updater's API asks for updates: RBAC decides, as for
+// everybody else.
+const (
+	updaterNamespace = "fairlead-system"
+	updaterName      = "fairlead-updater"
+	updaterRole      = "fairlead-operator"
+)
+
+// updater is the daemon standing where an updater stood.
+type updater struct {
+	settings    dropin.Settings
+	facts       dropin.Facts
+	plan        dropin.Plan
+	application atomic.Pointer[string]
+	client      atomic.Pointer[updaterapi.Client]
+}
+
+// findUpdater finds out whether this process stands where an updater stood, and then
+// sets the flags that nobody gave; nil when it does not.
+func findUpdater(ctx context.Context, f *serveFlags) (*updater, error) {
+	if !dropin.Hinted(os.LookupEnv) {
+		return nil, nil
+	}
+	sure := dropin.Wanted(os.LookupEnv, false)
+	if _, err := os.Stat("/.dockerenv"); !sure && errors.Is(err, os.ErrNotExist) {
+		return nil, nil // a token on a host of its own
+	}
+	u, err := newUpdater(ctx, f, sure)
+	if err != nil {
+		return nil, fmt.Errorf("in the updater's place: %w", err)
+	}
+	return u, nil
+}
+
+func newUpdater(ctx context.Context, f *serveFlags, sure bool) (*updater, error) {
+	u := &updater{}
+	var err error
+	if sure {
+		// Before the engine is asked: a missing token is the first thing to mend.
+		if u.settings, err = dropin.Read(os.LookupEnv); err != nil {
+			return nil, err
+		}
+	}
+	engine, err := docker.New(f.dockerHost)
+	if err != nil {
+		return nil, err
+	}
+	defer engine.Close()
+	own, err := dropin.Own(ctx, engine)
+	if err != nil {
+		return nil, err
+	}
+	if !dropin.Wanted(os.LookupEnv, own.Labels[docker.LabelProject] != "") {
+		return nil, nil
+	}
+	if u.settings, err = dropin.Read(os.LookupEnv); err != nil {
+		return nil, err
+	}
+	if f.kubeconfig != "" {
+		return nil, fmt.Errorf("--kubeconfig cannot be used here, as the updater keeps its objects itself: unset it, or unset %s and %s",
+			dropin.EnvToken, dropin.EnvWorkspace)
+	}
+	if u.facts, err = dropin.Gather(ctx, u.settings, own); err != nil {
+		return nil, err
+	}
+	if u.plan, err = dropin.Decide(u.settings, u.facts); err != nil {
+		return nil, err
+	}
+	log := logr.FromContextOrDiscard(ctx)
+	for _, note := range u.plan.Notes {
+		log.Info(note)
+	}
+	for _, name := range u.settings.Ignored {
+		log.Info("this variable has no meaning any more", "variable", name)
+	}
+	log.Info("standing in the updater's place", "project", u.facts.Project.Name, "directory", u.facts.Directory, "workspace", u.settings.Workspace)
+	if !f.given("data-dir") {
+		f.dataDir = u.settings.DataDir
+	}
+	if !f.given("listen") {
+		f.listen = u.settings.Listen
+	}
+	return u, nil
+}
+
+// compose adds the updater's parts to the daemon.
+func (u *updater) compose(ctx context.Context, c *composition) {
+	c.setup = append(c.setup, u.setup)
+	c.routes = append(c.routes, daemon.Route{Pattern: "/", Handler: updaterapi.Handler(updaterapi.Options{
+		Client: func() updaterapi.Client {
+			if c := u.client.Load(); c != nil {
+				return *c
+			}
+			return nil
+		},
+		Namespace: clientconfig.DefaultNamespace,
+		Application: func() string {
+			if name := u.application.Load(); name != nil {
+				return *name
+			}
+			return u.plan.Name
+		},
+		Directory: u.facts.Directory, LogDir: u.settings.LogDir,
+		Token: u.settings.Token, MaxBody: u.settings.MaxBody,
+		Guard: updaterapi.NewBackoff(time.Now), Log: logr.FromContextOrDiscard(ctx).WithName("updater"),
+	})})
+}
+
+// setup writes the Application, and connects the API with its own identity.
+func (u *updater) setup(ctx context.Context, mgr manager.Manager) error {
+	admin, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return err
+	}
+	name, err := dropin.Apply(ctx, admin, clientconfig.DefaultNamespace, u.plan)
+	if err != nil {
+		return err
+	}
+	if err := bindUpdater(ctx, admin); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(u.settings.LogDir, 0o700); err != nil {
+		return err
+	}
+	config := rest.CopyConfig(mgr.GetConfig())
+	config.Impersonate = rest.ImpersonationConfig{
+		UserName: "system:serviceaccount:" + updaterNamespace + ":" + updaterName,
+		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + updaterNamespace, "system:authenticated"},
+	}
+	config.QPS = -1 // the API has a guard of its own
+	own, err := client.NewWithWatch(config, client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return err
+	}
+	u.application.Store(&name)
+	var c updaterapi.Client = own
+	u.client.Store(&c)
+	return mgr.Add(&updaterapi.Keeper{Cache: mgr.GetCache(), Namespace: clientconfig.DefaultNamespace,
+		Directory: u.facts.Directory, LogDir: u.settings.LogDir})
+}
+
+// bindUpdater gives the updater's identity its role.
+func bindUpdater(ctx context.Context, c client.Client) error {
+	binding := &rbacv1.ClusterRoleBinding{}
+	binding.Name = updaterName
+	err := c.Get(ctx, client.ObjectKeyFromObject(binding), binding)
+	if err == nil || client.IgnoreNotFound(err) != nil {
+		return err // somebody may have changed it on purpose
+	}
+	binding.RoleRef = rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: updaterRole}
+	binding.Subjects = []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: updaterNamespace, Name: updaterName}}
+	return c.Create(ctx, binding)
+}

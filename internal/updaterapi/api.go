@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package updaterapi serves the HTTP API of SsalgTen's updater, to the letter, on
+// top of UpdateRequests:
+//
+//	GET  /health          {"ok":true}; served by the daemon itself
+//	POST /update          creates an UpdateRequest; 202 with a job, or the log as text
+//	GET  /jobs            {"success":true,"jobs":[{"id","sizeBytes","updatedAt"}]}
+//	GET  /jobs/<id>       the log as text; ?tail=N, the last N lines
+//
+// A job is an UpdateRequest: its ID, milliseconds since 1970, is the request's label
+// fairlead.dev/job, and <ID>.log in the log directory leads to the request's log.
+// So jobs outlive every restart. Logs that the former updater left are jobs too.
+//
+// The whole contract is in docs/compat.md.
+package updaterapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"crypto/sha256"
+	"crypto/subtle"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-dev/fairlead/internal/requestwatch"
+)
+
+// tokenHeader carries the token of a client.
+const tokenHeader = "X-Updater-Token"
+
+// Client is what is needed of the API of objects: the rights are those of the
+// identity that it was made for.
+type Client interface {
+	requestwatch.Reader
+	Create(ctx context.Context, obj client.Object, opts ...client.CreateOption) error
+}
+
+// Guard slows down those who guess tokens.
+type Guard interface {
+	// Wait is how long the client of r has to wait before it may show a token
+	// again; 0 for not at all.
+	Wait(r *http.Request) time.Duration
+	// Note tells whether the token of r was right.
+	Note(r *http.Request, right bool)
+}
+
+// Options say what is served.
+type Options struct {
+	// Client returns the client of the API of objects, nil until there is one.
+	Client func() Client
+	// Namespace and Application that updates are asked for.
+	Namespace string
+	// Application is asked at each request, as its name may be found out late.
+	Application func() string
+	// Directory is the deployment directory.
+	Directory string
+	// LogDir is where the files of jobs lie, and where clients are told they do.
+	LogDir string
+	// Token that clients must show. Required.
+	Token string
+	// MaxBody is the size in bytes of the largest body that is taken.
+	MaxBody int64
+	// Guard slows down guessing. Required.
+	Guard Guard
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+	// Log gets a line for every attempt to change something, and for every refusal.
+	Log logr.Logger
+}
+
+// Handler serves the API. It is to be mounted at "/", as it answers every path.
+func Handler(o Options) http.Handler {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &api{Options: o, token: sha256.Sum256([]byte(o.Token))}
+}
+
+type api struct {
+	Options
+	token [sha256.Size]byte
+}
+
+var idPattern = regexp.MustCompile(`^[0-9]{8,20}$`)
+
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.EscapedPath()
+	switch {
+	case r.Method == http.MethodGet && path == "/jobs":
+		a.guarded(w, r, a.list)
+	case r.Method == http.MethodGet && strings.HasPrefix(path, "/jobs/"):
+		a.guarded(w, r, func(w http.ResponseWriter, r *http.Request) {
+			id, _, _ := strings.Cut(strings.TrimPrefix(path, "/jobs/"), "/")
+			a.show(w, r, id)
+		})
+	case r.Method == http.MethodPost && path == "/update":
+		a.guarded(w, r, a.update)
+	default:
+		send(w, http.StatusNotFound, failed{Error: "not_found"})
+	}
+}
+
+// guarded lets those pass who show the token.
+func (a *api) guarded(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	if wait := a.Guard.Wait(r); wait > 0 {
+		w.Header().Set("Retry-After", seconds(wait))
+		send(w, http.StatusTooManyRequests, failed{Error: "too_many_requests"})
+		return
+	}
+	// Digests, so that not even the length of the token shows in the time taken.
+	shown := sha256.Sum256([]byte(strings.Join(r.Header.Values(tokenHeader), ", ")))
+	right := subtle.ConstantTimeCompare(shown[:], a.token[:]) == 1
+	a.Guard.Note(r, right)
+	if !right {
+		a.Log.Info("refused", "audit", true, "result", "unauthorized", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr)
+		send(w, http.StatusUnauthorized, failed{Error: "unauthorized"})
+		return
+	}
+	next(w, r)
+}
+
+// failed is an error of the API; success is there, and false, where the updater
+// had it.
+type failed struct {
+	Success *bool  `json:"success,omitempty"`
+	Error   string `json:"error"`
+}
+
+func unsuccessful(text string) failed {
+	no := false
+	return failed{Success: &no, Error: text}
+}
+
+// send answers with JSON as JSON.stringify writes it.
+func send(w http.ResponseWriter, code int, body any) {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(body); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_, _ = w.Write([]byte(strings.TrimSuffix(b.String(), "\n"))) // the client is gone if this fails
+}
+
+func plainText(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+}
+
+// unavailable answers while there is no API of objects.
+func (a *api) client(w http.ResponseWriter) Client {
+	c := a.Client()
+	if c == nil {
+		w.Header().Set("Retry-After", "1")
+		send(w, http.StatusServiceUnavailable, failed{Error: "starting"})
+	}
+	return c
+}

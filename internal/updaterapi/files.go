@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package updaterapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sys/unix"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/atomicfile"
+	"github.com/fairlead-dev/fairlead/internal/requestwatch"
+	"github.com/fairlead-dev/fairlead/internal/updatelog"
+)
+
+// placeholderStart begins the file of a job whose request has no log yet.
+const placeholderStart = "# Update job "
+
+// announce makes the file of a new job, so that who reads the directory finds it
+// from the beginning. It is the request that counts: without the file nothing is
+// lost.
+func (a *api) announce(ur *v1alpha1.UpdateRequest) {
+	path := a.jobFile(ur.Labels[v1alpha1.LabelJob])
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return // the keeper was faster
+	}
+	if err == nil {
+		_, err = f.WriteString(a.opening(ur))
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		a.Log.Error(err, "the file of a job cannot be written", "path", path)
+	}
+}
+
+// Keeper lets the file of each job, <ID>.log, lead to the log of its request once
+// it has one, and say how a request ended that never had one.
+type Keeper struct {
+	// Cache has the UpdateRequests.
+	Cache cache.Cache
+	// Namespace of the jobs.
+	Namespace string
+	// Directory and LogDir as in Options.
+	Directory, LogDir string
+}
+
+// Start keeps the files until ctx ends.
+func (k *Keeper) Start(ctx context.Context) error {
+	log := logr.FromContextOrDiscard(ctx)
+	informer, err := k.Cache.GetInformer(ctx, &v1alpha1.UpdateRequest{})
+	if err != nil {
+		return err
+	}
+	handle := func(o any) {
+		ur, ok := o.(*v1alpha1.UpdateRequest)
+		if !ok || ur.Namespace != k.Namespace || !idPattern.MatchString(ur.Labels[v1alpha1.LabelJob]) {
+			return
+		}
+		if err := k.keep(ur); err != nil {
+			log.Error(err, "the file of a job cannot be kept", "request", ur.Name)
+		}
+	}
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    handle,
+		UpdateFunc: func(_, o any) { handle(o) },
+		DeleteFunc: func(o any) {
+			if gone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+				o = gone.Obj
+			}
+			if ur, ok := o.(*v1alpha1.UpdateRequest); ok && ur.Namespace == k.Namespace {
+				k.forget(ur)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return informer.RemoveEventHandler(registration)
+}
+
+func (k *Keeper) path(ur *v1alpha1.UpdateRequest) string {
+	return filepath.Join(k.LogDir, ur.Labels[v1alpha1.LabelJob]+".log")
+}
+
+func (k *Keeper) keep(ur *v1alpha1.UpdateRequest) error {
+	path := k.path(ur)
+	if ur.Status.LogFile == "" {
+		if !requestwatch.Ended(ur) {
+			return nil
+		}
+		a := api{Options: Options{LogDir: k.LogDir}}
+		text := a.opening(ur) + closing(ur)
+		if old, err := os.ReadFile(path); err == nil && (string(old) == text || !strings.HasPrefix(string(old), placeholderStart)) {
+			return nil
+		}
+		return atomicfile.WriteFile(path, []byte(text), 0o600)
+	}
+	target := k.target(ur)
+	info, err := os.Lstat(path)
+	switch {
+	case err == nil && info.Mode()&fs.ModeSymlink != 0:
+		return k.prune(path, ur)
+	case err == nil && info.Mode().IsRegular():
+		if !isPlaceholder(path) {
+			return nil // of somebody else: a log of the former updater
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if requestwatch.Concluded(ur) {
+		if _, err := os.Stat(ur.Status.LogFile); errors.Is(err, fs.ErrNotExist) {
+			return nil // removed after the retention time
+		}
+	}
+	return replaceByLink(target, path)
+}
+
+// target is what the link of a job says: the name alone where both lie together,
+// as the directory may have another path elsewhere.
+func (k *Keeper) target(ur *v1alpha1.UpdateRequest) string {
+	ours, err1 := os.Stat(k.LogDir)
+	theirs, err2 := os.Stat(updatelog.Dir(k.Directory))
+	if err1 == nil && err2 == nil && os.SameFile(ours, theirs) {
+		return filepath.Base(ur.Status.LogFile)
+	}
+	return ur.Status.LogFile
+}
+
+// prune removes the link of a job whose log was removed after the retention time.
+func (k *Keeper) prune(path string, ur *v1alpha1.UpdateRequest) error {
+	if !requestwatch.Concluded(ur) {
+		return nil
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Remove(path)
+}
+
+// forget removes what is left of a job without a log. One that has a log stays
+// readable as long as that.
+func (k *Keeper) forget(ur *v1alpha1.UpdateRequest) {
+	if !idPattern.MatchString(ur.Labels[v1alpha1.LabelJob]) {
+		return
+	}
+	path := k.path(ur)
+	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && isPlaceholder(path) {
+		_ = os.Remove(path) // it says nothing any more; the next start may try again
+	}
+}
+
+func isPlaceholder(path string) bool {
+	f, err := openPlain(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	start := make([]byte, len(placeholderStart))
+	n, _ := f.Read(start)
+	return string(start[:n]) == placeholderStart
+}
+
+// replaceByLink puts a symbolic link in the place of path in one step.
+func replaceByLink(target, path string) error {
+	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".link")
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(target, temp); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	return nil
+}
+
+// openPlain opens a regular file, and nothing that a link leads to.
+func openPlain(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}

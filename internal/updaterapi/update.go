@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package updaterapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+)
+
+// trigger is the word of AnnotationTrigger for what is asked for here.
+const trigger = "updater"
+
+// agentProfile is what forceAgent activates.
+const agentProfile = "agent"
+
+// portFields are the fields of the body that set a variable of the Compose file.
+var portFields = []string{"PROJECT_PORT", "NODE_PORT", "BACKEND_PORT", "DB_PORT"}
+
+// job is how the API tells of a job that was started.
+type job struct {
+	ID      string `json:"id"`
+	Logfile string `json:"logfile"`
+}
+
+type started struct {
+	Started bool `json:"started"`
+	Job     job  `json:"job"`
+}
+
+type invalidPort struct {
+	Error   string `json:"error"`
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+func (a *api) update(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength > a.MaxBody {
+		send(w, http.StatusRequestEntityTooLarge, failed{Error: "payload_too_large"})
+		return
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.MaxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		send(w, http.StatusRequestEntityTooLarge, failed{Error: "payload_too_large"})
+		return
+	case err != nil:
+		send(w, http.StatusBadRequest, failed{Error: "invalid_body"})
+		return
+	}
+	body := parseBody(data)
+	// Somebody asks, so a commit that failed before is tried again, as it was.
+	spec := v1alpha1.UpdateRequestSpec{ApplicationRef: v1alpha1.LocalReference{Name: a.Application()}, Retry: true}
+	if truthy(body["forceAgent"]) {
+		spec.Profiles = []string{agentProfile}
+	}
+	for _, name := range portFields {
+		if !truthy(body[name]) {
+			continue
+		}
+		port, ok := portOf(body[name])
+		if !ok {
+			a.Log.Info("refused", "audit", true, "result", "invalid_port", "field", name, "client", r.RemoteAddr)
+			send(w, http.StatusBadRequest, invalidPort{Error: "invalid_port", Field: name, Message: name + " must be a port from 1 to 65535"})
+			return
+		}
+		if spec.Variables == nil {
+			spec.Variables = map[string]string{}
+		}
+		spec.Variables[name] = port
+	}
+	c := a.client(w)
+	if c == nil {
+		return
+	}
+	ur, err := a.create(r.Context(), c, spec)
+	if err != nil {
+		a.Log.Error(err, "the update was not started", "audit", true, "client", r.RemoteAddr)
+		send(w, http.StatusInternalServerError, failed{Error: "the update was not started: " + err.Error()})
+		return
+	}
+	j := job{ID: ur.Labels[v1alpha1.LabelJob]}
+	j.Logfile = a.jobFile(j.ID)
+	a.Log.Info("update asked for", "audit", true, "result", "created", "request", ur.Name, "application", spec.ApplicationRef.Name,
+		"profiles", spec.Profiles, "variables", spec.Variables, "client", r.RemoteAddr)
+	a.announce(ur)
+	prefer := strings.Join(r.Header.Values("Prefer"), ", ")
+	if strings.Contains(prefer, "respond-async") || truthy(body["async"]) {
+		send(w, http.StatusAccepted, started{Started: true, Job: j})
+		return
+	}
+	plainText(w)
+	w.WriteHeader(http.StatusOK)
+	out := &flusher{w: w}
+	fmt.Fprintf(out, "# Update job %s started...\n# Logs: %s\n# This endpoint is designed for async usage; logs are written to file.\n", j.ID, j.Logfile)
+	// The update is the request's, not this connection's: a client that goes away
+	// ends nothing but its own reading.
+	if err := a.follow(r.Context(), c, ur, out); err != nil && r.Context().Err() == nil {
+		a.Log.Error(err, "the log of a job could not be shown to its end", "request", ur.Name)
+		panic(http.ErrAbortHandler) // so that the client knows that the text is not whole
+	}
+}
+
+// create makes the UpdateRequest of a new job. Two jobs never have the same ID.
+func (a *api) create(ctx context.Context, c Client, spec v1alpha1.UpdateRequestSpec) (*v1alpha1.UpdateRequest, error) {
+	// Once it is asked for it is done, whoever listens to the answer.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	for ms := a.Now().UnixMilli(); ; ms++ {
+		id := strconv.FormatInt(ms, 10)
+		if _, err := os.Lstat(a.jobFile(id)); err == nil {
+			continue // a job of the former updater
+		}
+		ur := &v1alpha1.UpdateRequest{ObjectMeta: metav1.ObjectMeta{
+			Namespace: a.Namespace, Name: requestName(id),
+			Labels:      map[string]string{v1alpha1.LabelJob: id},
+			Annotations: map[string]string{v1alpha1.AnnotationTrigger: trigger},
+		}, Spec: spec}
+		err := c.Create(ctx, ur)
+		if !apierrors.IsAlreadyExists(err) {
+			return ur, err
+		}
+	}
+}
+
+func requestName(id string) string { return "update-" + id }
+
+func (a *api) jobFile(id string) string { return filepath.Join(a.LogDir, id+".log") }
+
+// parseBody reads the fields of a JSON object; anything else has none.
+func parseBody(data []byte) map[string]any {
+	var body map[string]any
+	if json.Unmarshal(data, &body) != nil {
+		return nil
+	}
+	return body
+}
+
+// truthy is JavaScript's idea of truth, by which the updater read its body.
+func truthy(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return false
+	case bool:
+		return v
+	case float64:
+		return v != 0
+	case string:
+		return v != ""
+	}
+	return true
+}
+
+// portOf takes a number or a text.
+func portOf(v any) (string, bool) {
+	var n int64
+	switch v := v.(type) {
+	case float64:
+		if v != math.Trunc(v) || v > 65535 {
+			return "", false
+		}
+		n = int64(v)
+	case string:
+		var err error
+		if n, err = strconv.ParseInt(strings.TrimSpace(v), 10, 32); err != nil {
+			return "", false
+		}
+	}
+	return strconv.FormatInt(n, 10), n >= 1 && n <= 65535
+}
