@@ -262,3 +262,10 @@ func TestMaintainKeepsWhereHeadWas(t *testing.T) {
 	}
 	moveTo(t, r, first)
 }
+
+func TestParseRemotes(t *testing.T) {
+	got := parseRemotes("origin\thttps://example.com/a b.git (fetch) [blob:none]\norigin\tssh://push.example.com/a (push)\nother\t/srv/o (push)\n")
+	if len(got) != 2 || got["origin"] != "https://example.com/a b.git" || got["other"] != "" {
+		t.Errorf("got %q", got)
+	}
+}
