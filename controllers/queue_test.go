@@ -50,6 +50,14 @@ func rollbackTo(ur *v1alpha1.UpdateRequest) {
 }
 func agent(ur *v1alpha1.UpdateRequest) { ur.Spec.Profiles = []string{"agent"} }
 func port(ur *v1alpha1.UpdateRequest)  { ur.Spec.Variables = map[string]string{"WEB_PORT": "1"} }
+func seen(v string) func(*v1alpha1.UpdateRequest) {
+	return func(ur *v1alpha1.UpdateRequest) { ur.Status.SeenVersion = v }
+}
+
+func version(v string) func(*v1alpha1.UpdateRequest) {
+	return func(ur *v1alpha1.UpdateRequest) { ur.ResourceVersion = v }
+}
+
 func deleting(ur *v1alpha1.UpdateRequest) {
 	now := at(99)
 	ur.DeletionTimestamp = &now
@@ -68,6 +76,11 @@ func TestQueue(t *testing.T) {
 		{"an older one is first", request("b", 2), siblings{request("a", 1)}, "a", ""},
 		{"a newer one waits", request("b", 2), siblings{request("c", 3)}, "", ""},
 		{"of one second the name decides", request("b", 2), siblings{request("a", 2)}, "a", ""},
+		{"of one second the one that was seen first is first", request("a", 2, seen("101")), siblings{request("b", 2, seen("99"))}, "b", ""},
+		{"of one second a new one is behind one that was seen", request("b", 2, seen("99")), siblings{request("a", 2, version("101"))}, "", ""},
+		{"of one second the newer one supersedes", request("b", 2, seen("99")), siblings{request("x", 1, started), request("a", 2, seen("101"))}, "x", "a"},
+		{"of one second the older one does not supersede", request("a", 2, seen("101")), siblings{request("x", 1, started), request("b", 2, seen("99"))}, "x", ""},
+		{"what was written to it later does not count", request("a", 2, seen("99"), version("500")), siblings{request("b", 2, version("101"))}, "", ""},
 		{"the next in turn is named", request("d", 4), siblings{request("b", 2), request("a", 1), request("c", 3)}, "a", ""},
 		{"one that runs is named before one that waits", request("c", 3), siblings{request("a", 1), request("b", 2, started)}, "b", ""},
 		{"one that runs is first, though it is newer", request("a", 1), siblings{request("b", 2, started)}, "b", ""},

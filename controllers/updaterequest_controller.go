@@ -7,6 +7,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -203,6 +205,7 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 	now := r.Clock.Now()
 	before := ur.DeepCopy()
 	w := statusWriter{ur: ur, now: now}
+	w.seen()
 
 	job, hasJob := r.jobs.Poll(key)
 	w.apply(job.Changes)
@@ -359,7 +362,16 @@ func older(a, b *v1alpha1.UpdateRequest) bool {
 	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
 		return a.CreationTimestamp.Before(&b.CreationTimestamp)
 	}
+	if order, err := resourceversion.CompareResourceVersion(seenVersion(a), seenVersion(b)); err == nil && order != 0 {
+		return order < 0
+	}
 	return a.Name < b.Name
+}
+
+// seenVersion is the version of a request when it was first seen: that of its
+// creation, unless somebody wrote to it within that moment.
+func seenVersion(ur *v1alpha1.UpdateRequest) string {
+	return cmp.Or(ur.Status.SeenVersion, ur.ResourceVersion)
 }
 
 // directory is where the request works; two Applications may name the same one.

@@ -39,6 +39,13 @@ func (w *statusWriter) time() *metav1.Time {
 	return &t
 }
 
+// seen notes the version of a request that is new.
+func (w *statusWriter) seen() {
+	if st := &w.ur.Status; st.Phase == "" && st.SeenVersion == "" {
+		st.SeenVersion = w.ur.ResourceVersion
+	}
+}
+
 // apply puts in what a job recorded, in order.
 func (w *statusWriter) apply(changes []func(*v1alpha1.UpdateRequestStatus)) {
 	for _, change := range changes {

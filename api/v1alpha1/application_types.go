@@ -132,10 +132,11 @@ type ComposeSpec struct {
 
 // SourceSpec says where commits come from.
 type SourceSpec struct {
-	// url of the Git repository (https, ssh or file). Default: the origin of
-	// the clone in the deployment directory.
+	// url of the Git repository (https, ssh or file), without a password or
+	// token. Default: the origin of the clone in the deployment directory.
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[A-Za-z]+://[^/@]*:[^/@]*@')",message="source.url must not contain a password: put it into a Secret and name that in source.secretRef"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[Hh][Tt][Tt][Pp][Ss]?://[^/:@]*@')",message="source.url must not contain a user name, which may be a token: put it into a Secret and name that in source.secretRef"
 	// +optional
 	URL string `json:"url,omitempty"`
 

@@ -405,6 +405,11 @@ type UpdateRequestStatus struct {
 	// +optional
 	LogFile string `json:"logFile,omitempty"`
 
+	// seenVersion is the resourceVersion that the request had when the
+	// controller first saw it. It orders requests of the same second.
+	// +optional
+	SeenVersion string `json:"seenVersion,omitempty"`
+
 	// checks of the preflight.
 	// +listType=map
 	// +listMapKey=name

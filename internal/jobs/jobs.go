@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/failure"
 )
@@ -47,18 +48,37 @@ type Job[T any] struct {
 	mu      sync.Mutex
 	changes []func(*T)
 	written chan struct{} // closed and renewed when changes were acknowledged
+	waking  *time.Timer   // not nil from a change until it is told
 	done    bool
 	err     error
 }
 
+// gather is how long a change waits for others, or for the end of the job, to be
+// told together with them: each telling is a write to the API.
+const gather = 20 * time.Millisecond
+
 // Record adds a change to the status, to be applied by the reconciler in order.
 // A change must give the same result when it is applied twice, as the write of
-// the status may be refused and tried again.
+// the status may be refused and tried again. The reconciler is woken a moment
+// later, for all that was recorded until then.
 func (j *Job[T]) Record(change func(*T)) {
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.changes = append(j.changes, change)
+	if j.waking == nil {
+		j.waking = time.AfterFunc(gather, j.tell)
+	}
+}
+
+// tell wakes the reconciler, unless the end of the job has done so.
+func (j *Job[T]) tell() {
+	j.mu.Lock()
+	j.waking = nil
+	done := j.done
 	j.mu.Unlock()
-	j.wake()
+	if !done {
+		j.wake()
+	}
 }
 
 // Written returns when all that was recorded so far is acknowledged, which is
@@ -106,6 +126,9 @@ func (r *Runner[K, T]) Start(key K, fn func(ctx context.Context, j *Job[T]) erro
 		cancel(nil)
 		j.mu.Lock()
 		j.done, j.err = true, err
+		if j.waking != nil {
+			j.waking.Stop()
+		}
 		j.mu.Unlock()
 		r.notify(key)
 	})

@@ -53,8 +53,7 @@ func TestJobRecordsAndEnds(t *testing.T) {
 	}) {
 		t.Fatal("not started")
 	}
-	<-notes
-	<-notes
+	<-notes // once for both, which are recorded in one go
 	if s := poll(t, r, "a"); s.Done || words(s.Changes) != "one two" {
 		t.Errorf("got done %t, %q", s.Done, words(s.Changes))
 	}

@@ -51,6 +51,12 @@ type Service struct {
 	// OrderSource says which setting it was.
 	Order       v1alpha1.RolloutOrder
 	OrderSource string
+	// OrderYields says that the setting was not made for Fairlead: where it
+	// cannot be followed, StopFirst is taken instead.
+	OrderYields bool
+	// HeldPort is a fixed host port that a running container of the service
+	// publishes already, as "127.0.0.1:8080", so that StartFirst is impossible.
+	HeldPort string
 	// Exclusive are reasons why two copies must not run at once.
 	Exclusive []string
 	// Completed says that the last release ran this one-shot service to its
@@ -242,6 +248,9 @@ func propagate(services []Service, plans map[string]*v1alpha1.ServicePlan) {
 func Order(s Service) (v1alpha1.RolloutOrder, string) {
 	if len(s.Shares) > 0 && s.Order != v1alpha1.OrderStartFirst {
 		return v1alpha1.OrderStopFirst, "shares the namespaces of " + strings.Join(s.Shares, ", ")
+	}
+	if s.Order == v1alpha1.OrderStartFirst && s.HeldPort != "" && s.OrderYields {
+		return v1alpha1.OrderStopFirst, fmt.Sprintf("%s says StartFirst, but two containers cannot publish the host port %s at once", s.OrderSource, s.HeldPort)
 	}
 	if s.Order == v1alpha1.OrderStartFirst || s.Order == v1alpha1.OrderStopFirst {
 		return s.Order, "set by " + s.OrderSource

@@ -56,6 +56,14 @@ func TestServices(t *testing.T) {
 			"1 web Replace StartFirst (two copies can run side by side): runs 1 replicas instead of 2\n"},
 		{"exclusive", SelectInput{Services: []Service{svc("db", "v2", func(s *Service) { s.Exclusive = []string{"runs a database image", "writes to the volume data"} })}, Containers: []Container{running("db", "v1", 1)}},
 			"1 db Replace StopFirst (runs a database image; writes to the volume data): changed\n"},
+		{"a setting for others yields to a port that is held", SelectInput{Services: []Service{svc("web", "v2", func(s *Service) {
+			s.Order, s.OrderSource, s.OrderYields, s.HeldPort = v1alpha1.OrderStartFirst, "deploy.update_config.order", true, "127.0.0.1:80"
+		})}, Containers: []Container{running("web", "v1", 1)}},
+			"1 web Replace StopFirst (deploy.update_config.order says StartFirst, but two containers cannot publish the host port 127.0.0.1:80 at once): changed\n"},
+		{"a setting for others holds without one", SelectInput{Services: []Service{svc("web", "v2", func(s *Service) {
+			s.Order, s.OrderSource, s.OrderYields = v1alpha1.OrderStartFirst, "deploy.update_config.order", true
+		})}, Containers: []Container{running("web", "v1", 1)}},
+			"1 web Replace StartFirst (set by deploy.update_config.order): changed\n"},
 		{"a setting goes before what is found", SelectInput{Services: []Service{svc("db", "v2", func(s *Service) {
 			s.Exclusive, s.Order, s.OrderSource = []string{"runs a database image"}, v1alpha1.OrderStartFirst, "rollout.order"
 		})}, Containers: []Container{running("db", "v1", 1)}},

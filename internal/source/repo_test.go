@@ -316,3 +316,10 @@ func TestLinkedDirectory(t *testing.T) {
 		t.Errorf("edits behind a link: %v", err)
 	}
 }
+
+func TestParseRemotes(t *testing.T) {
+	got := parseRemotes("origin\thttps://example.com/a b.git (fetch) [blob:none]\norigin\tssh://push.example.com/a (push)\nother\t/srv/o (push)\n")
+	if len(got) != 2 || got["origin"] != "https://example.com/a b.git" || got["other"] != "" {
+		t.Errorf("got %q", got)
+	}
+}

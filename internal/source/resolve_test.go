@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -217,5 +218,39 @@ func TestUnpushedCommits(t *testing.T) {
 	fetch(t, r, "main")
 	if got := unpushed(); got != "" {
 		t.Errorf("a deployed commit is unpushed: %q", got)
+	}
+}
+
+// What was found out about a commit is not asked again, and what was not there is.
+func TestKnownCommits(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	sha := put(t, up, "one", "a", "1")
+	r := open(t, up, Options{})
+	missing := strings.Repeat("a", 40)
+	if _, err := r.Resolve(t.Context(), missing); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("got %v", err)
+	}
+	first, err := r.Resolve(t.Context(), sha)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := put(t, up, "two", "a", "2")
+	if ok, err := r.has(t.Context(), two); err != nil || !ok {
+		t.Errorf("a commit that came later is not seen: %t, %v", ok, err)
+	}
+	digest, err := r.TreeDigest(t.Context(), sha, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.git.bin = filepath.Join(t.TempDir(), "no-git")
+	if ok, err := r.has(t.Context(), sha); err != nil || !ok {
+		t.Errorf("has: %t, %v", ok, err)
+	}
+	if again, err := r.commit(t.Context(), sha); err != nil || again != first {
+		t.Errorf("commit: %+v, %v", again, err)
+	}
+	if again, err := r.TreeDigest(t.Context(), sha, "./a"); err != nil || again != digest {
+		t.Errorf("digest: %q, %v", again, err)
 	}
 }

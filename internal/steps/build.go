@@ -65,7 +65,7 @@ func (s *run) build(ctx context.Context) error {
 	if _, err := writeModel(w.modelPath(s.Request.Status.ID), project); err != nil {
 		return err
 	}
-	services := s.planServices(project, want, observe.Facts(containers, releases, "", untouched), current)
+	services := s.planServices(project, want, containers, releases, current)
 	updates := serviceUpdates(services, want, containers)
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Services = updates })
 	s.say("%s", plan.Summary(services))

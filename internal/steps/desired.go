@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/build"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
@@ -308,10 +309,12 @@ func Short12(id string) string { return id[:min(12, len(id))] }
 func applicationLabel(app *v1alpha1.Application) string { return app.Namespace + "." + app.Name }
 
 // planServices asks what is to be done with each service.
-func (s *run) planServices(project *compose.Project, want []wanted, containers []plan.Container, current *v1alpha1.Release) []v1alpha1.ServicePlan {
-	in := plan.SelectInput{Containers: containers, Force: s.Request.Spec.Force}
+func (s *run) planServices(project *compose.Project, want []wanted, containers []docker.Container, releases []v1alpha1.Release, current *v1alpha1.Release) []v1alpha1.ServicePlan {
+	in := plan.SelectInput{Containers: observe.Facts(containers, releases, "", untouched), Force: s.Request.Spec.Force}
 	for _, d := range want {
-		in.Services = append(in.Services, s.planService(d, want, current))
+		svc := s.planService(d, want, current)
+		svc.HeldPort = heldByItself(d.Service, containers)
+		in.Services = append(in.Services, svc)
 		in.Model = append(in.Model, d.Name)
 	}
 	in.Model = append(in.Model, project.AllServices()...)
@@ -331,7 +334,10 @@ func (s *run) planService(d wanted, all []wanted, current *v1alpha1.Release) pla
 	for _, dep := range d.DependsOn {
 		out.DependsOn = append(out.DependsOn, plan.Dependency{Service: dep.Service, Condition: plan.Condition(dep.Condition), Restart: dep.Restart})
 	}
-	out.Order, out.OrderSource = s.order(d.Service)
+	out.Order, out.OrderSource, out.OrderYields = s.order(d.Service)
+	if s.Request.Spec.RollbackTo != nil {
+		out.OrderYields = true // going back is never refused for a setting
+	}
 	if rs, ok := release.Service(current, d.Name); ok {
 		out.Completed = d.OneShot && rs.Revision != "" && rs.Revision == out.Revision
 		switch {
@@ -349,25 +355,48 @@ func (s *run) planService(d wanted, all []wanted, current *v1alpha1.Release) pla
 	return out
 }
 
-// order is what settings say of a service's order, the narrowest first.
-func (s *run) order(svc compose.Service) (v1alpha1.RolloutOrder, string) {
+// order is what settings say of a service's order, the narrowest first. It yields
+// where it was written for other orchestrators, which share ports otherwise.
+func (s *run) order(svc compose.Service) (o v1alpha1.RolloutOrder, source string, yields bool) {
 	if o := svc.Extension.Order; o != "" {
-		return v1alpha1.RolloutOrder(o), "x-fairlead of the Compose file"
+		return v1alpha1.RolloutOrder(o), "x-fairlead of the Compose file", false
 	}
 	if u := svc.UpdateConfig; u != nil {
 		switch u.Order {
 		case "start-first":
-			return v1alpha1.OrderStartFirst, "deploy.update_config.order of the Compose file"
+			return v1alpha1.OrderStartFirst, "deploy.update_config.order of the Compose file", true
 		case "stop-first":
-			return v1alpha1.OrderStopFirst, "deploy.update_config.order of the Compose file"
+			return v1alpha1.OrderStopFirst, "deploy.update_config.order of the Compose file", true
 		}
 	}
 	for _, sr := range s.Application.Spec.Rollout.Services {
 		if sr.Name == svc.Name && sr.Order != "" {
-			return sr.Order, "rollout.services of the Application"
+			return sr.Order, "rollout.services of the Application", false
 		}
 	}
-	return s.Application.Spec.Rollout.Order, "rollout.order of the Application"
+	return s.Application.Spec.Rollout.Order, "rollout.order of the Application", false
+}
+
+// impossibleOrders says which services are to start first though their own old
+// container holds a port that the new one needs.
+func impossibleOrders(services []v1alpha1.ServicePlan, want []wanted, containers []docker.Container) error {
+	var why []string
+	for _, sp := range services {
+		if sp.Action != v1alpha1.ActionReplace || sp.Order != v1alpha1.OrderStartFirst {
+			continue
+		}
+		i := slices.IndexFunc(want, func(d wanted) bool { return d.Name == sp.Name })
+		if i < 0 {
+			continue
+		}
+		if port := heldByItself(want[i].Service, containers); port != "" {
+			why = append(why, fmt.Sprintf("the service %s is to start first (%s), but its old container publishes the host port %s, which two cannot have at once", sp.Name, sp.OrderReason, port))
+		}
+	}
+	if len(why) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: set the order to Auto or StopFirst there, or publish no fixed host port", strings.Join(why, "; "))
 }
 
 // shares are the services whose namespaces a service lives in.

@@ -41,12 +41,8 @@ func displace(targets []plan.Target, project *compose.Project, containers []dock
 
 // collide reports whether a container of svc and c must not run at once.
 func collide(svc compose.Service, c docker.Container) bool {
-	for _, p := range svc.Ports {
-		for _, b := range c.PortBindings {
-			if p.Fixed() && p.Published == strconv.Itoa(b.HostPort) && p.Protocol == b.Protocol && sameAddress(p.HostIP, b.HostIP) {
-				return true
-			}
-		}
+	if heldPort(svc, c) != "" {
+		return true
 	}
 	for _, m := range svc.Mounts {
 		for _, have := range c.Mounts {
@@ -64,6 +60,32 @@ func collide(svc compose.Service, c docker.Container) bool {
 		}
 	}
 	return svc.NetworkMode == "host" && c.NetworkMode == "host"
+}
+
+// heldPort is a fixed host port of svc that c publishes when it runs; "" if there
+// is none.
+func heldPort(svc compose.Service, c docker.Container) string {
+	for _, p := range svc.Ports {
+		for _, b := range c.PortBindings {
+			if p.Fixed() && p.Published == strconv.Itoa(b.HostPort) && p.Protocol == b.Protocol && sameAddress(p.HostIP, b.HostIP) {
+				return hostPort(p)
+			}
+		}
+	}
+	return ""
+}
+
+// heldByItself is a fixed host port of svc that a running container of svc
+// publishes: then a second copy cannot start beside it.
+func heldByItself(svc compose.Service, containers []docker.Container) string {
+	for _, c := range containers {
+		if c.Service == svc.Name && (c.Running() || c.State == docker.StateRestarting) {
+			if port := heldPort(svc, c); port != "" {
+				return port
+			}
+		}
+	}
+	return ""
 }
 
 // sameAddress reports whether two addresses of the host take the same port from

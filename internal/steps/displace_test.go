@@ -3,8 +3,10 @@
 package steps
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 )
@@ -40,6 +42,50 @@ func TestCollide(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := collide(tt.svc, tt.c); got != tt.want {
 				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+func TestImpossibleOrders(t *testing.T) {
+	web := wanted{Service: compose.Service{Name: "web", Ports: []compose.Port{{HostIP: "127.0.0.1", Published: "80", Target: 8080, Protocol: "tcp"}}}}
+	old := docker.Container{Service: "web", State: docker.StateRunning, PortBindings: []docker.Port{{ContainerPort: 8080, Protocol: "tcp", HostIP: "127.0.0.1", HostPort: 80}}}
+	change := func(f func(*docker.Container)) docker.Container {
+		c := old
+		f(&c)
+		return c
+	}
+	replace := v1alpha1.ServicePlan{Name: "web", Action: v1alpha1.ActionReplace, Order: v1alpha1.OrderStartFirst, OrderReason: "set by rollout.services of the Application"}
+	stopFirst, keep := replace, replace
+	stopFirst.Order = v1alpha1.OrderStopFirst
+	keep.Action = v1alpha1.ActionKeep
+	tests := []struct {
+		name string
+		plan v1alpha1.ServicePlan
+		c    docker.Container
+		bad  bool
+	}{
+		{"its own port", replace, old, true},
+		{"its own port, restarting", replace, change(func(c *docker.Container) { c.State = docker.StateRestarting }), true},
+		{"stop first", stopFirst, old, false},
+		{"not replaced", keep, old, false},
+		{"the commit changes the port", replace, change(func(c *docker.Container) { c.PortBindings = []docker.Port{{Protocol: "tcp", HostPort: 81}} }), false},
+		{"the old one does not run", replace, change(func(c *docker.Container) { c.State = docker.StateExited }), false},
+		{"of another service", replace, change(func(c *docker.Container) { c.Service = "db" }), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := impossibleOrders([]v1alpha1.ServicePlan{tt.plan}, []wanted{web}, []docker.Container{tt.c})
+			if (err != nil) != tt.bad {
+				t.Fatalf("got %v", err)
+			}
+			if err == nil {
+				return
+			}
+			for _, part := range []string{"web", "127.0.0.1:80", "rollout.services of the Application", "Auto or StopFirst"} {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("it does not name %q: %v", part, err)
+				}
 			}
 		})
 	}

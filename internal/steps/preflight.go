@@ -16,7 +16,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
-	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/source"
@@ -128,8 +127,10 @@ func (p *preflightRun) decide(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	facts := observe.Facts(p.containers, p.releases, "", untouched)
-	services := s.planServices(p.project, want, facts, p.current)
+	services := s.planServices(p.project, want, p.containers, p.releases, p.current)
+	if err := impossibleOrders(services, want, p.containers); err != nil {
+		return p.refuse("Order", err)
+	}
 	up := &v1alpha1.UpdatePlan{Summary: plan.Summary(services), Services: services}
 	previous := p.w.head.Commit
 	if p.current != nil && p.current.Spec.Commit != "" {

@@ -48,21 +48,22 @@ func TestOrderOfSettings(t *testing.T) {
 		svc    compose.Service
 		want   v1alpha1.RolloutOrder
 		source string
+		yields bool
 	}{
-		{"nothing is set", app("", ""), compose.Service{}, "", "rollout.order of the Application"},
-		{"of all", app(stop, ""), compose.Service{}, stop, "rollout.order of the Application"},
-		{"of the service", app(stop, start), compose.Service{}, start, "rollout.services of the Application"},
-		{"of the service, Auto", app(stop, auto), compose.Service{}, auto, "rollout.services of the Application"},
-		{"deploy.update_config", app(stop, stop), compose.Service{UpdateConfig: update("start-first")}, start, "deploy.update_config.order of the Compose file"},
-		{"deploy.update_config stop-first", app(start, start), compose.Service{UpdateConfig: update("stop-first")}, stop, "deploy.update_config.order of the Compose file"},
-		{"deploy.update_config without an order", app(stop, ""), compose.Service{UpdateConfig: update("")}, stop, "rollout.order of the Application"},
-		{"x-fairlead", app(stop, stop), compose.Service{UpdateConfig: update("stop-first"), Extension: compose.Extension{Order: "StartFirst"}}, start, "x-fairlead of the Compose file"},
+		{"nothing is set", app("", ""), compose.Service{}, "", "rollout.order of the Application", false},
+		{"of all", app(stop, ""), compose.Service{}, stop, "rollout.order of the Application", false},
+		{"of the service", app(stop, start), compose.Service{}, start, "rollout.services of the Application", false},
+		{"of the service, Auto", app(stop, auto), compose.Service{}, auto, "rollout.services of the Application", false},
+		{"deploy.update_config", app(stop, stop), compose.Service{UpdateConfig: update("start-first")}, start, "deploy.update_config.order of the Compose file", true},
+		{"deploy.update_config stop-first", app(start, start), compose.Service{UpdateConfig: update("stop-first")}, stop, "deploy.update_config.order of the Compose file", true},
+		{"deploy.update_config without an order", app(stop, ""), compose.Service{UpdateConfig: update("")}, stop, "rollout.order of the Application", false},
+		{"x-fairlead", app(stop, stop), compose.Service{UpdateConfig: update("stop-first"), Extension: compose.Extension{Order: "StartFirst"}}, start, "x-fairlead of the Compose file", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.svc.Name = "web"
-			if got, source := tt.run.order(tt.svc); got != tt.want || source != tt.source {
-				t.Errorf("got %q by %q, want %q by %q", got, source, tt.want, tt.source)
+			if got, source, yields := tt.run.order(tt.svc); got != tt.want || source != tt.source || yields != tt.yields {
+				t.Errorf("got %q by %q (yields %t), want %q by %q (yields %t)", got, source, yields, tt.want, tt.source, tt.yields)
 			}
 		})
 	}

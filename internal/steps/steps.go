@@ -126,7 +126,12 @@ func (r *Runner) Run(ctx context.Context, work Work, rec Recorder) error {
 	default:
 		s.say("met a disturbance and will be tried again: %v", err)
 	}
-	return errors.Join(err, logError(log.Close()))
+	if err != nil {
+		_ = log.Sync() // why it ended is worth the time
+	}
+	// A log that could not be written, as on a full disk, does not end an update.
+	_ = log.Close()
+	return err
 }
 
 func (s *run) opening() string {
@@ -137,10 +142,6 @@ func (s *run) opening() string {
 	}
 	return "starts"
 }
-
-// logError makes sure that a log which could not be written, as on a full
-// disk, does not end an update.
-func logError(error) error { return nil }
 
 // guarded is dispatch, whose panic is an error that this log can still tell.
 func (s *run) guarded(ctx context.Context) (err error) {

@@ -180,15 +180,26 @@ func (l *Log) Err() error {
 	return l.err
 }
 
-// Close makes the log durable, closes it, and returns the first error that was
-// met. A second Close does nothing.
+// Sync makes durable what was written so far, and returns the first error that
+// was met. Without it, or a Summary, the last seconds may be lost by a power cut,
+// though not by the end of this process.
+func (l *Log) Sync() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.f != nil {
+		l.sync()
+	}
+	return l.err
+}
+
+// Close closes the log, and returns the first error that was met. A second Close
+// does nothing.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.f == nil {
 		return l.err
 	}
-	l.sync()
 	l.keep(l.f.Close())
 	l.f = nil
 	return l.err

@@ -3,6 +3,7 @@
 package updatelog
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -319,5 +320,50 @@ func TestPruneByCount(t *testing.T) {
 				t.Errorf("removed %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// A daemon that was killed anywhere in the summary leaves a log that the next one
+// ends, without saying anything twice.
+func TestSummaryIsWrittenOnce(t *testing.T) {
+	sum := Summary{Result: "Succeeded", Message: "the application runs abc1234", Version: "abc1234", Duration: time.Second}
+	write := func(path string, s Summary) {
+		t.Helper()
+		l, err := Open(path, WithClock(testClock))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(l.Summary(s), l.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "update_20260304_050607.log")
+	l, err := Open(path, WithClock(testClock))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Printf("Build", "before")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	write(path, sum)
+	whole := content(t, path)
+	lines := strings.SplitAfter(whole, "\n")
+	for n := 1; n < len(lines); n++ {
+		if err := os.WriteFile(path, []byte(strings.Join(lines[:n], "")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		write(path, sum)
+		if got := content(t, path); got != whole {
+			t.Errorf("killed after %d lines:\n%s\nwant\n%s", n, got, whole)
+		}
+	}
+	// Another summary is written whole: the request was taken up again.
+	if err := os.WriteFile(path, []byte(strings.Join(lines[:len(lines)-2], "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write(path, Summary{Result: "RolledBack"})
+	if got := content(t, path); !strings.Contains(got, "Result:      Succeeded") || !strings.Contains(got, "Result:      RolledBack") {
+		t.Errorf("a summary is missing:\n%s", got)
 	}
 }
