@@ -107,7 +107,7 @@ func newHookSite(t *testing.T, list ...v1alpha1.Hook) *hookSite {
 }
 
 func hook(name string, on ...v1alpha1.HookPoint) v1alpha1.Hook {
-	return v1alpha1.Hook{Name: name, On: on, OnFailure: v1alpha1.HookFail}
+	return v1alpha1.Hook{Name: name, At: on, OnFailure: v1alpha1.HookFail}
 }
 
 func TestHooksAtAMoment(t *testing.T) {
@@ -165,7 +165,7 @@ func TestHooksAtAMoment(t *testing.T) {
 // A daemon that died while a hook ran does not know how it ended.
 func TestInterruptedHookRunsAgain(t *testing.T) {
 	h := newHookSite(t, hook("one", v1alpha1.HookBeforeBackup))
-	h.Request.Status.Hooks = []v1alpha1.HookStatus{{Name: "one", On: v1alpha1.HookBeforeBackup, State: v1alpha1.HookRunning, Attempt: 1}}
+	h.Request.Status.Hooks = []v1alpha1.HookStatus{{Name: "one", At: v1alpha1.HookBeforeBackup, State: v1alpha1.HookRunning, Attempt: 1}}
 	if err := h.hooksAt(t.Context(), v1alpha1.HookBeforeBackup, "", "shop"); err != nil {
 		t.Fatal(err)
 	}
