@@ -47,7 +47,7 @@ func (f *fakeEnd) ran() []string {
 // ends records how the hook "tell" ended.
 func ends(on v1alpha1.HookPoint, state v1alpha1.HookState) func(*v1alpha1.UpdateRequestStatus) {
 	return func(st *v1alpha1.UpdateRequestStatus) {
-		st.Hooks = []v1alpha1.HookStatus{{Name: "tell", On: on, State: state, Attempt: 1, Message: "as the test wants"}}
+		st.Hooks = []v1alpha1.HookStatus{{Name: "tell", At: on, State: state, Attempt: 1, Message: "as the test wants"}}
 	}
 }
 
@@ -55,7 +55,7 @@ func newEndWorld(t *testing.T, end *fakeEnd) *world {
 	t.Helper()
 	w := newWorld(t, func(w *world) { w.end = end })
 	w.patch(&v1alpha1.Application{}, "shop",
-		`{"spec":{"hooks":[{"name":"tell","on":["Success","Failure"],"http":{"url":"http://127.0.0.1/"}}]}}`)
+		`{"spec":{"hooks":[{"name":"tell","at":["Success","Failure"],"http":{"url":"http://127.0.0.1/"}}]}}`)
 	w.awaitApp("shop", "with its hook", func(a *v1alpha1.Application) bool { return len(a.Spec.Hooks) == 1 })
 	return w
 }

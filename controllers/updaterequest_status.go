@@ -313,11 +313,11 @@ func (r *UpdateRequestReconciler) emitHooks(before, after *v1alpha1.UpdateReques
 		if h.State != v1alpha1.HookFailed {
 			continue
 		}
-		if was := hooks.Find(&before.Status, h.Name, h.On, h.Service); was != nil && was.State == h.State && was.Attempt == h.Attempt {
+		if was := hooks.Find(&before.Status, h.Name, h.At, h.Service); was != nil && was.State == h.State && was.Attempt == h.Attempt {
 			continue
 		}
 		r.Events.Eventf(after, nil, corev1.EventTypeWarning, v1alpha1.ReasonHookFailed, "Hook", "%s",
-			eventNote("the hook "+h.Name+" at "+string(h.On)+" "+h.Message))
+			eventNote("the hook "+h.Name+" at "+string(h.At)+" "+h.Message))
 	}
 }
 

@@ -52,13 +52,13 @@ type Hook struct {
 	// +required
 	Name string `json:"name"`
 
-	// on are the moments at which it runs: Preflight, BeforeBackup, AfterBackup,
+	// at are the moments at which it runs: Preflight, BeforeBackup, AfterBackup,
 	// BeforeService, AfterService, Success or Failure.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=7
 	// +listType=set
 	// +required
-	On []HookPoint `json:"on"`
+	At []HookPoint `json:"at"`
 
 	// services for which BeforeService and AfterService run. Default: every
 	// service that gets new containers.

@@ -329,8 +329,8 @@ const (
 type HookStatus struct {
 	// name of the hook.
 	Name string `json:"name"`
-	// on is the moment.
-	On HookPoint `json:"on"`
+	// at is the moment.
+	At HookPoint `json:"at"`
 	// service, at BeforeService and AfterService.
 	// +optional
 	Service string `json:"service,omitempty"`

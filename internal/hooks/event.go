@@ -60,7 +60,7 @@ func (e Event) env() []string {
 func At(hooks []v1alpha1.Hook, at v1alpha1.HookPoint, service string) []v1alpha1.Hook {
 	var out []v1alpha1.Hook
 	for _, h := range hooks {
-		if slices.Contains(h.On, at) && (service == "" || len(h.Services) == 0 || slices.Contains(h.Services, service)) {
+		if slices.Contains(h.At, at) && (service == "" || len(h.Services) == 0 || slices.Contains(h.Services, service)) {
 			out = append(out, h)
 		}
 	}
@@ -70,7 +70,7 @@ func At(hooks []v1alpha1.Hook, at v1alpha1.HookPoint, service string) []v1alpha1
 // Find returns the record of a hook, or nil.
 func Find(st *v1alpha1.UpdateRequestStatus, name string, at v1alpha1.HookPoint, service string) *v1alpha1.HookStatus {
 	for i := range st.Hooks {
-		if h := &st.Hooks[i]; h.Name == name && h.On == at && h.Service == service {
+		if h := &st.Hooks[i]; h.Name == name && h.At == at && h.Service == service {
 			return h
 		}
 	}

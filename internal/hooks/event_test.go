@@ -13,9 +13,9 @@ import (
 
 func TestAt(t *testing.T) {
 	list := []v1alpha1.Hook{
-		{Name: "all", On: []v1alpha1.HookPoint{v1alpha1.HookBeforeService, v1alpha1.HookFailure}},
-		{Name: "web", On: []v1alpha1.HookPoint{v1alpha1.HookBeforeService}, Services: []string{"web"}},
-		{Name: "end", On: []v1alpha1.HookPoint{v1alpha1.HookSuccess}, Services: []string{"web"}},
+		{Name: "all", At: []v1alpha1.HookPoint{v1alpha1.HookBeforeService, v1alpha1.HookFailure}},
+		{Name: "web", At: []v1alpha1.HookPoint{v1alpha1.HookBeforeService}, Services: []string{"web"}},
+		{Name: "end", At: []v1alpha1.HookPoint{v1alpha1.HookSuccess}, Services: []string{"web"}},
 	}
 	for _, tt := range []struct {
 		at      v1alpha1.HookPoint
@@ -55,7 +55,7 @@ func TestDone(t *testing.T) {
 	} {
 		var st v1alpha1.UpdateRequestStatus
 		if tt.state != "" {
-			st.Hooks = []v1alpha1.HookStatus{{Name: "h", On: tt.at, State: tt.state}, {Name: "other", On: tt.at, State: v1alpha1.HookSucceeded}}
+			st.Hooks = []v1alpha1.HookStatus{{Name: "h", At: tt.at, State: tt.state}, {Name: "other", At: tt.at, State: v1alpha1.HookSucceeded}}
 		}
 		h := v1alpha1.Hook{Name: "h", OnFailure: tt.policy}
 		if got := Done(&st, h, tt.at, ""); got != tt.want {
@@ -99,11 +99,11 @@ func TestAtEnd(t *testing.T) {
 		if DueAtEnd(app, tt.ur) {
 			t.Errorf("%s: due without hooks", tt.name)
 		}
-		app.Spec.Hooks = []v1alpha1.Hook{{Name: "h", On: []v1alpha1.HookPoint{v1alpha1.HookSuccess, v1alpha1.HookFailure}}}
+		app.Spec.Hooks = []v1alpha1.Hook{{Name: "h", At: []v1alpha1.HookPoint{v1alpha1.HookSuccess, v1alpha1.HookFailure}}}
 		if DueAtEnd(app, tt.ur) != ok {
 			t.Errorf("%s: due is %v", tt.name, !ok)
 		}
-		tt.ur.Status.Hooks = []v1alpha1.HookStatus{{Name: "h", On: tt.want, State: v1alpha1.HookFailed}}
+		tt.ur.Status.Hooks = []v1alpha1.HookStatus{{Name: "h", At: tt.want, State: v1alpha1.HookFailed}}
 		if DueAtEnd(app, tt.ur) {
 			t.Errorf("%s: runs twice", tt.name)
 		}

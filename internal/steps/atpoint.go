@@ -53,7 +53,7 @@ func hookFailure(h v1alpha1.Hook, at v1alpha1.HookPoint, service string, rec v1a
 // runs is written before it does, and how it ended before anything else happens.
 // The error is a disturbance or an interruption.
 func (s *run) runHook(ctx context.Context, h v1alpha1.Hook, at v1alpha1.HookPoint, service, project string) (v1alpha1.HookStatus, error) {
-	rec := v1alpha1.HookStatus{Name: h.Name, On: at, Service: service}
+	rec := v1alpha1.HookStatus{Name: h.Name, At: at, Service: service}
 	s.mu.Lock()
 	known := hooks.Find(&s.Request.Status, h.Name, at, service)
 	if known != nil {
@@ -115,7 +115,7 @@ func hookName(h v1alpha1.Hook, at v1alpha1.HookPoint, service string) string {
 
 func (s *run) recordHook(rec v1alpha1.HookStatus) {
 	s.record(func(st *v1alpha1.UpdateRequestStatus) {
-		if have := hooks.Find(st, rec.Name, rec.On, rec.Service); have != nil {
+		if have := hooks.Find(st, rec.Name, rec.At, rec.Service); have != nil {
 			*have = rec
 			return
 		}
@@ -205,6 +205,6 @@ func (s *run) giveUpHook(h v1alpha1.Hook, at v1alpha1.HookPoint, err error) {
 	now := metav1.NewTime(s.Clock.Now())
 	s.say("%s: failed: %v", hookName(h, at, ""), err)
 	s.recordHook(v1alpha1.HookStatus{
-		Name: h.Name, On: at, State: v1alpha1.HookFailed, Attempt: 1, Message: limitTo(err.Error(), maxHookMessage), FinishedAt: &now,
+		Name: h.Name, At: at, State: v1alpha1.HookFailed, Attempt: 1, Message: limitTo(err.Error(), maxHookMessage), FinishedAt: &now,
 	})
 }

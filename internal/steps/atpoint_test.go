@@ -66,11 +66,33 @@ func (w *written) state(name string) v1alpha1.HookState {
 // hookSite is a request whose hooks call a server.
 type hookSite struct {
 	*run
-	api    *written
-	called []string // names of hooks, in order
-	fails  map[string]bool
+	api *written
+
+	lock  sync.Mutex
+	names []string // of hooks that were called, in order
+	fails map[string]bool
 	// states in the API at the time of the calls
 	states []v1alpha1.HookState
+}
+
+// called are the names of the hooks that were called since reset.
+func (h *hookSite) called() []string {
+	h.lock.Lock()
+	defer h.lock.Unlock()
+	return slices.Clone(h.names)
+}
+
+func (h *hookSite) reset() {
+	h.lock.Lock()
+	defer h.lock.Unlock()
+	h.names = nil
+}
+
+// fail says whether a hook is refused from now on.
+func (h *hookSite) fail(name string, fails bool) {
+	h.lock.Lock()
+	defer h.lock.Unlock()
+	h.fails[name] = fails
 }
 
 func newHookSite(t *testing.T, list ...v1alpha1.Hook) *hookSite {
@@ -78,7 +100,9 @@ func newHookSite(t *testing.T, list ...v1alpha1.Hook) *hookSite {
 	h := &hookSite{api: &written{}, fails: map[string]bool{}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := r.URL.Path[1:]
-		h.called = append(h.called, name)
+		h.lock.Lock()
+		defer h.lock.Unlock()
+		h.names = append(h.names, name)
 		h.states = append(h.states, h.api.state(name))
 		if h.fails[name] {
 			w.WriteHeader(http.StatusInternalServerError)
@@ -107,7 +131,7 @@ func newHookSite(t *testing.T, list ...v1alpha1.Hook) *hookSite {
 }
 
 func hook(name string, on ...v1alpha1.HookPoint) v1alpha1.Hook {
-	return v1alpha1.Hook{Name: name, On: on, OnFailure: v1alpha1.HookFail}
+	return v1alpha1.Hook{Name: name, At: on, OnFailure: v1alpha1.HookFail}
 }
 
 func TestHooksAtAMoment(t *testing.T) {
@@ -115,17 +139,18 @@ func TestHooksAtAMoment(t *testing.T) {
 	tolerated := hook("tolerated", before)
 	tolerated.OnFailure = v1alpha1.HookContinue
 	h := newHookSite(t, hook("one", before), hook("other", after), tolerated, hook("two", before, after), hook("three", before))
-	h.fails["tolerated"], h.fails["two"] = true, true
+	h.fail("tolerated", true)
+	h.fail("two", true)
 	err := h.hooksAt(t.Context(), before, "", "shop")
 	if term := failure.AsTerminal(err); term == nil || term.Reason != v1alpha1.ReasonHookFailed || !strings.Contains(err.Error(), "the hook two at BeforeBackup was answered with HTTP 500") {
 		t.Errorf("%v", err)
 	}
-	if want := []string{"one", "tolerated", "two"}; !slices.Equal(h.called, want) {
-		t.Errorf("called %v, want %v", h.called, want)
+	if want := []string{"one", "tolerated", "two"}; !slices.Equal(h.called(), want) {
+		t.Errorf("called %v, want %v", h.called(), want)
 	}
 	for i, s := range h.states {
 		if s != v1alpha1.HookRunning {
-			t.Errorf("%s ran while the API said %q: no intent before the effect", h.called[i], s)
+			t.Errorf("%s ran while the API said %q: no intent before the effect", h.called()[i], s)
 		}
 	}
 	var got []string
@@ -140,16 +165,17 @@ func TestHooksAtAMoment(t *testing.T) {
 	}
 
 	// Another attempt at the step runs what did not pass, and nothing twice.
-	h.called, h.fails["two"] = nil, false
+	h.reset()
+	h.fail("two", false)
 	if err := h.hooksAt(t.Context(), before, "", "shop"); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"two", "three"}; !slices.Equal(h.called, want) {
-		t.Errorf("called %v, want %v", h.called, want)
+	if want := []string{"two", "three"}; !slices.Equal(h.called(), want) {
+		t.Errorf("called %v, want %v", h.called(), want)
 	}
-	h.called = nil
-	if err := h.hooksAt(t.Context(), after, "", "shop"); err != nil || !slices.Equal(h.called, []string{"other", "two"}) {
-		t.Errorf("%v, called %v", err, h.called)
+	h.reset()
+	if err := h.hooksAt(t.Context(), after, "", "shop"); err != nil || !slices.Equal(h.called(), []string{"other", "two"}) {
+		t.Errorf("%v, called %v", err, h.called())
 	}
 	log, err := os.ReadFile(h.Request.Status.LogFile)
 	if err != nil {
@@ -165,18 +191,18 @@ func TestHooksAtAMoment(t *testing.T) {
 // A daemon that died while a hook ran does not know how it ended.
 func TestInterruptedHookRunsAgain(t *testing.T) {
 	h := newHookSite(t, hook("one", v1alpha1.HookBeforeBackup))
-	h.Request.Status.Hooks = []v1alpha1.HookStatus{{Name: "one", On: v1alpha1.HookBeforeBackup, State: v1alpha1.HookRunning, Attempt: 1}}
+	h.Request.Status.Hooks = []v1alpha1.HookStatus{{Name: "one", At: v1alpha1.HookBeforeBackup, State: v1alpha1.HookRunning, Attempt: 1}}
 	if err := h.hooksAt(t.Context(), v1alpha1.HookBeforeBackup, "", "shop"); err != nil {
 		t.Fatal(err)
 	}
-	if len(h.called) != 1 || len(h.api.status.Hooks) != 1 || h.api.status.Hooks[0].Attempt != 2 {
-		t.Errorf("called %v, recorded %+v", h.called, h.api.status.Hooks)
+	if len(h.called()) != 1 || len(h.api.status.Hooks) != 1 || h.api.status.Hooks[0].Attempt != 2 {
+		t.Errorf("called %v, recorded %+v", h.called(), h.api.status.Hooks)
 	}
 	// No intent, no effect.
 	h = newHookSite(t, hook("one", v1alpha1.HookBeforeBackup))
 	h.api.refuse = errors.New("the API is away")
-	if err := h.hooksAt(t.Context(), v1alpha1.HookBeforeBackup, "", "shop"); !errors.Is(err, h.api.refuse) || failure.AsTerminal(err) != nil || len(h.called) > 0 {
-		t.Errorf("%v, called %v", err, h.called)
+	if err := h.hooksAt(t.Context(), v1alpha1.HookBeforeBackup, "", "shop"); !errors.Is(err, h.api.refuse) || failure.AsTerminal(err) != nil || len(h.called()) > 0 {
+		t.Errorf("%v, called %v", err, h.called())
 	}
 }
 
@@ -206,10 +232,10 @@ func TestHooksAroundServices(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if !slices.Equal(h.called, []string{"before"}) {
-		t.Errorf("called %v for three actions on web, and others", h.called)
+	if !slices.Equal(h.called(), []string{"before"}) {
+		t.Errorf("called %v for three actions on web, and others", h.called())
 	}
-	h.called = nil
+	h.reset()
 	if err := e.afterServices(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -224,15 +250,15 @@ func TestHooksAroundServices(t *testing.T) {
 	// The request made containers of db already, so its time has passed.
 	e = newExecutor()
 	e.seen = map[string]docker.Container{"x": {Service: "db", Labels: map[string]string{v1alpha1.LabelRequest: "uid-1"}}}
-	h.called = nil
-	if err := e.beforeService(t.Context(), plan.Action{Verb: plan.VerbGate, Service: "db"}); err != nil || len(h.called) > 0 {
-		t.Errorf("%v, called %v", err, h.called)
+	h.reset()
+	if err := e.beforeService(t.Context(), plan.Action{Verb: plan.VerbGate, Service: "db"}); err != nil || len(h.called()) > 0 {
+		t.Errorf("%v, called %v", err, h.called())
 	}
 
 	// A failure is the hook's and not the action's, for each action that waits.
 	e = newExecutor()
 	h.Request.Status.Hooks = nil
-	h.fails["before"] = true
+	h.fail("before", true)
 	for range 2 {
 		err := e.beforeService(t.Context(), plan.Action{Verb: plan.VerbCreate, Service: "web"})
 		if broken := brokenHook(err); broken == nil || failure.AsTerminal(e.settle(t.Context(), outcome{plan.Action{Verb: plan.VerbCreate, Service: "web"}, err})).Reason != v1alpha1.ReasonHookFailed {
@@ -241,9 +267,9 @@ func TestHooksAroundServices(t *testing.T) {
 	}
 	// On the way back none runs.
 	e.in.Undo = true
-	h.called = nil
-	if err := errors.Join(e.beforeService(t.Context(), plan.Action{Service: "db"}), e.afterServices(t.Context())); err != nil || len(h.called) > 0 {
-		t.Errorf("%v, called %v", err, h.called)
+	h.reset()
+	if err := errors.Join(e.beforeService(t.Context(), plan.Action{Service: "db"}), e.afterServices(t.Context())); err != nil || len(h.called()) > 0 {
+		t.Errorf("%v, called %v", err, h.called())
 	}
 }
 
@@ -259,7 +285,7 @@ func TestPreflightHooks(t *testing.T) {
 	}
 	start := func() (*hookSite, *preflightRun) {
 		h := newHookSite(t, tolerated, hook("strict", v1alpha1.HookPreflight))
-		h.fails["tolerated"] = true
+		h.fail("tolerated", true)
 		h.Request.Status.Checks = []v1alpha1.CheckResult{{Name: "Engine", Result: passed}}
 		h.Request.Status.Plan = &v1alpha1.UpdatePlan{Services: []v1alpha1.ServicePlan{{Name: "web", Action: v1alpha1.ActionReplace}}}
 		return h, &preflightRun{run: h.run, project: project(t, "services: {web: {image: a}}")}
@@ -269,19 +295,19 @@ func TestPreflightHooks(t *testing.T) {
 		t.Errorf("%v, %s", err, check(&h.Request.Status))
 	}
 	h, p = start()
-	h.fails["strict"] = true
+	h.fail("strict", true)
 	if term := failure.AsTerminal(p.runHooks(t.Context())); term == nil || term.Reason != v1alpha1.ReasonHookFailed || !strings.HasSuffix(check(&h.Request.Status), "Hook strict=Failed") {
 		t.Errorf("%v, %s", term, check(&h.Request.Status))
 	}
 	h, p = start()
 	h.Request.Spec.DryRun = true
-	if err := p.runHooks(t.Context()); err != nil || len(h.called) > 0 || !strings.Contains(h.Request.Status.Checks[2].Message, "dry run") {
-		t.Errorf("%v, called %v, %+v", err, h.called, h.Request.Status.Checks)
+	if err := p.runHooks(t.Context()); err != nil || len(h.called()) > 0 || !strings.Contains(h.Request.Status.Checks[2].Message, "dry run") {
+		t.Errorf("%v, called %v, %+v", err, h.called(), h.Request.Status.Checks)
 	}
 	h, p = start()
 	h.Request.Status.Plan.Services[0].Action = v1alpha1.ActionKeep
-	if err := p.runHooks(t.Context()); err != nil || len(h.called) > 0 {
-		t.Errorf("nothing is to be done: %v, called %v", err, h.called)
+	if err := p.runHooks(t.Context()); err != nil || len(h.called()) > 0 {
+		t.Errorf("nothing is to be done: %v, called %v", err, h.called())
 	}
 }
 
@@ -342,19 +368,19 @@ func TestPickContainer(t *testing.T) {
 // them for the next start.
 func TestEnd(t *testing.T) {
 	h := newHookSite(t, hook("bad", v1alpha1.HookFailure), hook("good", v1alpha1.HookFailure), hook("other", v1alpha1.HookSuccess))
-	h.fails["bad"] = true
+	h.fail("bad", true)
 	h.Request.Status.Phase = v1alpha1.PhaseRolledBack
 	h.Request.Status.Steps = []v1alpha1.StepStatus{{Name: v1alpha1.StepPreflight}}
 	r := &Runner{Deps: h.Deps}
 	if err := r.End(t.Context(), h.Work, h.api); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(h.called, []string{"bad", "good"}) || h.api.state("bad") != v1alpha1.HookFailed || h.api.state("good") != v1alpha1.HookSucceeded {
-		t.Errorf("called %v, recorded %+v", h.called, h.api.status.Hooks)
+	if !slices.Equal(h.called(), []string{"bad", "good"}) || h.api.state("bad") != v1alpha1.HookFailed || h.api.state("good") != v1alpha1.HookSucceeded {
+		t.Errorf("called %v, recorded %+v", h.called(), h.api.status.Hooks)
 	}
-	h.called = nil
-	if err := r.End(t.Context(), h.Work, h.api); err != nil || len(h.called) > 0 {
-		t.Errorf("a second time: %v, called %v", err, h.called)
+	h.reset()
+	if err := r.End(t.Context(), h.Work, h.api); err != nil || len(h.called()) > 0 {
+		t.Errorf("a second time: %v, called %v", err, h.called())
 	}
 	h.Request.Status.Hooks = nil
 	ctx, cancel := context.WithCancel(t.Context())

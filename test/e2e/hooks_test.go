@@ -122,10 +122,10 @@ func TestHooksAndNotifications(t *testing.T) {
 	l := newListener(t)
 	s.Apply(fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata: {name: %s-hooks}\nstringData: {hmac-key: %q}\n", s.name, hmacKey))
 	s.apply(fmt.Sprintf(`  hooks:
-  - {name: hears, on: [Preflight, BeforeBackup, AfterBackup, BeforeService, AfterService, Success, Failure], http: {url: "%[1]s/hook", secretRef: {name: %[2]s-hooks}}}
-  - {name: in-the-old, on: [BeforeService], services: [web], exec: {service: web, command: [/app, healthcheck]}}
-  - {name: in-the-new, on: [AfterService], exec: {service: web, command: [/newapp, healthcheck]}}
-  - {name: tolerated, on: [AfterBackup], onFailure: Continue, exec: {service: web, command: [/app, nonsense]}}
+  - {name: hears, at: [Preflight, BeforeBackup, AfterBackup, BeforeService, AfterService, Success, Failure], http: {url: "%[1]s/hook", secretRef: {name: %[2]s-hooks}}}
+  - {name: in-the-old, at: [BeforeService], services: [web], exec: {service: web, command: [/app, healthcheck]}}
+  - {name: in-the-new, at: [AfterService], exec: {service: web, command: [/newapp, healthcheck]}}
+  - {name: tolerated, at: [AfterBackup], onFailure: Continue, exec: {service: web, command: [/app, nonsense]}}
   notifications:
   - {name: told, webhook: {url: "%[1]s/told", secretRef: {name: %[2]s-hooks}}}
 `, l.url, s.name))
@@ -202,7 +202,7 @@ func TestHooksAndNotifications(t *testing.T) {
 	l.refuse(v1alpha1.HookSuccess)
 	r = s.succeeds(bad, harness.Retry)
 	l.wantHooks(t, all...)
-	if last := r.Status.Hooks[len(r.Status.Hooks)-1]; last.On != v1alpha1.HookSuccess || last.State != v1alpha1.HookFailed {
+	if last := r.Status.Hooks[len(r.Status.Hooks)-1]; last.At != v1alpha1.HookSuccess || last.State != v1alpha1.HookFailed {
 		t.Errorf("the last hook is %+v", last)
 	}
 	s.wantVersion("3")
