@@ -60,6 +60,7 @@ type world struct {
 	faulty   *faultyClient
 	clock    clock.PassiveClock
 	engine   chan event.TypedGenericEvent[string]
+	follower *fakeFollower
 	stop     func()
 
 	mu       sync.Mutex
@@ -67,7 +68,7 @@ type world struct {
 	requests map[string][]v1alpha1.UpdateRequest
 	gone     map[string]bool
 	apps     map[string]v1alpha1.Application
-	events   map[string][]string // by request: types and reasons
+	events   map[string][]string // by the name of a request or an application: types and reasons
 }
 
 // newWorld makes a world whose controllers run, with an Application "shop".
@@ -75,7 +76,7 @@ func newWorld(t *testing.T, options ...func(*world)) *world {
 	t.Helper()
 	w := &world{
 		t: t, scheme: runtime.NewScheme(), observer: &fakeObserver{}, clock: clock.RealClock{},
-		engine: make(chan event.TypedGenericEvent[string]), changed: make(chan struct{}),
+		engine: make(chan event.TypedGenericEvent[string]), follower: newFakeFollower(), changed: make(chan struct{}),
 		requests: map[string][]v1alpha1.UpdateRequest{}, gone: map[string]bool{},
 		apps: map[string]v1alpha1.Application{}, events: map[string][]string{},
 	}
@@ -117,8 +118,13 @@ func (w *world) start() {
 	w.faulty = &faultyClient{Client: mgr.GetClient()}
 	requests := &controllers.UpdateRequestReconciler{Client: w.faulty, Steps: w.steps, Events: mgr.GetEventRecorder("fairlead"), Clock: w.clock}
 	must(w.t, requests.SetupWithManager(w.t.Context(), mgr))
-	apps := &controllers.ApplicationReconciler{Client: w.faulty, Observer: w.observer, Engine: w.engine}
+	apps := &controllers.ApplicationReconciler{
+		Client: w.faulty, Observer: w.observer, Engine: w.engine, Clock: w.clock,
+		Follower: w.follower, News: w.follower.news, Events: mgr.GetEventRecorder("fairlead"),
+	}
 	must(w.t, apps.SetupWithManager(mgr))
+	policy := &controllers.FollowReconciler{Client: w.faulty, Clock: w.clock, Identity: "fairlead"}
+	must(w.t, policy.SetupWithManager(mgr))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()
@@ -177,7 +183,7 @@ func (w *world) see(e watch.Event) {
 		}
 		w.apps[o.Name] = *o
 	case *eventsv1.Event:
-		if o.Regarding.Kind == "UpdateRequest" && e.Type == watch.Added {
+		if (o.Regarding.Kind == "UpdateRequest" || o.Regarding.Kind == "Application") && e.Type == watch.Added {
 			w.events[o.Regarding.Name] = append(w.events[o.Regarding.Name], o.Type+" "+o.Reason)
 		}
 	default:
