@@ -63,6 +63,7 @@ type world struct {
 	sender   controllers.NotificationSender // nil: nobody is told
 	engine   chan event.TypedGenericEvent[string]
 	also     func(ctrl.Manager) error // adds more controllers; may be nil
+	follower *fakeFollower
 	stop     func()
 
 	mu       sync.Mutex
@@ -70,7 +71,7 @@ type world struct {
 	requests map[string][]v1alpha1.UpdateRequest
 	gone     map[string]bool
 	apps     map[string]v1alpha1.Application
-	events   map[string][]string // by request or application: types and reasons
+	events   map[string][]string // by the name of the object: types and reasons
 }
 
 // newWorld makes a world whose controllers run, with an Application "shop".
@@ -78,7 +79,7 @@ func newWorld(t *testing.T, options ...func(*world)) *world {
 	t.Helper()
 	w := &world{
 		t: t, scheme: runtime.NewScheme(), observer: &fakeObserver{}, clock: clock.RealClock{},
-		engine: make(chan event.TypedGenericEvent[string]), changed: make(chan struct{}),
+		engine: make(chan event.TypedGenericEvent[string]), follower: newFakeFollower(), changed: make(chan struct{}),
 		requests: map[string][]v1alpha1.UpdateRequest{}, gone: map[string]bool{},
 		apps: map[string]v1alpha1.Application{}, events: map[string][]string{},
 	}
@@ -120,7 +121,10 @@ func (w *world) start() {
 	w.faulty = &faultyClient{Client: mgr.GetClient()}
 	requests := &controllers.UpdateRequestReconciler{Client: w.faulty, Steps: w.steps, Events: mgr.GetEventRecorder("fairlead"), Clock: w.clock, EndHooks: w.end}
 	must(w.t, requests.SetupWithManager(w.t.Context(), mgr))
-	apps := &controllers.ApplicationReconciler{Client: w.faulty, Observer: w.observer, Engine: w.engine}
+	apps := &controllers.ApplicationReconciler{
+		Client: w.faulty, Observer: w.observer, Engine: w.engine, Clock: w.clock,
+		Follower: w.follower, News: w.follower.news, Events: mgr.GetEventRecorder("fairlead"),
+	}
 	must(w.t, apps.SetupWithManager(mgr))
 	if w.also != nil {
 		must(w.t, w.also(mgr))
@@ -131,6 +135,8 @@ func (w *world) start() {
 		}
 		must(w.t, notifier.SetupWithManager(mgr))
 	}
+	policy := &controllers.FollowReconciler{Client: w.faulty, Clock: w.clock, Identity: "fairlead"}
+	must(w.t, policy.SetupWithManager(mgr))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()

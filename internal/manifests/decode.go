@@ -205,7 +205,8 @@ func decode(d document, namespace string) (*Object, error) {
 // strict finds fields that there are not, and values of a wrong type.
 func strict(text []byte, into any) error {
 	if err := yaml.UnmarshalStrict(text, into); err != nil {
-		return located(errors.New(strings.TrimPrefix(err.Error(), "error unmarshaling JSON: while decoding JSON: ")))
+		text := strings.TrimPrefix(err.Error(), "error unmarshaling JSON: while decoding JSON: ")
+		return located(errors.New(strings.TrimPrefix(text, "json: ")))
 	}
 	return nil
 }
