@@ -19,6 +19,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/controllers"
+	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/follow"
 	"github.com/fairlead-dev/fairlead/internal/github"
 	ghclient "github.com/fairlead-dev/fairlead/internal/github/client"
@@ -115,7 +116,11 @@ func (g *GitHub) Secret(ctx context.Context, namespace, name string) (map[string
 	if o == nil {
 		return nil, errNotReady
 	}
-	return o.secrets.Secret(ctx, namespace, name)
+	data, err := o.secrets.Secret(ctx, namespace, name)
+	if t := failure.AsTerminal(err); t != nil {
+		return nil, failure.Terminalf(t.Reason, "there is no Secret %s in the namespace %s: create it, or take it out of github.secretRef (or source.secretRef)", name, namespace)
+	}
+	return data, err
 }
 
 // Application implements webhook.Applications.
