@@ -132,7 +132,7 @@ func (g *GitHub) Application(ctx context.Context, key types.NamespacedName) (*v1
 	app := &v1alpha1.Application{}
 	err := o.cached.Get(ctx, key, app)
 	if apierrors.IsNotFound(err) {
-		return nil, nil //nolint:nilnil // as the interface has it
+		return nil, nil // as the interface has it
 	}
 	return app, err
 }
