@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/clientconfig"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
+	"github.com/fairlead-dev/fairlead/internal/github/webhook"
 	"github.com/fairlead-dev/fairlead/internal/logging"
 )
 
@@ -34,7 +35,9 @@ type serveFlags struct {
 	controllers                bool
 
 	// given reports whether somebody set a flag, by its name or its variable.
-	given func(flag string) bool
+	given           func(flag string) bool
+	publicURL       string
+	webhookMaxBytes int64
 }
 
 // composition is what the daemon runs besides the API.
@@ -83,6 +86,8 @@ With --kubeconfig it serves no API but works as an agent of that cluster.`,
 	flags.StringVar(&f.logFormat, "log-format", logging.FormatAuto, "auto (console on a terminal, else json), console or json")
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write with the actual addresses, as JSON, when the daemon is ready")
 	flags.BoolVar(&f.controllers, "controllers", true, "run the controllers; without them only the API is served")
+	flags.StringVar(&f.publicURL, "public-url", "", "where people reach --listen, e.g. https://fairlead.example.com; for links on GitHub")
+	flags.Int64Var(&f.webhookMaxBytes, "webhook-max-bytes", webhook.DefaultMaxBody, "how large a delivery of a webhook may be")
 	describeEnv(flags)
 	return cmd
 }

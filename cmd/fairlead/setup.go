@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	_ "time/tzdata" // a container or a small host may have none of its own
 
+	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
@@ -16,13 +17,14 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/agent"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
+	"github.com/fairlead-dev/fairlead/internal/github/webhook"
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
 	"github.com/fairlead-dev/fairlead/internal/updatelog/logserver"
 )
 
 // composeAgent is the composition of the daemon: the controllers of the Docker
-// host, and the log of requests as a subresource.
-func composeAgent(_ context.Context, f serveFlags) (composition, error) {
+// host, the log of requests as a subresource, and the webhook of GitHub.
+func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 	var reader atomic.Pointer[requestwatch.Reader]
 	logs := logserver.Handler(func() requestwatch.Reader {
 		if r := reader.Load(); r != nil {
@@ -39,10 +41,18 @@ func composeAgent(_ context.Context, f serveFlags) (composition, error) {
 		reader.Store(&r)
 		return nil
 	}
+	github, err := agent.NewGitHub(agent.GitHubOptions{
+		Version: buildVersion(), PublicURL: f.publicURL, MaxWebhook: f.webhookMaxBytes, Log: logr.FromContextOrDiscard(ctx),
+	})
+	if err != nil {
+		return composition{}, err
+	}
 	return composition{
 		setup: []daemon.SetupFunc{connect, agent.Setup(agent.Options{
 			DockerHost: f.dockerHost, Version: buildVersion(), ManifestDir: filepath.Join(f.dataDir, "manifests"),
-		})},
+			Enricher: github.Enricher(), Expose: github.Exposed,
+		}), github.Setup},
+		routes: []daemon.Route{{Pattern: webhook.Pattern, Handler: github.Webhook()}},
 		subresources: []controlplane.Subresource{{
 			GroupVersion: v1alpha1.GroupVersion, Resource: "updaterequests", Subresource: "log", Handler: logs,
 		}},
