@@ -14,13 +14,14 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/agent"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
+	"github.com/fairlead-dev/fairlead/internal/httpapi"
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
 	"github.com/fairlead-dev/fairlead/internal/updatelog/logserver"
 )
 
 // composeAgent is the composition of the daemon: the controllers of the Docker
-// host, and the log of requests as a subresource.
-func composeAgent(_ context.Context, f serveFlags) (composition, error) {
+// host, the log of requests as a subresource, and the HTTP API.
+func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 	var reader atomic.Pointer[requestwatch.Reader]
 	logs := logserver.Handler(func() requestwatch.Reader {
 		if r := reader.Load(); r != nil {
@@ -37,10 +38,15 @@ func composeAgent(_ context.Context, f serveFlags) (composition, error) {
 		reader.Store(&r)
 		return nil
 	}
+	api, err := composeHTTP(ctx, f)
+	if err != nil {
+		return composition{}, err
+	}
 	return composition{
-		setup: []daemon.SetupFunc{connect, agent.Setup(agent.Options{DockerHost: f.dockerHost, Version: buildVersion()})},
+		setup: []daemon.SetupFunc{connect, api.connect, agent.Setup(agent.Options{DockerHost: f.dockerHost, Version: buildVersion()})},
 		subresources: []controlplane.Subresource{{
 			GroupVersion: v1alpha1.GroupVersion, Resource: "updaterequests", Subresource: "log", Handler: logs,
 		}},
+		routes: []daemon.Route{{Pattern: httpapi.Prefix, Handler: api}},
 	}, nil
 }
