@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/httpapi"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/audit"
 	"github.com/fairlead-dev/fairlead/internal/identity"
+	"github.com/fairlead-dev/fairlead/internal/tokens"
 )
 
 const (
@@ -32,6 +33,8 @@ const (
 type httpAPI struct {
 	*httpapi.API
 	updaterToken string
+	// embedded says that the API server is this daemon's own.
+	embedded bool
 }
 
 func composeHTTP(ctx context.Context, f serveFlags) (*httpAPI, error) {
@@ -40,7 +43,7 @@ func composeHTTP(ctx context.Context, f serveFlags) (*httpAPI, error) {
 		return nil, err
 	}
 	log := logr.FromContextOrDiscard(ctx)
-	a := &httpAPI{updaterToken: os.Getenv(updaterTokenEnv)}
+	a := &httpAPI{updaterToken: os.Getenv(updaterTokenEnv), embedded: f.kubeconfig == ""}
 	a.API = httpapi.New(httpapi.Options{
 		Version: buildVersion(), UpdaterToken: a.updaterToken, Definitions: definitions, Log: log.WithName("http"),
 		Audit: audit.Open(zapOf(log), filepath.Join(f.dataDir, httpAuditFile)),
@@ -50,11 +53,17 @@ func composeHTTP(ctx context.Context, f serveFlags) (*httpAPI, error) {
 
 // connect is a daemon.SetupFunc.
 func (a *httpAPI) connect(ctx context.Context, mgr manager.Manager) error {
-	if a.updaterToken != "" {
-		own, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
-		if err != nil {
-			return fmt.Errorf("connect to the API: %w", err)
+	own, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return fmt.Errorf("connect to the API: %w", err)
+	}
+	if a.embedded {
+		// In somebody else's cluster the daemon has no business with accounts.
+		if err := mgr.Add(&tokens.Sweeper{Client: own}); err != nil {
+			return err
 		}
+	}
+	if a.updaterToken != "" {
 		if err := identity.EnsureUpdater(ctx, own); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"runtime/debug"
@@ -24,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/fairlead-dev/fairlead/internal/auditfile"
 	"github.com/fairlead-dev/fairlead/internal/bootstrap"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/datadir"
@@ -42,6 +44,9 @@ const (
 	// gcPercent trades a little CPU for memory: the heap of an idle daemon is
 	// small next to what an update needs.
 	gcPercent = 50
+
+	// auditFile, in the data directory, has a line for every write to the API.
+	auditFile = "audit.log"
 
 	// settleTime is how long after the start the libraries still warm up.
 	settleTime = 5 * time.Second
@@ -144,6 +149,7 @@ type running struct {
 
 	http        *httpServer
 	plane       *controlplane.Server
+	audit       io.Closer
 	config      *rest.Config
 	kubeconfig  string
 	stopManager context.CancelFunc
@@ -178,9 +184,11 @@ func (d *running) connect(ctx context.Context) error {
 		d.log.Info("working as an agent of a cluster", "server", config.Host)
 		return nil
 	}
+	audit := auditfile.New(d.dir.Join(auditFile))
+	d.audit = audit
 	plane, err := controlplane.Start(ctx, controlplane.Options{
 		DataDir: d.dir, BindAddress: d.opts.BindAddress, SecurePort: d.opts.SecurePort,
-		Logger: d.log.WithName("controlplane"), EtcdLogger: d.opts.Logger.Etcd(), Subresources: d.opts.Subresources,
+		Logger: d.log.WithName("controlplane"), EtcdLogger: d.opts.Logger.Etcd(), Subresources: d.opts.Subresources, Audit: audit,
 	})
 	if err != nil {
 		return err
@@ -309,6 +317,9 @@ func (d *running) stop(ctx context.Context) error {
 	}
 	if d.plane != nil {
 		errs = append(errs, d.plane.Stop(ctx))
+	}
+	if d.audit != nil {
+		errs = append(errs, d.audit.Close())
 	}
 	d.log.V(1).Info("stopped", "after", time.Since(start).Round(time.Millisecond))
 	return errors.Join(errs...)

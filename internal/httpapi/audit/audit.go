@@ -11,14 +11,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"gopkg.in/natefinch/lumberjack.v2"
-)
 
-const (
-	// The file is rotated at this size, and this many old ones are kept. The
-	// names of old files carry the time.
-	maxMegabytes = 20
-	maxBackups   = 10
+	"github.com/fairlead-dev/fairlead/internal/auditfile"
 )
 
 // Event is one write, or one failed authentication.
@@ -53,7 +47,7 @@ func Open(logger *zap.Logger, path string) *Log {
 	if path == "" {
 		return l
 	}
-	file := File(path)
+	file := auditfile.New(path)
 	l.closer = file
 	config := zap.NewProductionEncoderConfig()
 	config.TimeKey, config.LevelKey, config.NameKey, config.MessageKey = "time", zapcore.OmitKey, zapcore.OmitKey, zapcore.OmitKey
@@ -61,12 +55,6 @@ func Open(logger *zap.Logger, path string) *Log {
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(config), zapcore.AddSync(file), zapcore.InfoLevel)
 	l.logger = l.logger.WithOptions(zap.WrapCore(func(shown zapcore.Core) zapcore.Core { return zapcore.NewTee(shown, core) }))
 	return l
-}
-
-// File is a file at path for audit lines, made at the first one, with mode 0600,
-// and rotated.
-func File(path string) io.WriteCloser {
-	return &lumberjack.Logger{Filename: path, MaxSize: maxMegabytes, MaxBackups: maxBackups}
 }
 
 // Write writes one event.
