@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"runtime/debug"
 	"time"
@@ -70,6 +69,10 @@ type Options struct {
 	// Listen is the address of the HTTP endpoints; port 0 takes any free one.
 	// Default DefaultListen.
 	Listen string
+	// TLS encrypts them. Without it, Listen must be an address of the loopback
+	// interface, or InsecureHTTP set.
+	TLS          TLS
+	InsecureHTTP bool
 	// MetricsBindAddress is the address of the controllers' metrics; "0" or
 	// empty serves none.
 	MetricsBindAddress string
@@ -158,7 +161,7 @@ type running struct {
 
 func (d *running) up(ctx context.Context) error {
 	var err error
-	if d.http, err = serveHTTP(ctx, d.opts.Listen, d.health.handler(d.opts.Routes)); err != nil {
+	if d.http, err = serveHTTP(ctx, d.opts, d.dir, d.log.WithName("http"), d.health.handler(d.opts.Routes)); err != nil {
 		return err
 	}
 	if err := d.connect(ctx); err != nil {
@@ -330,13 +333,4 @@ func limitMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-}
-
-// listen opens a TCP address or says what to do about it.
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("HTTP server on %s: %w; choose another address with --listen", address, err)
-	}
-	return l, nil
 }
