@@ -29,6 +29,8 @@ type serveFlags struct {
 	bindAddress                string
 	securePort                 int
 	listen, metricsBindAddress string
+	tls                        daemon.TLS
+	insecureHTTP               bool
 	dockerHost                 string
 	logLevel, logFormat        string
 	readyFile                  string
@@ -80,6 +82,11 @@ With --kubeconfig it serves no API but works as an agent of that cluster.`,
 	flags.StringVar(&f.bindAddress, "bind-address", controlplane.DefaultBindAddress, "IP address of the Kubernetes API")
 	flags.IntVar(&f.securePort, "secure-port", controlplane.DefaultSecurePort, "port of the Kubernetes API; 0 takes a free one")
 	flags.StringVar(&f.listen, "listen", daemon.DefaultListen, "address of the HTTP endpoints")
+	flags.BoolVar(&f.tls.Generate, "tls", false, "HTTPS at --listen, with a certificate signed by the data directory's own authority (pki/ca.crt)")
+	flags.StringSliceVar(&f.tls.Names, "tls-san", nil, "more names and IP addresses for the certificate of --tls")
+	flags.StringVar(&f.tls.CertFile, "tls-cert-file", "", "HTTPS at --listen with this certificate (PEM); it is read again when it changes")
+	flags.StringVar(&f.tls.KeyFile, "tls-private-key-file", "", "the key of --tls-cert-file")
+	flags.BoolVar(&f.insecureHTTP, "insecure-http", false, "allow --listen beyond this host without TLS: tokens travel in the clear")
 	flags.StringVar(&f.metricsBindAddress, "metrics-bind-address", daemon.DefaultMetrics, `address of the metrics; "0" serves none`)
 	flags.StringVar(&f.dockerHost, "docker-host", "", "Docker engine, e.g. unix:///var/run/docker.sock; default: DOCKER_HOST or the engine's default socket")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn, error, or a number for more detail")
@@ -130,7 +137,7 @@ func serve(ctx context.Context, f serveFlags, compose composeFunc) error {
 	return daemon.Run(ctx, daemon.Options{
 		DataDir: f.dataDir, Kubeconfig: f.kubeconfig,
 		BindAddress: f.bindAddress, SecurePort: f.securePort,
-		Listen: f.listen, MetricsBindAddress: f.metricsBindAddress, ReadyFile: f.readyFile,
+		Listen: f.listen, TLS: f.tls, InsecureHTTP: f.insecureHTTP, MetricsBindAddress: f.metricsBindAddress, ReadyFile: f.readyFile,
 		Manifests:    bootstrap.Manifests{CRDs: crds, Roles: roles, Version: buildVersion()},
 		Subresources: c.subresources, Routes: c.routes, Setup: c.setup, Scheme: scheme, Logger: logger,
 	})

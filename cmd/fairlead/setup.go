@@ -17,13 +17,18 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/agent"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
+<<<<<<< HEAD
 	"github.com/fairlead-dev/fairlead/internal/github/webhook"
+=======
+	"github.com/fairlead-dev/fairlead/internal/httpapi"
+>>>>>>> httpapi
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
 	"github.com/fairlead-dev/fairlead/internal/updatelog/logserver"
 )
 
 // composeAgent is the composition of the daemon: the controllers of the Docker
-// host, the log of requests as a subresource, and the webhook of GitHub.
+// host, the log of requests as a subresource, the HTTP API, and the webhook of
+// GitHub.
 func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 	var reader atomic.Pointer[requestwatch.Reader]
 	logs := logserver.Handler(func() requestwatch.Reader {
@@ -47,8 +52,12 @@ func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 	if err != nil {
 		return composition{}, err
 	}
+	api, err := composeHTTP(ctx, f)
+	if err != nil {
+		return composition{}, err
+	}
 	return composition{
-		setup: []daemon.SetupFunc{connect, agent.Setup(agent.Options{
+		setup: []daemon.SetupFunc{connect, api.connect, agent.Setup(agent.Options{
 			DockerHost: f.dockerHost, Version: buildVersion(), ManifestDir: filepath.Join(f.dataDir, "manifests"),
 			Enricher: github.Enricher(), Expose: github.Exposed,
 		}), github.Setup},
@@ -56,5 +65,6 @@ func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 		subresources: []controlplane.Subresource{{
 			GroupVersion: v1alpha1.GroupVersion, Resource: "updaterequests", Subresource: "log", Handler: logs,
 		}},
+		routes: []daemon.Route{{Pattern: httpapi.Prefix, Handler: api}},
 	}, nil
 }

@@ -99,7 +99,7 @@ type app struct {
 }
 
 // Commands returns the client commands: update, rollback, cancel, status, check, logs, adopt,
-// apps, releases, backups and requests. Errors that they return carry their exit
+// apps, releases, backups, requests and token. Errors that they return carry their exit
 // code, see ExitCode.
 func Commands(o Options) []*cobra.Command {
 	if o.Out == nil {
@@ -123,28 +123,40 @@ func Commands(o Options) []*cobra.Command {
 	makers := []func(*app) *cobra.Command{
 		newUpdateCommand, newRollbackCommand, newCancelCommand, newStatusCommand, newCheckCommand, newLogsCommand,
 		newAdoptCommand, newAppsCommand, newReleasesCommand, newBackupsCommand, newRequestsCommand,
+		newTokenCommand,
 	}
 	commands := make([]*cobra.Command, 0, len(makers))
 	for _, make := range makers {
 		a := &app{Options: o}
 		cmd := make(a)
-		cmd.Flags().StringVar(&a.kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, then the one of this host's daemon")
-		cmd.Flags().StringVarP(&a.namespace, "namespace", "n", "", "namespace; default: the kubeconfig's, else "+clientconfig.DefaultNamespace)
-		cmd.SilenceUsage, cmd.SilenceErrors = true, true
-		cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-			return usageError(errors.New(err.Error() + "\nSee: " + c.CommandPath() + " --help"))
-		})
-		if args := cmd.Args; args != nil {
-			cmd.Args = func(c *cobra.Command, list []string) error {
-				if err := args(c, list); err != nil {
-					return usageError(errors.New(err.Error() + "\nUsage: " + c.UseLine()))
-				}
-				return nil
-			}
-		}
+		a.share(cmd)
 		commands = append(commands, cmd)
 	}
 	return commands
+}
+
+// share gives a command, and those below it, what all have in common.
+func (a *app) share(cmd *cobra.Command) {
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError(errors.New(err.Error() + "\nSee: " + c.CommandPath() + " --help"))
+	})
+	for _, sub := range cmd.Commands() {
+		a.share(sub)
+	}
+	if cmd.HasSubCommands() {
+		return
+	}
+	cmd.Flags().StringVar(&a.kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, then the one of this host's daemon")
+	cmd.Flags().StringVarP(&a.namespace, "namespace", "n", "", "namespace; default: the kubeconfig's, else "+clientconfig.DefaultNamespace)
+	if args := cmd.Args; args != nil {
+		cmd.Args = func(c *cobra.Command, list []string) error {
+			if err := args(c, list); err != nil {
+				return usageError(errors.New(err.Error() + "\nUsage: " + c.UseLine()))
+			}
+			return nil
+		}
+	}
 }
 
 // style is how output to Out is to look.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -60,6 +61,7 @@ type chainConfig struct {
 	pki          pki
 	etcdEndpoint string
 	subresources []Subresource
+	audit        io.Writer // may be nil
 	// stopping ends the handlers of subresources.
 	stopping context.Context
 }
@@ -89,6 +91,9 @@ func buildChain(ctx context.Context, c chainConfig) (*chain, error) {
 	}
 	generic.DisabledPostStartHooks.Insert(upstreamRolesHook)
 	generic.EffectiveVersion = kubernetesVersion(generic.EffectiveVersion)
+	if c.audit != nil {
+		auditTo(c.audit, generic)
+	}
 
 	resolver := webhook.NewDefaultServiceResolver()
 	native, initializers, err := controlplaneapiserver.CreateConfig(opts, generic, informers, nil, storageFactory, resolver, nil)
@@ -172,6 +177,8 @@ func newOptions(c chainConfig) *options.Options {
 
 	o.Authentication = kubeoptions.NewBuiltInAuthenticationOptions().WithAnonymous().WithClientCert().WithRequestHeader().WithServiceAccounts()
 	o.Authentication.ClientCert.ClientCA = c.pki.caCert()
+	// A token that is revoked is refused at once. To check one costs a signature.
+	o.Authentication.TokenSuccessCacheTTL = 0
 	accounts := o.Authentication.ServiceAccounts
 	accounts.Issuers = []string{tokenIssuer}
 	accounts.KeyFiles = []string{c.pki.tokenKey()}

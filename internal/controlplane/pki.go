@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/atomicfile"
+	"github.com/fairlead-dev/fairlead/internal/datadir"
 )
 
 const (
@@ -90,6 +91,36 @@ func (p pki) ensure(now time.Time, dnsNames []string, ips []net.IP) (changed boo
 		changed = true
 	}
 	return changed, nil
+}
+
+// ServingCertificate makes sure that dir has a certificate for a server of this
+// host besides the API: signed by the same authority, good at now for at least a
+// third of its lifetime, for this host's names, ip, and names, which may be IP
+// addresses. It returns the paths of the certificate and its key, and whether it
+// was (re)issued.
+func ServingCertificate(dir *datadir.Dir, now time.Time, ip net.IP, names []string) (certPath, keyPath string, changed bool, err error) {
+	p := pki{dir: dir.Join("pki")}
+	if err := os.MkdirAll(p.dir, 0o700); err != nil {
+		return "", "", false, fmt.Errorf("certificates: %w", err)
+	}
+	ca, caKey, _, err := p.ensureCA(now)
+	if err != nil {
+		return "", "", false, err
+	}
+	l := leaf{certPath: p.path("http.crt"), keyPath: p.path("http.key"), subject: pkix.Name{CommonName: "fairlead"},
+		usage: x509.ExtKeyUsageServerAuth}
+	l.dnsNames, l.ips = servingNames(ip)
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			l.ips = append(l.ips, ip)
+		} else {
+			l.dnsNames = append(l.dnsNames, name)
+		}
+	}
+	if l.valid(ca, now) {
+		return l.certPath, l.keyPath, false, nil
+	}
+	return l.certPath, l.keyPath, true, l.issue(ca, caKey, now)
 }
 
 func (p pki) ensureCA(now time.Time) (*x509.Certificate, crypto.Signer, bool, error) {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/datadir"
 )
 
 var (
@@ -163,5 +165,42 @@ func TestPKIDamage(t *testing.T) {
 				t.Error("the token key was replaced")
 			}
 		})
+	}
+}
+
+func TestServingCertificateIsRenewed(t *testing.T) {
+	dir, err := datadir.Open(filepath.Join(t.TempDir(), "data"), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = dir.Close() }()
+	now, ip := time.Now(), net.IPv4(127, 0, 0, 1)
+	for i, step := range []struct {
+		now     time.Time
+		names   []string
+		changed bool
+	}{
+		{now, nil, true}, {now, nil, false}, {now.AddDate(0, 7, 0), nil, false},
+		{now.AddDate(0, 9, 0), nil, true}, {now.AddDate(0, 9, 0), []string{"updates.example.com"}, true},
+	} {
+		cert, key, changed, err := ServingCertificate(dir, step.now, ip, step.names)
+		if err != nil || changed != step.changed {
+			t.Fatalf("step %d: changed %t, %v; want %t", i, changed, err, step.changed)
+		}
+		if _, _, err := readPair(cert, key); err != nil {
+			t.Errorf("step %d: %v", i, err)
+		}
+	}
+	// The API server takes over the authority that was made here.
+	ca, err := os.ReadFile(dir.Join("pki", "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := pki{dir: dir.Join("pki")}
+	if _, err := p.ensure(now, []string{"localhost"}, []net.IP{ip}); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.ReadFile(p.caCert()); err != nil || string(after) != string(ca) {
+		t.Errorf("there is another authority, %v", err)
 	}
 }

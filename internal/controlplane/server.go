@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -61,6 +62,9 @@ type Options struct {
 	EtcdLogger *zap.Logger
 	// Subresources are served below custom resources.
 	Subresources []Subresource
+	// Audit gets a line of JSON for every write, an Event of audit.k8s.io/v1;
+	// default: nothing is audited.
+	Audit io.Writer
 	// Clock decides about certificate renewal; default: the real one.
 	Clock clock.WithTicker
 }
@@ -146,7 +150,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 		return nil, err
 	}
 	c, err := buildChain(apiCtx, chainConfig{listener: listener, pki: s.pki, etcdEndpoint: s.store.endpoint,
-		subresources: opts.Subresources, stopping: stopping})
+		subresources: opts.Subresources, audit: opts.Audit, stopping: stopping})
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"io"
 	"os"
 	"runtime/debug"
 	"time"
@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/fairlead-dev/fairlead/internal/auditfile"
 	"github.com/fairlead-dev/fairlead/internal/bootstrap"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/datadir"
@@ -42,6 +43,9 @@ const (
 	// gcPercent trades a little CPU for memory: the heap of an idle daemon is
 	// small next to what an update needs.
 	gcPercent = 50
+
+	// auditFile, in the data directory, has a line for every write to the API.
+	auditFile = "audit.log"
 
 	// settleTime is how long after the start the libraries still warm up.
 	settleTime = 5 * time.Second
@@ -65,6 +69,10 @@ type Options struct {
 	// Listen is the address of the HTTP endpoints; port 0 takes any free one.
 	// Default DefaultListen.
 	Listen string
+	// TLS encrypts them. Without it, Listen must be an address of the loopback
+	// interface, or InsecureHTTP set.
+	TLS          TLS
+	InsecureHTTP bool
 	// MetricsBindAddress is the address of the controllers' metrics; "0" or
 	// empty serves none.
 	MetricsBindAddress string
@@ -144,6 +152,7 @@ type running struct {
 
 	http        *httpServer
 	plane       *controlplane.Server
+	audit       io.Closer
 	config      *rest.Config
 	kubeconfig  string
 	stopManager context.CancelFunc
@@ -152,7 +161,7 @@ type running struct {
 
 func (d *running) up(ctx context.Context) error {
 	var err error
-	if d.http, err = serveHTTP(ctx, d.opts.Listen, d.health.handler(d.opts.Routes)); err != nil {
+	if d.http, err = serveHTTP(ctx, d.opts, d.dir, d.log.WithName("http"), d.health.handler(d.opts.Routes)); err != nil {
 		return err
 	}
 	if err := d.connect(ctx); err != nil {
@@ -178,9 +187,11 @@ func (d *running) connect(ctx context.Context) error {
 		d.log.Info("working as an agent of a cluster", "server", config.Host)
 		return nil
 	}
+	audit := auditfile.New(d.dir.Join(auditFile))
+	d.audit = audit
 	plane, err := controlplane.Start(ctx, controlplane.Options{
 		DataDir: d.dir, BindAddress: d.opts.BindAddress, SecurePort: d.opts.SecurePort,
-		Logger: d.log.WithName("controlplane"), EtcdLogger: d.opts.Logger.Etcd(), Subresources: d.opts.Subresources,
+		Logger: d.log.WithName("controlplane"), EtcdLogger: d.opts.Logger.Etcd(), Subresources: d.opts.Subresources, Audit: audit,
 	})
 	if err != nil {
 		return err
@@ -310,6 +321,9 @@ func (d *running) stop(ctx context.Context) error {
 	if d.plane != nil {
 		errs = append(errs, d.plane.Stop(ctx))
 	}
+	if d.audit != nil {
+		errs = append(errs, d.audit.Close())
+	}
 	d.log.V(1).Info("stopped", "after", time.Since(start).Round(time.Millisecond))
 	return errors.Join(errs...)
 }
@@ -319,13 +333,4 @@ func limitMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-}
-
-// listen opens a TCP address or says what to do about it.
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("HTTP server on %s: %w; choose another address with --listen", address, err)
-	}
-	return l, nil
 }

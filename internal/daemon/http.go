@@ -3,13 +3,9 @@
 package daemon
 
 import (
-	"context"
-	"errors"
 	"io"
-	"net"
 	"net/http"
 	"sync"
-	"time"
 )
 
 // health answers liveness and readiness.
@@ -92,40 +88,4 @@ func (h *health) handler(routes []Route) http.Handler {
 		mux.Handle(r.Pattern, h.whenReady(r.Handler))
 	}
 	return mux
-}
-
-type httpServer struct {
-	listener net.Listener
-	server   *http.Server
-	failed   chan error
-}
-
-func serveHTTP(ctx context.Context, address string, handler http.Handler) (*httpServer, error) {
-	l, err := listen(ctx, address)
-	if err != nil {
-		return nil, err
-	}
-	s := &httpServer{
-		listener: l,
-		failed:   make(chan error, 1),
-		server:   &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute},
-	}
-	go func() {
-		if err := s.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			s.failed <- err
-		}
-	}()
-	return s, nil
-}
-
-func (s *httpServer) addr() string { return s.listener.Addr().String() }
-
-func (s *httpServer) stop(ctx context.Context) error {
-	// A client that keeps a request open must not hold up the stop.
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	if err := s.server.Shutdown(ctx); err != nil {
-		return s.server.Close()
-	}
-	return nil
 }

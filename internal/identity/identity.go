@@ -101,10 +101,8 @@ func Updater(config *rest.Config, scheme *runtime.Scheme, mapper meta.RESTMapper
 func updaterConfig(config *rest.Config) *rest.Config {
 	c := rest.CopyConfig(config)
 	c.QPS = -1
-	c.Impersonate = rest.ImpersonationConfig{
-		UserName: UpdaterName,
-		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + UpdaterNamespace, "system:authenticated"},
-	}
+	// The API server adds the groups of a service account by itself.
+	c.Impersonate = rest.ImpersonationConfig{UserName: UpdaterName}
 	return c
 }
 

@@ -170,6 +170,9 @@ func (s *server) serve(ctx context.Context) error {
 // Close stops the daemon in order. After Kill9 it does nothing.
 func (s *server) Close() error { return s.process.Stop() }
 
+// HTTP is the address of the daemon's HTTP endpoints.
+func (s *server) HTTP() string { return s.process.Addresses.HTTP }
+
 // PID is the process ID of the daemon.
 func (s *server) PID() int { return s.process.PID() }
 

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/zapr"
+	"go.uber.org/zap"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/fairlead-dev/fairlead/config"
+	"github.com/fairlead-dev/fairlead/internal/httpapi"
+	"github.com/fairlead-dev/fairlead/internal/httpapi/audit"
+	"github.com/fairlead-dev/fairlead/internal/identity"
+	"github.com/fairlead-dev/fairlead/internal/tokens"
+)
+
+const (
+	// updaterTokenEnv holds the secret that stands for the identity "updater".
+	updaterTokenEnv = "UPDATER_TOKEN"
+
+	// httpAuditFile, in the data directory, has a line for every write over HTTP.
+	httpAuditFile = "audit-http.log"
+)
+
+// httpAPI is the HTTP API and what it needs of the daemon.
+type httpAPI struct {
+	*httpapi.API
+	updaterToken string
+	// embedded says that the API server is this daemon's own.
+	embedded bool
+}
+
+func composeHTTP(ctx context.Context, f serveFlags) (*httpAPI, error) {
+	definitions, err := config.CRDs()
+	if err != nil {
+		return nil, err
+	}
+	log := logr.FromContextOrDiscard(ctx)
+	a := &httpAPI{updaterToken: os.Getenv(updaterTokenEnv), embedded: f.kubeconfig == ""}
+	a.API = httpapi.New(httpapi.Options{
+		Version: buildVersion(), UpdaterToken: a.updaterToken, Definitions: definitions, Log: log.WithName("http"),
+		Audit: audit.Open(zapOf(log), filepath.Join(f.dataDir, httpAuditFile)),
+	})
+	return a, nil
+}
+
+// connect is a daemon.SetupFunc.
+func (a *httpAPI) connect(ctx context.Context, mgr manager.Manager) error {
+	own, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return fmt.Errorf("connect to the API: %w", err)
+	}
+	if a.embedded {
+		// In somebody else's cluster the daemon has no business with accounts.
+		if err := mgr.Add(&tokens.Sweeper{Client: own}); err != nil {
+			return err
+		}
+	}
+	if a.updaterToken != "" {
+		if err := identity.EnsureUpdater(ctx, own); err != nil {
+			return err
+		}
+	}
+	callers, err := identity.New(mgr.GetConfig(), mgr.GetScheme(), mgr.GetRESTMapper())
+	if err != nil {
+		return err
+	}
+	a.Connect(ctx, callers)
+	return nil
+}
+
+// zapOf is the zap logger behind log.
+func zapOf(log logr.Logger) *zap.Logger {
+	if z, ok := log.GetSink().(zapr.Underlier); ok {
+		return z.GetUnderlying()
+	}
+	return zap.NewNop()
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+
+	"github.com/fairlead-dev/fairlead/internal/controlplane"
+	"github.com/fairlead-dev/fairlead/internal/datadir"
+)
+
+const (
+	// certificateCheck is how often it is looked whether the generated certificate
+	// must be renewed.
+	certificateCheck = 12 * time.Hour
+
+	maxHeaderBytes = 64 << 10
+)
+
+// TLS says how the HTTP endpoints are encrypted. The zero value: not at all.
+type TLS struct {
+	// Generate makes a certificate that is signed by the authority in the data
+	// directory, and renews it in time.
+	Generate bool
+	// Names that the generated certificate is for, besides those of this host:
+	// DNS names or IP addresses.
+	Names []string
+	// CertFile and KeyFile are a certificate that somebody else looks after, and
+	// its key, in PEM. They are read again when they change. Not with Generate.
+	CertFile, KeyFile string
+}
+
+func (t TLS) on() bool { return t.Generate || t.CertFile != "" }
+
+func (t TLS) check() error {
+	switch {
+	case (t.CertFile == "") != (t.KeyFile == ""):
+		return errors.New("HTTP server: --tls-cert-file and --tls-private-key-file belong together")
+	case t.Generate && t.CertFile != "":
+		return errors.New("HTTP server: either --tls, which generates a certificate, or --tls-cert-file")
+	case len(t.Names) > 0 && !t.Generate:
+		return errors.New("HTTP server: --tls-san is for the certificate that --tls generates")
+	}
+	return nil
+}
+
+type httpServer struct {
+	listener net.Listener
+	server   *http.Server
+	failed   chan error
+	helpers  sync.WaitGroup
+	cancel   context.CancelFunc
+}
+
+// serveHTTP serves handler until stop. Whoever may see the network sees tokens
+// that travel in the clear, so that an address beyond this host needs TLS or the
+// operator's word.
+func serveHTTP(ctx context.Context, opts Options, dir *datadir.Dir, log logr.Logger, handler http.Handler) (_ *httpServer, err error) {
+	if err := opts.TLS.check(); err != nil {
+		return nil, err
+	}
+	l, err := listen(ctx, opts.Listen)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s := &httpServer{
+		listener: l, failed: make(chan error, 1), cancel: cancel,
+		server: &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeaderBytes,
+			// What clients do wrong, such as to speak HTTP to HTTPS.
+			ErrorLog: slog.NewLogLogger(logr.ToSlogHandler(log.V(1)), slog.LevelInfo)},
+	}
+	defer func() {
+		if err != nil {
+			cancel()
+			s.helpers.Wait()
+			err = errors.Join(err, l.Close())
+		}
+	}()
+	serve := s.server.Serve
+	switch {
+	case opts.TLS.on():
+		if err := s.encrypt(ctx, opts.TLS, dir, log); err != nil {
+			return nil, fmt.Errorf("HTTP server: %w", err)
+		}
+		serve = func(l net.Listener) error { return s.server.ServeTLS(l, "", "") }
+	case !isLoopback(l.Addr()) && !opts.InsecureHTTP:
+		return nil, fmt.Errorf("HTTP server on %s: other hosts can reach this address, and tokens would travel in the clear: "+
+			"add --tls, or --tls-cert-file and --tls-private-key-file; or --insecure-http, if a private network or a proxy protects it", opts.Listen)
+	}
+	go func() {
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- err
+		}
+	}()
+	return s, nil
+}
+
+// encrypt makes the server speak TLS with a certificate that is read again when
+// its file changes.
+func (s *httpServer) encrypt(ctx context.Context, t TLS, dir *datadir.Dir, log logr.Logger) error {
+	if t.Generate {
+		ip := net.IPv6unspecified
+		if addr, ok := s.listener.Addr().(*net.TCPAddr); ok {
+			ip = addr.IP
+		}
+		renew := func() (changed bool, err error) {
+			t.CertFile, t.KeyFile, changed, err = controlplane.ServingCertificate(dir, time.Now(), ip, t.Names)
+			return changed, err
+		}
+		if _, err := renew(); err != nil {
+			return err
+		}
+		s.helpers.Go(func() { renewAgain(ctx, log, renew) })
+	}
+	watcher, err := certwatcher.New(t.CertFile, t.KeyFile)
+	if err != nil {
+		return fmt.Errorf("certificate %s: %w", t.CertFile, err)
+	}
+	s.helpers.Go(func() {
+		if err := watcher.Start(logr.NewContext(ctx, log)); err != nil {
+			log.Error(err, "changes of the certificate are not noticed any more", "file", t.CertFile)
+		}
+	})
+	s.server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate}
+	return nil
+}
+
+func renewAgain(ctx context.Context, log logr.Logger, renew func() (bool, error)) {
+	ticker := time.NewTicker(certificateCheck)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		switch changed, err := renew(); {
+		case err != nil:
+			log.Error(err, "the certificate of the HTTP endpoints could not be renewed; trying again later", "every", certificateCheck)
+		case changed:
+			log.Info("certificate of the HTTP endpoints renewed")
+		}
+	}
+}
+
+// isLoopback reports whether only this host reaches addr.
+func isLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+func (s *httpServer) addr() string { return s.listener.Addr().String() }
+
+func (s *httpServer) stop(ctx context.Context) error {
+	// A client that keeps a request open must not hold up the stop.
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	err := s.server.Shutdown(ctx)
+	if err != nil {
+		err = s.server.Close()
+	}
+	s.cancel()
+	s.helpers.Wait()
+	return err
+}
+
+// listen opens a TCP address or says what to do about it.
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("HTTP server on %s: %w; choose another address with --listen", address, err)
+	}
+	return l, nil
+}

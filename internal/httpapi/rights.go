@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/lru"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+)
+
+// rights remembers, for a moment, whether a caller may read the log of a request,
+// and whether the request has concluded: so that five hundred followers of one
+// log do not ask five hundred times.
+type rights struct {
+	known *lru.Cache // of *logState by logKey
+	group singleflight.Group
+	now   func() time.Time
+}
+
+// rightsTTL is less than the time between two questions of one stream.
+const rightsTTL = 3 * time.Second
+
+type logKey struct {
+	caller tokenHash
+	name   types.NamespacedName
+}
+
+// logState is what followers of a log ask for again and again.
+type logState struct {
+	until time.Time
+	// request as it is, nil if it was deleted.
+	request *v1alpha1.UpdateRequest
+	// refusal why the caller may not read the log, or nil.
+	refusal error
+}
+
+func newRights(now func() time.Time) *rights { return &rights{known: lru.New(1024), now: now} }
+
+// logState asks the API server, as the caller, whether they may read the log of a
+// request, and for the request.
+func (a *API) logState(ctx context.Context, key types.NamespacedName) (*logState, error) {
+	k := logKey{caller: recordOf(ctx).hash, name: key}
+	if known, ok := a.rights.known.Get(k); ok {
+		if s, ok := known.(*logState); ok && a.rights.now().Before(s.until) {
+			return s, nil
+		}
+	}
+	answer, err, _ := a.rights.group.Do(fmt.Sprintf("%x %s", k.caller, key), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+		defer cancel()
+		s, err := a.askLogState(ctx, key)
+		if err == nil {
+			s.until = a.rights.now().Add(rightsTTL)
+			a.rights.known.Add(k, s)
+		}
+		return s, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s, _ := answer.(*logState)
+	return s, nil
+}
+
+func (a *API) askLogState(ctx context.Context, key types.NamespacedName) (*logState, error) {
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version,
+			Resource: "updaterequests", Subresource: "log", Verb: "get", Namespace: key.Namespace, Name: key.Name,
+		},
+	}}
+	if err := a.kube().Create(ctx, review); err != nil {
+		return nil, err
+	}
+	if !review.Status.Allowed {
+		return &logState{refusal: problem(http.StatusForbidden, metav1.StatusReasonForbidden, fmt.Sprintf(
+			"you may not read the logs of update requests (get updaterequests/log) in the namespace %s. The role fairlead-viewer allows it", key.Namespace))}, nil
+	}
+	ur := &v1alpha1.UpdateRequest{}
+	err := a.kube().Get(ctx, client.ObjectKey(key), ur)
+	if apierrors.IsNotFound(err) {
+		return &logState{}, nil
+	}
+	return &logState{request: ur}, err
+}

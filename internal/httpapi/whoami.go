@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package httpapi
+
+import (
+	"context"
+	"slices"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+)
+
+// identityBody is who the caller is, and what they may do in a namespace.
+type identityBody struct {
+	Username  string              `json:"username" doc:"Name as the API server authenticated it"`
+	Groups    []string            `json:"groups" nullable:"false"`
+	Namespace string              `json:"namespace" doc:"Namespace that may is about"`
+	May       map[string][]string `json:"may" doc:"Verbs by resource of fairlead.dev, such as updaterequests: [get, list, create]"`
+	// Incomplete says that the API server could not tell everything.
+	Incomplete bool `json:"incomplete,omitempty" doc:"The API server could not tell everything: try, and see"`
+}
+
+type whoOutput struct{ Body identityBody }
+
+func (a *API) who(ctx context.Context, in *struct {
+	Namespace string `query:"namespace" default:"default" maxLength:"63" doc:"Namespace that the rights are asked for"`
+}) (*whoOutput, error) {
+	user, err := a.whoami(ctx)
+	if err != nil {
+		return nil, err
+	}
+	review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: in.Namespace}}
+	if err := a.kube().Create(ctx, review); err != nil {
+		return nil, err
+	}
+	return &whoOutput{identityBody{Username: user.Username, Groups: user.Groups, Namespace: in.Namespace,
+		May: verbsOf(review.Status.ResourceRules), Incomplete: review.Status.Incomplete}}, nil
+}
+
+// resources are ours, as RBAC has them.
+var resources = []string{"applications", "updaterequests", "updaterequests/log", "releases", "backups", "dockerhosts"}
+
+// allVerbs is what "*" means.
+var allVerbs = []string{"create", "delete", "get", "list", "patch", "update", "watch"}
+
+// verbsOf says what rules allow with our resources. Rules for single names are
+// left out: they do not hold for all of a resource.
+func verbsOf(rules []authorizationv1.ResourceRule) map[string][]string {
+	may := map[string][]string{}
+	for _, rule := range rules {
+		if len(rule.ResourceNames) > 0 || !slices.ContainsFunc(rule.APIGroups, matches(v1alpha1.GroupVersion.Group)) {
+			continue
+		}
+		for _, resource := range resources {
+			if !slices.ContainsFunc(rule.Resources, matches(resource)) {
+				continue
+			}
+			for _, verb := range allVerbs {
+				if slices.ContainsFunc(rule.Verbs, matches(verb)) && !slices.Contains(may[resource], verb) {
+					may[resource] = append(may[resource], verb)
+				}
+			}
+		}
+	}
+	for _, verbs := range may {
+		slices.Sort(verbs)
+	}
+	return may
+}
+
+func matches(wanted string) func(string) bool {
+	return func(s string) bool { return s == "*" || s == wanted }
+}
