@@ -17,11 +17,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/agent"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
-<<<<<<< HEAD
 	"github.com/fairlead-dev/fairlead/internal/github/webhook"
-=======
 	"github.com/fairlead-dev/fairlead/internal/httpapi"
->>>>>>> httpapi
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
 	"github.com/fairlead-dev/fairlead/internal/updatelog/logserver"
 )
@@ -61,10 +58,12 @@ func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 			DockerHost: f.dockerHost, Version: buildVersion(), ManifestDir: filepath.Join(f.dataDir, "manifests"),
 			Enricher: github.Enricher(), Expose: github.Exposed,
 		}), github.Setup},
-		routes: []daemon.Route{{Pattern: webhook.Pattern, Handler: github.Webhook()}},
+		routes: []daemon.Route{
+			{Pattern: webhook.Pattern, Handler: github.Webhook()},
+			{Pattern: httpapi.Prefix, Handler: api},
+		},
 		subresources: []controlplane.Subresource{{
 			GroupVersion: v1alpha1.GroupVersion, Resource: "updaterequests", Subresource: "log", Handler: logs,
 		}},
-		routes: []daemon.Route{{Pattern: httpapi.Prefix, Handler: api}},
 	}, nil
 }
