@@ -107,6 +107,7 @@ func (s *run) backupInput(ctx context.Context, w *workspace, project *compose.Pr
 		Volumes:   backup.ParseSelection(string(spec.Backup.Volumes)),
 		Databases: backup.ParseSelection(string(spec.Backup.Databases)),
 		Files:     slices.Clone(spec.Backup.Paths),
+		EnvFiles:  spec.Compose.EnvFiles, Profiles: spec.Compose.Profiles, Variables: spec.Compose.Variables,
 	}
 	for _, f := range project.Files() {
 		if _, err := os.Stat(f); err == nil {

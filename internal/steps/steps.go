@@ -104,7 +104,7 @@ func (r *Runner) Run(ctx context.Context, work Work, rec Recorder) error {
 	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log}
 	start := r.Clock.Now()
 	s.say("%s", s.opening())
-	err = s.dispatch(ctx)
+	err = s.claimed(ctx, s.dispatch)
 	switch {
 	case err == nil:
 		s.say("done in %s", r.Clock.Since(start).Round(time.Millisecond))

@@ -93,14 +93,22 @@ func (w *workspace) export(ctx context.Context, commit string) error {
 
 // load loads the Compose model as of an exported commit.
 func (w *workspace) load(ctx context.Context, commit string) (*compose.Project, error) {
+	return compose.Load(ctx, w.options(ctx, commit))
+}
+
+// options say where the model of an exported commit is.
+func (w *workspace) options(ctx context.Context, commit string) compose.Options {
 	root := w.treeRoot(commit)
 	c := w.app.Spec.Compose
-	return compose.Load(ctx, compose.Options{
+	return compose.Options{
 		DeployDir: w.dir, TreeRoot: root, TreeDir: filepath.Join(root, filepath.FromSlash(w.repo.Prefix())),
 		Files: c.Files, EnvFiles: c.EnvFiles, Profiles: c.Profiles, ProjectName: c.Project,
 		Tracked: func(path string) bool { return w.tracked(ctx, path) },
-	})
+	}
 }
+
+// removeTree removes the exported tree of a commit.
+func (w *workspace) removeTree(commit string) error { return os.RemoveAll(w.treeRoot(commit)) }
 
 // tracked reports whether Git has an absolute path at the checked-out commit.
 func (w *workspace) tracked(ctx context.Context, path string) bool {
