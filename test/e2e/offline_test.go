@@ -285,4 +285,3 @@ func (s *site) safetyBackup(out string) string {
 	}
 	return id
 }
-

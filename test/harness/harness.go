@@ -173,6 +173,9 @@ func (s *server) Close() error { return s.process.Stop() }
 // PID is the process ID of the daemon.
 func (s *server) PID() int { return s.process.PID() }
 
+// Listen is the address of its HTTP endpoints.
+func (s *server) Listen() string { return s.process.Addresses.HTTP }
+
 // ReadyAfter is the time from the last start of the daemon until it was ready.
 func (s *server) ReadyAfter() time.Duration { return s.process.ReadyAfter }
 
