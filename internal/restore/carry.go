@@ -136,93 +136,6 @@ func (w *work) startAgain(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// safetyBackup saves what is there now, with the files that were changed by hand.
-// Databases that run are dumped; of others, which nobody writes to, the files
-// are saved.
-func (w *work) safetyBackup(ctx context.Context) error {
-	if w.o.NoSafetyBackup || w.journal.Safety != "" {
-		return w.writeJournal()
-	}
-	containers, err := w.containers(ctx)
-	if err != nil {
-		return err
-	}
-	in, err := w.offline.BackupInput(ctx, containers)
-	if err != nil {
-		return err
-	}
-	in.Databases = backup.Selection{None: true}
-	for _, s := range in.Services {
-		if _, dumped := w.facts.Databases[s.Name]; dumped && s.Running && !slices.Contains(in.Databases.Names, s.Name) {
-			if _, err := backup.Connect(ctx, w.Deps.Docker, s); err != nil {
-				w.say("the database %s does not answer, so its files are saved and no dump: %v", s.Name, err)
-				continue
-			}
-			in.Databases = backup.Selection{Names: append(in.Databases.Names, s.Name)}
-		}
-	}
-	if len(in.Databases.Names) == 0 {
-		// Their files are only whole when nobody writes to them.
-		if err := w.stop(ctx, nil); err != nil {
-			return err
-		}
-	}
-	in.Files = append(in.Files, w.savedBesides(in)...)
-	in.ComposeFiles, in.Files = existing(in.ComposeFiles, w.o.Directory), existing(in.Files, w.o.Directory)
-	id := backup.NewID(w.Deps.Clock.Now(), func(id string) bool {
-		_, err := os.Lstat(filepath.Join(w.backups(), id))
-		return err == nil
-	})
-	runner := &backup.Runner{Engine: w.Deps.Docker, Clock: w.Deps.Clock.Now, Version: w.Deps.Version}
-	m, err := runner.Run(ctx, backup.Job{ID: id, Request: "before the restore of " + w.manifest.ID, Input: in, Progress: func(p backup.Progress) {
-		if p.Done {
-			w.say("saved %s (%d of %d)", p.Artifact, p.Index, p.Total)
-		}
-	}})
-	if err != nil {
-		return fmt.Errorf("the safety backup failed: %w", err)
-	}
-	w.journal.Safety = m.ID
-	if _, err := w.offline.Repo().Keep(ctx, m.ID, w.offline.Head().Commit); err != nil {
-		return err
-	}
-	w.say("what was there is saved in %s", m.ID)
-	return w.writeJournal()
-}
-
-// savedBesides are files that are going to be overwritten and that an update
-// would not save.
-func (w *work) savedBesides(in backup.Input) []string {
-	var out []string
-	for _, edit := range w.facts.Edits {
-		out = append(out, filepath.Join(w.offline.Repo().Top(), edit))
-	}
-	for _, item := range w.plan.Of(ActionWrite) {
-		place := placeIn(w.o.Directory)
-		for _, f := range item.Artifact.Files {
-			if target := place(f.Entry); target != "" {
-				out = append(out, target)
-			}
-		}
-	}
-	return slices.DeleteFunc(out, func(f string) bool { return slices.Contains(in.Files, f) })
-}
-
-// existing leaves out files that are not there, as one that was removed by hand.
-func existing(files []string, dir string) []string {
-	var out []string
-	for _, f := range files {
-		full := f
-		if !filepath.IsAbs(full) {
-			full = filepath.Join(dir, f)
-		}
-		if _, err := os.Lstat(full); err == nil && !slices.Contains(out, f) {
-			out = append(out, f)
-		}
-	}
-	return out
-}
-
 // mark records the restore, so that an update which was cut off does not go on
 // with what is not there any more.
 func (w *work) mark(context.Context) error {
@@ -324,11 +237,10 @@ func (w *work) bind(ctx context.Context, a backup.Artifact, r io.Reader) ([]stri
 	if err := os.MkdirAll(place, 0o755); err != nil { //nolint:gosec // its own mode comes with the archive
 		return nil, err
 	}
-	real, err := filepath.EvalSymlinks(place)
-	if err != nil {
+	if place, err = filepath.EvalSymlinks(place); err != nil {
 		return nil, err
 	}
-	return Unpack(ctx, real, r, a.Excluded)
+	return Unpack(ctx, place, r, a.Excluded)
 }
 
 func (w *work) emptyPlace(ctx context.Context, place string) error {

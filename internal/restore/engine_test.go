@@ -240,7 +240,7 @@ func TestDumpIsRestored(t *testing.T) {
 	if err := feedDump(t.Context(), h.Client, db, half); err == nil {
 		t.Error("half a dump was taken for a whole one")
 	}
-	broken := strings.Replace(dump.String(), "n integer", "n no_such_type", -1)
+	broken := strings.ReplaceAll(dump.String(), "n integer", "n no_such_type")
 	if err := feedDump(t.Context(), h.Client, db, strings.NewReader(broken)); err == nil || !strings.Contains(err.Error(), "no_such_type") {
 		t.Errorf("an error of the server is not told: %v", err)
 	}

@@ -124,6 +124,9 @@ func (p *Plan) Of(actions ...Action) []Item {
 // NewPlan decides what is done. It is pure: it looks at nothing but f.
 func NewPlan(f Facts) *Plan {
 	p := &planner{f: f, plan: &Plan{Empty: map[string]string{}}}
+	if f.Directory != f.Manifest.DeployDir {
+		p.warn("the backup was made of %s; what was in it comes back in %s", f.Manifest.DeployDir, f.Directory)
+	}
 	p.code()
 	for _, a := range f.Manifest.Artifacts {
 		p.artifact(a)

@@ -52,7 +52,7 @@ func TestPlan(t *testing.T) {
 		"everything skipped":                 func(f *Facts) { f.Skip = Skip{Code: true, Files: true, Volumes: true, Database: true} },
 		"without the database":               func(f *Facts) { f.Skip.Database = true },
 		"on a new host": func(f *Facts) {
-			f.Head, f.Containers = f.Manifest.Commit, nil
+			f.Head, f.Containers, f.Directory = f.Manifest.Commit, nil, "/srv/shop"
 			f.Present = map[string]Present{}
 			f.Databases["db"] = Database{InModel: true, Data: "volume_shop_db", Place: "shop_db"}
 			f.Images[1] = ImageSource{Service: "web", How: "is built again at the commit, as it is not on this host any more"}

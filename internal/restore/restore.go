@@ -111,6 +111,10 @@ func (r *Runner) Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("%w; nothing was changed. `fairlead rollback-offline --directory %s` lists the backups", err, dir)
 	}
+	if sameDirectory(dir, manifest.DeployDir) {
+		// By the name that the engine and the labels of containers know.
+		dir, o.Directory = manifest.DeployDir, manifest.DeployDir
+	}
 	c, err := claim.Alone(dir)
 	if err != nil {
 		return fmt.Errorf("%w; wait for its end, or cancel it: fairlead cancel", err)
@@ -122,6 +126,12 @@ func (r *Runner) Run(ctx context.Context, o Options) (err error) {
 		app: application(dir, manifest, o),
 	}
 	return w.run(ctx)
+}
+
+func sameDirectory(a, b string) bool {
+	one, err1 := os.Stat(a)
+	two, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(one, two)
 }
 
 // application is the Application as far as the backup knows it.

@@ -214,7 +214,7 @@ func (v volumes) read(ctx context.Context, volume, path string) (_ string, err e
 	return string(data), err
 }
 
-// images lists what a volume can be mounted with.
+// imageIDs lists what a volume can be mounted with.
 func imageIDs(m *backup.Manifest, containers []docker.Container) []string {
 	var ids []string
 	for _, c := range containers {

@@ -53,7 +53,7 @@ func NewOffline(ctx context.Context, deps Deps, app *v1alpha1.Application, id st
 	return &Offline{run: s, w: w}, nil
 }
 
-// Repo is the clone, Head what is checked out there when it was opened.
+// Repo is the clone of the deployment directory.
 func (o *Offline) Repo() *source.Repo { return o.w.repo }
 
 // Head is what was checked out when the clone was opened.
@@ -131,7 +131,8 @@ func (o *Offline) pin(ctx context.Context, i int, ran []backup.Image) (how strin
 	}
 	for _, image := range ran {
 		if image.Service == d.Name && len(image.RepoDigests) > 0 {
-			d.how, d.builtBy = imagePresent, ""
+			// What the name means here by now is another one.
+			d.how, d.builtBy, d.image = imagePresent, "", docker.Image{}
 			o.pins[i] = image
 			return "is pulled by its digest: " + image.RepoDigests[0], true, nil
 		}
@@ -139,6 +140,8 @@ func (o *Offline) pin(ctx context.Context, i int, ran []backup.Image) (how strin
 	switch {
 	case d.builtBy != "":
 		return "is that of " + d.builtBy, false, nil
+	case d.how == imageReuse:
+		return "is on this host, built of the same content (" + Short12(strings.TrimPrefix(d.image.ID, "sha256:")) + ")", true, nil
 	case d.how == imageBuild:
 		return "is built again at the commit, as it is not on this host any more", false, nil
 	case d.how == imagePull:

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,7 +34,7 @@ func TestOfflineRollback(t *testing.T) {
 	s.write("uploads/a.txt", "one")
 	s.apply("")
 	s.succeeds("")
-	first := s.deployed()
+	first, web := s.deployed(), s.containers()["web"][0].Image
 	s.noteInVolume("one")
 	s.visit(3)
 	env := s.read(".env")
@@ -124,7 +125,26 @@ func TestOfflineRollback(t *testing.T) {
 			t.Error("the .env from before the restore is gone")
 		}
 	})
-	s.offline(cli.ExitOK, strings.TrimPrefix(id, "backup_"), "--yes")
+
+	// No container is left, and an image was pruned: it is built again at the commit,
+	// and the volumes that nobody mounts are saved all the same.
+	if _, err := s.repo.Compose(t.Context(), "down"); err != nil {
+		t.Fatal(err)
+	}
+	if _, errOut, code := harness.Run(t.Context(), nil, "", "docker", "image", "rm", "--force", web); code != 0 {
+		t.Fatalf("remove the image: %s", errOut)
+	}
+	out, _ = s.offline(cli.ExitOK, strings.TrimPrefix(id, "backup_"), "--yes")
+	wantContains(t, "the output", out, "is built again at the commit")
+	saved, err := backup.Open(backup.Dir(s.repo.Dir), s.safetyBackup(out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"volume_" + s.repo.Project + "_notes", "volume_" + s.repo.Project + "_db-data", "bind_uploads"} {
+		if !slices.ContainsFunc(saved.Artifacts, func(a backup.Artifact) bool { return a.Name == name }) {
+			t.Errorf("%s is not in the safety backup", name)
+		}
+	}
 	t.Run("restored again", wantRestored)
 
 	// A new daemon takes the application over as it is, and goes on.
@@ -148,15 +168,15 @@ func TestOfflineRollback(t *testing.T) {
 func withData(t *testing.T, s *site) string {
 	t.Helper()
 	text := s.read("docker-compose.yml")
-	for old, new := range map[string]string{
+	for before, after := range map[string]string{
 		"      dockerfile: worker/Dockerfile\n    restart: unless-stopped\n": "      dockerfile: worker/Dockerfile\n    restart: unless-stopped\n" +
 			"    volumes:\n      - ./uploads:/uploads\n      - notes:/notes\n",
 		"\nvolumes:\n": "\nvolumes:\n  notes:\n    labels: *labels\n",
 	} {
-		if strings.Count(text, old) != 1 {
-			t.Fatalf("the Compose file has no %q", old)
+		if strings.Count(text, before) != 1 {
+			t.Fatalf("the Compose file has no %q", before)
 		}
-		text = strings.Replace(text, old, new, 1)
+		text = strings.Replace(text, before, after, 1)
 	}
 	return text
 }
