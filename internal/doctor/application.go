@@ -28,6 +28,13 @@ import (
 // staleLock is the age from which a lock file of git counts as left over.
 const staleLock = 2 * time.Minute
 
+// A container that was restarted manyRestarts times, the last time within
+// lateRestart, is taken for one that will be again.
+const (
+	manyRestarts = 3
+	lateRestart  = 10 * time.Minute
+)
+
 // application looks at one application. engine says that the engine answers.
 func (d *Doctor) application(ctx context.Context, app *v1alpha1.Application, engine bool) []Finding {
 	name := app.Spec.Compose.Directory
@@ -191,8 +198,12 @@ func (d *Doctor) services(ctx context.Context, app *v1alpha1.Application, projec
 	var out []Finding
 	for _, s := range observe.Services(project, containers, current) {
 		seen := observe.Application{Services: []v1alpha1.ServiceStatus{s}}
-		if len(seen.Unhealthy()) == 0 {
+		looping := slices.ContainsFunc(containers, func(c docker.Container) bool { return c.Service == s.Name && loops(c, d.Deps.Clock.Now()) })
+		if len(seen.Unhealthy()) == 0 && !looping {
 			continue
+		}
+		if looping && s.State == "Running" {
+			s.State = "Restarting" // it was just up when it was looked at
 		}
 		out = append(out, d.unwell(ctx, s, containers))
 	}
@@ -200,6 +211,12 @@ func (d *Doctor) services(ctx context.Context, app *v1alpha1.Application, projec
 		out = append(out, ok("services", "all run and are healthy"))
 	}
 	return out
+}
+
+// loops says that the engine has restarted the container several times, and
+// lately.
+func loops(c docker.Container, now time.Time) bool {
+	return c.RestartCount >= manyRestarts && now.Sub(c.StartedAt) < lateRestart && c.State != docker.StateExited
 }
 
 func (d *Doctor) unwell(ctx context.Context, s v1alpha1.ServiceStatus, containers []docker.Container) Finding {
@@ -214,7 +231,10 @@ func (d *Doctor) unwell(ctx context.Context, s v1alpha1.ServiceStatus, container
 		words = "is unhealthy"
 		do = "run its healthcheck by hand and see what it says: docker inspect --format '{{json .State.Health}}' " + newest.Name
 	case s.State == "Restarting":
-		words = fmt.Sprintf("is restarted again and again (%d times): %s", newest.RestartCount, d.state(newest))
+		words = fmt.Sprintf("is restarted again and again (%d times)", newest.RestartCount)
+		if !newest.Running() {
+			words += ": " + d.state(newest)
+		}
 	default:
 		words = d.state(newest)
 		do += "; then: docker start " + newest.Name

@@ -88,7 +88,7 @@ func TestServicesThatAreUnwell(t *testing.T) {
 	gone := start(t, engine, project, "gone", nil, nil, "echo bye; exit 4", "no")
 	start(t, engine, project, "updater", []string{updaterToken + "= "}, nil, "sleep 600", "no")
 	await(t, engine, sick, func(c docker.Container) bool { return c.Health == docker.HealthUnhealthy })
-	await(t, engine, loop, func(c docker.Container) bool { return c.RestartCount > 1 && c.State == docker.StateRestarting })
+	await(t, engine, loop, func(c docker.Container) bool { return c.RestartCount >= manyRestarts })
 	await(t, engine, gone, func(c docker.Container) bool { return c.State == docker.StateExited })
 
 	got := d.application(t.Context(), a, true)

@@ -67,6 +67,17 @@ func TestOfflineRollback(t *testing.T) {
 	wantContains(t, "the question", errOut, "--yes", "nothing was changed")
 	out, _ := s.offline(cli.ExitOK, id, "--dry-run")
 	wantContains(t, "the plan", out, "web/version.txt", "uploads", "_notes", "dropped and made anew", "its dump is restored instead", "dry run")
+	// The script that operators know finds its directory, and the program.
+	script, err := os.ReadFile("../../scripts/rollback.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("scripts/rollback.sh", string(script))
+	out, errOut, code := harness.Run(t.Context(), append(s.offlineEnv(), "FAIRLEAD_BIN="+s.Binary), "", "bash", filepath.Join(s.repo.Dir, "scripts/rollback.sh"))
+	if code != cli.ExitOK {
+		t.Fatalf("rollback.sh: exit %d\n%s\n%s", code, out, errOut)
+	}
+	wantContains(t, "the list of backups", out, id, damaged, s.name)
 	s.wantUntouched(before)
 	if got := s.read("uploads/a.txt"); got != "two" {
 		t.Errorf("a.txt is %q before anything was restored", got)
