@@ -157,7 +157,7 @@ func (w *work) layOut(ctx context.Context) error {
 // profiles: then those are active whose services ran.
 func (w *work) load(ctx context.Context, commit string) error {
 	var err error
-	if w.project, err = w.offline.Load(ctx, commit, w.overlay(), w.manifest.Variables); err != nil {
+	if w.project, err = w.offline.Load(ctx, commit, w.overlay()); err != nil {
 		return err
 	}
 	var missing []string
@@ -173,7 +173,7 @@ func (w *work) load(ctx context.Context, commit string) error {
 	missing = slices.Compact(missing)
 	w.say("the profiles %s are active, as their services ran", strings.Join(missing, ", "))
 	w.app.Spec.Compose.Profiles = append(w.app.Spec.Compose.Profiles, missing...)
-	w.project, err = w.offline.Load(ctx, commit, w.overlay(), w.manifest.Variables)
+	w.project, err = w.offline.Load(ctx, commit, w.overlay())
 	return err
 }
 

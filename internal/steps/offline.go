@@ -61,7 +61,7 @@ func (o *Offline) Head() source.Head { return o.w.head }
 
 // Load loads the Compose model of a commit, with the files below overlay in the
 // place of those of the deployment directory. It writes to .update only.
-func (o *Offline) Load(ctx context.Context, commit, overlay string, variables map[string]string) (*compose.Project, error) {
+func (o *Offline) Load(ctx context.Context, commit, overlay string) (*compose.Project, error) {
 	if err := o.w.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (o *Offline) Load(ctx context.Context, commit, overlay string, variables ma
 		return nil, err
 	}
 	opts := o.w.options(ctx, commit)
-	opts.Overlay, opts.Env = overlay, variables
+	opts.Overlay, opts.Env = overlay, o.w.app.Spec.Compose.Variables
 	var err error
 	o.commit = commit
 	o.project, err = compose.Load(ctx, opts)
