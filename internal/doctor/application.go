@@ -225,7 +225,8 @@ func (d *Doctor) unwell(ctx context.Context, s v1alpha1.ServiceStatus, container
 		return problem("services", "start it: docker compose up -d "+s.Name+", or by an update", "%s has no container", s.Name)
 	}
 	newest := slices.MaxFunc(mine, func(a, b docker.Container) int { return a.StartedAt.Compare(b.StartedAt) })
-	words, do := "", "read its log: docker logs "+newest.Name
+	var words string
+	do := "read its log: docker logs " + newest.Name
 	switch {
 	case s.Health == "Unhealthy":
 		words = "is unhealthy"

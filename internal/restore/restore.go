@@ -187,9 +187,11 @@ func (w *work) run(ctx context.Context) (err error) {
 		fmt.Fprintln(w.Out, "\nThis was a dry run: nothing was changed.")
 		return nil
 	}
-	if ok, err := w.Confirm(ctx); err != nil {
+	confirmed, err := w.Confirm(ctx)
+	if err != nil {
 		return err
-	} else if !ok {
+	}
+	if !confirmed {
 		return ErrDeclined
 	}
 	if err := w.carryOut(ctx); err != nil {

@@ -36,8 +36,7 @@ func (s *run) claimed(ctx context.Context, step func(context.Context) error) (er
 	if restored == nil || began == nil || !restored.At.After(began.Time) {
 		return step(ctx)
 	}
-	switch s.Step {
-	case v1alpha1.StepRollback, v1alpha1.StepCleanUp:
+	if s.Step == v1alpha1.StepRollback || s.Step == v1alpha1.StepCleanUp {
 		s.say("left as it is: %s was restored by hand since this update began", restored.Backup)
 		return nil
 	}
