@@ -25,10 +25,11 @@ const (
 	temporaryBackup = "backup"
 )
 
-// temporaryLabels mark a temporary container. Labels that it would inherit from an
+// TemporaryLabels mark a temporary container of the backup id in the backups
+// directory dir: what is left of it after a crash, [Runner.Sweep] removes. Labels that it would inherit from an
 // image of the application are emptied, or Compose and Fairlead would take it
 // for a container of the application.
-func temporaryLabels(dir, id string) map[string]string {
+func TemporaryLabels(dir, id string) map[string]string {
 	labels := map[string]string{labelTemporary: temporaryBackup, labelBackup: id, labelDirectory: dir}
 	for _, inherited := range []string{
 		v1alpha1.LabelApplication, v1alpha1.LabelRelease, v1alpha1.LabelRequest, v1alpha1.LabelRevision,

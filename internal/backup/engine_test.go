@@ -328,7 +328,7 @@ func TestRealLeftoversOfACrashAreSwept(t *testing.T) {
 	partial := filepath.Join(dir, partialName(testID))
 	writeFile(t, filepath.Join(partial, journalName), fmt.Sprintf(`{"containers":[%q,"gone"]}`, id))
 	must(t, h.ContainerPause(t.Context(), id))
-	_, err := volumeSource{engine: h.Client, volume: data, images: []string{h.imageID(postgresImage)}, labels: temporaryLabels(dir, testID)}.create(t.Context())
+	_, err := volumeSource{engine: h.Client, volume: data, images: []string{h.imageID(postgresImage)}, labels: TemporaryLabels(dir, testID)}.create(t.Context())
 	must(t, err)
 	if len(h.temporary(dir)) != 1 {
 		t.Fatal("the temporary container is not found")

@@ -29,6 +29,10 @@ type Input struct {
 	// is saved with everything below it. Paths are absolute or relative to
 	// DeployDir; each must exist.
 	ComposeFiles, Files []string
+	// EnvFiles, Profiles and Variables are recorded, so that the Compose model can
+	// be loaded again without the Application. They hold no secrets.
+	EnvFiles, Profiles []string
+	Variables          map[string]string
 	// Volumes selects named volumes and bind mounts.
 	Volumes Selection
 	// Databases selects services whose databases are dumped.

@@ -38,6 +38,11 @@ type Manifest struct {
 	DeployDir string `json:"deployDir"`
 	// ComposeFiles are the paths of the Compose files.
 	ComposeFiles []string `json:"composeFiles"`
+	// EnvFiles, Profiles and Variables are what the Application said of the
+	// Compose model besides; empty where it said nothing.
+	EnvFiles  []string          `json:"envFiles,omitempty"`
+	Profiles  []string          `json:"profiles,omitempty"`
+	Variables map[string]string `json:"variables,omitempty"`
 	// Images are what the services ran.
 	Images []Image `json:"images"`
 	// Artifacts are the files of the backup, in the order in which they were made.

@@ -229,7 +229,7 @@ func (r *Runner) manifest(job Job, plan *Plan) *Manifest {
 	m := &Manifest{
 		SchemaVersion: SchemaVersion, ID: job.ID, Application: in.Application, Project: in.Project, Request: job.Request, Release: job.Release,
 		CreatedAt: r.Clock().UTC(), Commit: in.Commit, Branch: in.Branch, DeployDir: in.DeployDir,
-		ComposeFiles: append([]string{}, in.ComposeFiles...), Images: []Image{}, Artifacts: []Artifact{},
+		ComposeFiles: append([]string{}, in.ComposeFiles...), EnvFiles: in.EnvFiles, Profiles: in.Profiles, Variables: in.Variables, Images: []Image{}, Artifacts: []Artifact{},
 		Skipped: plan.Skipped, Warnings: plan.Warnings, Verified: VerifiedChecksums, Version: r.Version,
 	}
 	for _, s := range in.Services {
@@ -251,7 +251,7 @@ func (r *Runner) source(dir string, job Job, p Planned) source {
 		i := slices.IndexFunc(job.Input.Services, func(s Service) bool { return s.ContainerID == p.Container })
 		return &postgresSource{engine: r.Engine, service: job.Input.Services[i]}
 	default:
-		return volumeSource{engine: r.Engine, volume: p.Volume, images: images(job.Input.Services, p.Service), labels: temporaryLabels(dir, job.ID)}
+		return volumeSource{engine: r.Engine, volume: p.Volume, images: images(job.Input.Services, p.Service), labels: TemporaryLabels(dir, job.ID)}
 	}
 }
 

@@ -125,11 +125,11 @@ func TestSweepLeavesWhatIsInUse(t *testing.T) {
 		must(t, os.Mkdir(filepath.Join(s.dir, name), 0o700))
 	}
 	for _, id := range []string{busyID, deadID} {
-		v := volumeSource{engine: s.engine, volume: "shop_data", images: s.engine.images, labels: temporaryLabels(s.dir, id)}
+		v := volumeSource{engine: s.engine, volume: "shop_data", images: s.engine.images, labels: TemporaryLabels(s.dir, id)}
 		_, err := v.create(context.Background())
 		must(t, err)
 	}
-	other := volumeSource{engine: s.engine, volume: "shop_data", images: s.engine.images, labels: temporaryLabels("/elsewhere", deadID)}
+	other := volumeSource{engine: s.engine, volume: "shop_data", images: s.engine.images, labels: TemporaryLabels("/elsewhere", deadID)}
 	_, err = other.create(context.Background())
 	must(t, err)
 	l, err := lockDir(filepath.Join(s.dir, partialName(busyID)))
@@ -156,7 +156,7 @@ func TestSweepLeavesWhatIsInUse(t *testing.T) {
 }
 
 func TestTemporaryContainersAreNotTheApplications(t *testing.T) {
-	labels := temporaryLabels("/d", testID)
+	labels := TemporaryLabels("/d", testID)
 	for _, inherited := range []string{"com.docker.compose.project", "com.docker.compose.service", "fairlead.dev/application"} {
 		if v, ok := labels[inherited]; !ok || v != "" {
 			t.Errorf("%s would be inherited from the image", inherited)

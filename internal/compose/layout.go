@@ -19,6 +19,7 @@ type layout struct {
 	treeDir   string
 	treeRoot  string
 	tracked   func(path string) bool
+	overlay   string
 }
 
 // inTree returns the place of a deployment path in the exported tree; false
@@ -36,6 +37,9 @@ func (l layout) inTree(path string) (string, bool) {
 // deployment path has at the target commit: the exported one, or, for what is
 // not in Git (secrets, local overrides), the one in the deployment directory.
 func (l layout) actual(path string) (string, bool) {
+	if file, ok := l.overlaid(path); ok {
+		return file, true
+	}
 	if t, ok := l.inTree(path); ok && l.treeDir != l.deployDir {
 		if exists(t) {
 			return t, true
@@ -45,6 +49,18 @@ func (l layout) actual(path string) (string, bool) {
 		}
 	}
 	return path, exists(path)
+}
+
+// overlaid returns the file of the overlay that stands for a deployment path. A
+// directory is no content: contexts of builds are those of the commit.
+func (l layout) overlaid(path string) (string, bool) {
+	rel, err := filepath.Rel(l.deployDir, path)
+	if l.overlay == "" || err != nil || !filepath.IsLocal(rel) {
+		return "", false
+	}
+	file := filepath.Join(l.overlay, rel)
+	info, err := os.Stat(file)
+	return file, err == nil && info.Mode().IsRegular()
 }
 
 func exists(path string) bool {

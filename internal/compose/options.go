@@ -31,6 +31,10 @@ type Options struct {
 	// it is not read from the deployment directory. Default: nothing is known
 	// to be tracked, and all files that the tree lacks are read from there.
 	Tracked func(path string) bool
+	// Overlay is a directory laid out as DeployDir whose files go before those of
+	// the tree and of DeployDir: settings as they were saved in a backup.
+	// Default: none.
+	Overlay string
 	// Files are the Compose files, absolute or relative to DeployDir. Default:
 	// COMPOSE_FILE of the environment, else Compose's search order (with the
 	// override file).
@@ -65,7 +69,7 @@ func (o Options) source() (*source, error) {
 	if o.DeployDir == "" {
 		return nil, problemf("", "no deployment directory is given")
 	}
-	l := layout{deployDir: filepath.Clean(o.DeployDir), tracked: o.Tracked}
+	l := layout{deployDir: filepath.Clean(o.DeployDir), tracked: o.Tracked, overlay: o.Overlay}
 	l.treeDir, l.treeRoot = l.deployDir, l.deployDir
 	if o.TreeDir != "" {
 		l.treeDir = filepath.Clean(o.TreeDir)

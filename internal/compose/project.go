@@ -120,6 +120,15 @@ func (p *Project) AllServices() []string {
 	return slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(p.model.Services)), slices.Collect(maps.Keys(p.model.DisabledServices))...)))
 }
 
+// ProfilesOf returns the profiles of a service, active or not, of which one must
+// be active for the service to be.
+func (p *Project) ProfilesOf(service string) []string {
+	if s, ok := p.model.DisabledServices[service]; ok {
+		return slices.Clone(s.Profiles)
+	}
+	return slices.Clone(p.model.Services[service].Profiles)
+}
+
 // EnvFiles returns the paths of the services' env_files that were read. It is
 // empty for a project that was read back with [Parse].
 func (p *Project) EnvFiles() []string { return slices.Clone(p.info.EnvFiles) }

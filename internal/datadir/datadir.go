@@ -146,3 +146,21 @@ func restrict(path string) error {
 	}
 	return nil
 }
+
+// HeldBy tells whether a process holds the data directory path, and which one:
+// the holder is nil when it has not written its name. It takes nothing.
+func HeldBy(path string) (holder *Holder, held bool, err error) {
+	f, err := os.Open(filepath.Join(path, lockName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("data directory: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return readHolder(f), true, nil
+	}
+	return nil, false, err
+}

@@ -184,7 +184,7 @@ func (r *Runner) End(ctx context.Context, work Work, rec Recorder) error {
 		log = updatelog.Lost(work.Request.Status.LogFile, err)
 	}
 	work.Step = stepEnd
-	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log}
+	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log, clones: &r.clones}
 	defer func() { _ = log.Close() }()
 	project := work.Application.Status.Project
 	for _, h := range hooks.At(work.Application.Spec.Hooks, at, "") {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -110,7 +111,12 @@ func (s *run) backupInput(ctx context.Context, w *workspace, project *compose.Pr
 		Volumes:   backup.ParseSelection(string(spec.Backup.Volumes)),
 		Databases: backup.ParseSelection(string(spec.Backup.Databases)),
 		Files:     slices.Clone(spec.Backup.Paths),
+		EnvFiles:  spec.Compose.EnvFiles, Profiles: slices.Concat(spec.Compose.Profiles, s.Request.Spec.Profiles),
+		Variables: map[string]string{},
 	}
+	// A request usually brings the same ones as the request before it did.
+	maps.Copy(in.Variables, spec.Compose.Variables)
+	maps.Copy(in.Variables, s.Request.Spec.Variables)
 	for _, f := range project.Files() {
 		if _, err := os.Stat(f); err == nil {
 			in.ComposeFiles = append(in.ComposeFiles, f)

@@ -47,7 +47,11 @@ func (s *run) baseline(ctx context.Context, w *workspace, wanted *compose.Projec
 			return nil, nil, nil, err
 		}
 	}
-	if !stranger(releases, own) {
+	restored, err := s.restoredSince(release.Current(releases))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if !restored && !stranger(releases, own) {
 		return releases, release.Current(releases), containers, nil
 	}
 	rec, model, err := s.describeRunning(ctx, w, releases, own, projectName)

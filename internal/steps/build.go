@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/build"
+	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
@@ -47,16 +48,8 @@ func (s *run) build(ctx context.Context) error {
 		return err
 	}
 	shareBuilt(want)
-	for i := range want {
-		d := &want[i]
-		// The name by content outlives the tag that a later build takes away.
-		ref := contentRef(contentRepository(project, d.Service), d.image.ID)
-		if err := s.Docker.TagImage(ctx, d.image.ID, ref); err != nil {
-			return fmt.Errorf("tag the image of %s: %w", d.Name, err)
-		}
-		if d.Build != nil || d.builtBy != "" {
-			d.ImageName = ref
-		}
+	if err := s.tagContent(ctx, project, want); err != nil {
+		return err
 	}
 	containers, err := observe.Containers(ctx, s.Docker, project.Name())
 	if err != nil {
@@ -69,6 +62,22 @@ func (s *run) build(ctx context.Context) error {
 	updates := serviceUpdates(services, want, containers)
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Services = updates })
 	s.say("%s", plan.Summary(services))
+	return nil
+}
+
+// tagContent gives the images names by content, which outlive the tags that
+// later builds take away.
+func (s *run) tagContent(ctx context.Context, project *compose.Project, want []wanted) error {
+	for i := range want {
+		d := &want[i]
+		ref := contentRef(contentRepository(project, d.Service), d.image.ID)
+		if err := s.Docker.TagImage(ctx, d.image.ID, ref); err != nil {
+			return fmt.Errorf("tag the image of %s: %w", d.Name, err)
+		}
+		if d.Build != nil || d.builtBy != "" {
+			d.ImageName = ref
+		}
+	}
 	return nil
 }
 

@@ -111,7 +111,7 @@ func (r *Runner) Run(ctx context.Context, work Work, rec Recorder) error {
 	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log, clones: &r.clones}
 	start := r.Clock.Now()
 	s.say("%s", s.opening())
-	err = s.guarded(ctx)
+	err = s.claimed(ctx, s.guarded)
 	switch {
 	case err == nil:
 		s.say("done in %s", r.Clock.Since(start).Round(time.Millisecond))

@@ -96,14 +96,19 @@ func (w *workspace) export(ctx context.Context, commit string) error {
 // load loads the Compose model as of an exported commit, with the profiles and
 // variables that the request adds to those of the Application.
 func (w *workspace) load(ctx context.Context, commit string) (*compose.Project, error) {
+	return compose.Load(ctx, w.options(ctx, commit))
+}
+
+// options say where the model of an exported commit is.
+func (w *workspace) options(ctx context.Context, commit string) compose.Options {
 	root := w.treeRoot(commit)
 	c := w.app.Spec.Compose
-	return compose.Load(ctx, compose.Options{
+	return compose.Options{
 		DeployDir: w.dir, TreeRoot: root, TreeDir: filepath.Join(root, filepath.FromSlash(w.repo.Prefix())),
 		Files: c.Files, EnvFiles: c.EnvFiles, Profiles: c.Profiles, AddProfiles: w.wish.Profiles,
 		ProjectName: c.Project, Env: variables(c.Variables, w.wish.Variables),
 		Tracked: func(path string) bool { return w.tracked(ctx, path) },
-	})
+	}
 }
 
 // variables are those that go before the environment files, later ones first.
@@ -114,6 +119,9 @@ func variables(layers ...map[string]string) map[string]string {
 	}
 	return all
 }
+
+// removeTree removes the exported tree of a commit.
+func (w *workspace) removeTree(commit string) error { return os.RemoveAll(w.treeRoot(commit)) }
 
 // tracked reports whether Git has an absolute path at the checked-out commit.
 func (w *workspace) tracked(ctx context.Context, path string) bool {

@@ -96,6 +96,7 @@ type Log struct {
 	dirty   bool // written to since it was last made durable
 	limited bool // the note about MaxOutput was written
 	err     error
+	copy    io.Writer // nil: none
 }
 
 // Option changes how a Log is written.
@@ -103,6 +104,10 @@ type Option func(*Log)
 
 // WithClock takes the time of lines from now instead of time.Now.
 func WithClock(now func() time.Time) Option { return func(l *Log) { l.now = now } }
+
+// WithCopy writes every line to w as well, as to the terminal of somebody who
+// watches. Errors of w are not told.
+func WithCopy(w io.Writer) Option { return func(l *Log) { l.copy = w } }
 
 // Open opens the log at path for appending and makes it (mode 0600) and its
 // directory (mode 0700) if they do not exist. A line that an earlier daemon left
@@ -230,6 +235,9 @@ func (l *Log) write(step string, lines []string) {
 		fmt.Fprintf(&b, "%s  [%s] %s\n", stamp, step, line)
 	}
 	l.append(b.Bytes())
+	if l.copy != nil {
+		_, _ = l.copy.Write(b.Bytes())
+	}
 }
 
 func (l *Log) append(data []byte) {
