@@ -54,7 +54,7 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(newServeCommand(composeAgent), newKubectlCommand())
+	cmd.AddCommand(newServeCommand(composeAgent), newKubectlCommand(), newSelfSwapCommand())
 	cmd.AddCommand(cli.Commands(cli.Options{Version: buildVersion()})...)
 	return cmd
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/config"
+	"github.com/fairlead-dev/fairlead/controllers"
 	"github.com/fairlead-dev/fairlead/internal/bootstrap"
 	"github.com/fairlead-dev/fairlead/internal/clientconfig"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
@@ -32,6 +34,7 @@ type serveFlags struct {
 	logLevel, logFormat        string
 	readyFile                  string
 	controllers                bool
+	handoverTimeout            time.Duration
 }
 
 // composition is what the daemon runs besides the API.
@@ -79,6 +82,8 @@ With --kubeconfig it serves no API but works as an agent of that cluster.`,
 	flags.StringVar(&f.logFormat, "log-format", logging.FormatAuto, "auto (console on a terminal, else json), console or json")
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write with the actual addresses, as JSON, when the daemon is ready")
 	flags.BoolVar(&f.controllers, "controllers", true, "run the controllers; without them only the API is served")
+	flags.DurationVar(&f.handoverTimeout, "handover-timeout", controllers.DefaultHandoverTimeout,
+		"how long other updates may take to end before an update replaces the daemon's own container")
 	describeEnv(flags)
 	return cmd
 }

@@ -38,7 +38,7 @@ func composeAgent(_ context.Context, f serveFlags) (composition, error) {
 		return nil
 	}
 	return composition{
-		setup: []daemon.SetupFunc{connect, agent.Setup(agent.Options{DockerHost: f.dockerHost, Version: buildVersion()})},
+		setup: []daemon.SetupFunc{connect, agent.Setup(agent.Options{DockerHost: f.dockerHost, Version: buildVersion(), HandoverTimeout: f.handoverTimeout})},
 		subresources: []controlplane.Subresource{{
 			GroupVersion: v1alpha1.GroupVersion, Resource: "updaterequests", Subresource: "log", Handler: logs,
 		}},

@@ -26,6 +26,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/release"
+	"github.com/fairlead-dev/fairlead/internal/self"
 	"github.com/fairlead-dev/fairlead/internal/steps"
 )
 
@@ -36,6 +37,9 @@ type Options struct {
 	DockerHost string
 	// Version of the binary, as it is shown.
 	Version string
+	// HandoverTimeout is how long other requests may take to end before the
+	// daemon is replaced by an update of its own service; 0 is the default.
+	HandoverTimeout time.Duration
 	// WrapSteps, if set, stands between the controller and the steps, and
 	// WrapClient between the controllers and the API: tests put faults in.
 	WrapSteps  func(controllers.StepRunner) controllers.StepRunner
@@ -64,6 +68,7 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		if err != nil {
 			return err
 		}
+		finder, gate := &self.Finder{Engine: engine}, controllers.NewGate(opts.HandoverTimeout)
 		observer := &observe.Observer{Engine: engine, Releases: store}
 		runner := &steps.Runner{Deps: steps.Deps{
 			Docker: engine, Creator: creator, Prober: health.NewProber(engine, 0),
@@ -71,16 +76,19 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 				return build.NewBuilder(engine, build.Options{Parallelism: parallel})
 			},
 			Puller: build.NewPuller(engine, build.Options{}), Store: store, Secrets: secrets{direct},
-			Traffic: steps.DirectTraffic{}, Clock: clock.RealClock{}, Version: opts.Version,
+			Traffic: steps.DirectTraffic{}, Self: finder, Others: gate, Clock: clock.RealClock{}, Version: opts.Version,
 		}}
 		if err := mgr.Add(&backupSweeper{reader: direct, runner: &backup.Runner{Engine: engine, Clock: time.Now, Version: opts.Version}}); err != nil {
+			return err
+		}
+		if err := mgr.Add(newTakeover(ctx, engine, finder, gate)); err != nil {
 			return err
 		}
 		var carry controllers.StepRunner = runner
 		if opts.WrapSteps != nil {
 			carry = opts.WrapSteps(carry)
 		}
-		requests := &controllers.UpdateRequestReconciler{Client: cached, Steps: carry, Events: mgr.GetEventRecorder("fairlead")}
+		requests := &controllers.UpdateRequestReconciler{Client: cached, Steps: carry, Events: mgr.GetEventRecorder("fairlead"), Gate: gate}
 		if err := requests.SetupWithManager(ctx, mgr); err != nil {
 			return fmt.Errorf("set up the controller of UpdateRequests: %w", err)
 		}

@@ -65,7 +65,11 @@ func (s *run) build(ctx context.Context) error {
 	if err := writeModel(w.modelPath(s.Request.Status.ID), project); err != nil {
 		return err
 	}
-	services := s.planServices(project, want, observe.Facts(containers, releases, "", untouched), current)
+	facts, err := s.facts(ctx, containers, releases)
+	if err != nil {
+		return err
+	}
+	services := s.planServices(project, want, facts, current)
 	updates := serviceUpdates(services, want, containers)
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Services = updates })
 	s.say("%s", plan.Summary(services))

@@ -61,6 +61,8 @@ type executor struct {
 	lapsed map[string]bool
 	// broken says why nothing can be made of a service, when going back.
 	broken map[string]string
+	// own is the container that this process runs in, "" if in none.
+	own string
 }
 
 // imageRef is an image by the name that people know and by its ID.
@@ -76,6 +78,9 @@ type outcome struct {
 func (e *executor) loop(ctx context.Context) error {
 	e.ready, e.failed = map[string]bool{}, map[string]string{}
 	e.started, e.lapsed, e.broken = map[string]bool{}, map[string]bool{}, map[string]string{}
+	if err := e.settleSwaps(ctx); err != nil {
+		return err
+	}
 	if err := e.sweep(ctx); err != nil {
 		return err
 	}
@@ -136,7 +141,7 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 		return o.err
 	}
 	switch o.action.Verb {
-	case plan.VerbGate, plan.VerbComplete, plan.VerbStart:
+	case plan.VerbGate, plan.VerbComplete, plan.VerbStart, plan.VerbHandOver:
 		reason := o.err.Error()
 		if u := health.AsUnhealthy(o.err); u != nil {
 			reason = u.Reason
@@ -194,7 +199,7 @@ func (e *executor) decide(ctx context.Context, inFlight map[string]plan.Action) 
 	}
 	in := e.in
 	in.Broken = maps.Clone(e.broken)
-	in.Containers = observe.Facts(containers, e.releases, e.requestID, e.touched)
+	in.Containers = markSelf(observe.Facts(containers, e.releases, e.requestID, e.touched), e.own)
 	for i := range in.Containers {
 		c := &in.Containers[i]
 		_, starting := inFlight[plan.Action{Verb: plan.VerbStart, Service: c.Service, Container: *c}.Key()]
@@ -298,6 +303,8 @@ func (e *executor) do(ctx context.Context, a plan.Action) error {
 		return e.complete(ctx, a)
 	case plan.VerbRetire:
 		return e.retire(ctx, a)
+	case plan.VerbHandOver:
+		return e.handOver(ctx, a)
 	case plan.VerbRemove:
 		e.say("%s: removing %s (%s)", a.Service, c.Name, a.Reason)
 		return e.Docker.Remove(keep, c.ID, false)
@@ -374,11 +381,8 @@ func restartPolicy(svc compose.Service) docker.RestartPolicy {
 }
 
 func (e *executor) gate(ctx context.Context, a plan.Action) error {
-	t := e.timings(a.Service)
 	last := ""
-	err := e.Prober.Gate(ctx, a.Container.ID, health.Policy{
-		Timeout: t.health, MinHealthy: orNever(t.minHealthy, 0), MinRunning: orNever(t.minHealthy, defaultMinRunning),
-	}, func(reason string) { last = reason })
+	err := e.Prober.Gate(ctx, a.Container.ID, e.policy(e.timings(a.Service)), func(reason string) { last = reason })
 	if err != nil {
 		if last != "" && ctx.Err() == nil {
 			e.say("%s: %s is not ready: %v", a.Service, a.Container.Name, err)
@@ -389,6 +393,11 @@ func (e *executor) gate(ctx context.Context, a plan.Action) error {
 	e.health(a.Service, "healthy")
 	e.markReady(a.Container.ID)
 	return nil
+}
+
+// policy is when a container counts as ready.
+func (e *executor) policy(t timings) health.Policy {
+	return health.Policy{Timeout: t.health, MinHealthy: orNever(t.minHealthy, 0), MinRunning: orNever(t.minHealthy, defaultMinRunning)}
 }
 
 func (e *executor) complete(ctx context.Context, a plan.Action) error {

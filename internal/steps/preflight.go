@@ -16,7 +16,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
-	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/source"
@@ -113,7 +112,10 @@ func (p *preflightRun) decide(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	facts := observe.Facts(p.containers, p.releases, "", untouched)
+	facts, err := s.facts(ctx, p.containers, p.releases)
+	if err != nil {
+		return err
+	}
 	services := s.planServices(p.project, want, facts, p.current)
 	up := &v1alpha1.UpdatePlan{Summary: plan.Summary(services), Services: services}
 	changes, total := p.changes(ctx)

@@ -62,6 +62,8 @@ type Deps struct {
 	Store    release.Store
 	Secrets  Secrets
 	Traffic  Traffic
+	Self     Self
+	Others   Quiescer
 	Clock    clock.PassiveClock
 	Version  string
 	Endpoint string
