@@ -63,6 +63,8 @@ type executor struct {
 	broken map[string]string
 	// own is the container that this process runs in, "" if in none.
 	own string
+	// swapFailed says why a handover of this step failed; it is not tried again.
+	swapFailed string
 }
 
 // imageRef is an image by the name that people know and by its ID.

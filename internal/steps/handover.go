@@ -102,12 +102,21 @@ func (e *executor) settleSwap(ctx context.Context, s selfswap.Swap) (keep bool, 
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if verdict.Replaced {
-		e.say("the daemon was replaced: it runs in %s now", Short12(s.Params.To.ID))
-		e.ready[s.Params.To.ID] = true
+	switch {
+	case s.Params.To.ID == e.own && verdict.Replaced:
+		e.say("the daemon was replaced: it runs in %s now", Short12(e.own))
+		e.ready[e.own] = true
+		return false, nil
+	case s.Params.To.ID == e.own, verdict.Replaced:
+		// Somebody took a hand in it. What runs counts: its gate, or another
+		// handover, decides.
 		return false, nil
 	}
-	e.failed[s.Params.To.ID] = verdict.Reason
+	e.swapFailed = verdict.Reason
+	if verdict.Trouble != "" {
+		e.swapFailed += "; the container before it was not ready in time either: " + verdict.Trouble
+	}
+	e.failed[s.Params.To.ID] = e.swapFailed
 	return true, nil
 }
 
@@ -115,6 +124,9 @@ func (e *executor) settleSwap(ctx context.Context, s selfswap.Swap) (keep bool, 
 // in: a helper does, which stops this process. It returns only when it was not
 // replaced.
 func (e *executor) handOver(ctx context.Context, a plan.Action) error {
+	if e.swapFailed != "" {
+		return &health.Unhealthy{Container: a.Container.Name, Reason: e.swapFailed}
+	}
 	own, ok := e.lookup(e.own)
 	if !ok {
 		return fmt.Errorf("the daemon's own container %s is gone", Short12(e.own))

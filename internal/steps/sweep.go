@@ -21,7 +21,7 @@ func (e *executor) sweep(ctx context.Context) error {
 		return err
 	}
 	for _, c := range containers {
-		if c.State != docker.StateCreated || c.Labels[v1alpha1.LabelRequest] != e.labels[v1alpha1.LabelRequest] {
+		if c.State != docker.StateCreated || c.Labels[v1alpha1.LabelRequest] != e.labels[v1alpha1.LabelRequest] || e.failed[c.ID] != "" {
 			continue
 		}
 		// It never ran, so that its anonymous volumes hold nothing.
