@@ -67,6 +67,9 @@ type UpdateRequestReconciler struct {
 	Clock  clock.PassiveClock
 	// EndHooks runs the hooks for the end of requests; may be nil.
 	EndHooks EndRunner
+	// Gate holds requests back while the daemon is being replaced. Default: one
+	// that never does.
+	Gate *Gate
 	// Concurrent is the number of requests that are reconciled at once.
 	// Default 4.
 	Concurrent int
@@ -123,6 +126,10 @@ func (r *UpdateRequestReconciler) init() {
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
+	if r.Gate == nil {
+		r.Gate = NewGate(0)
+	}
+	r.Gate.wake = r.wakeUp
 	r.jobs = jobs.NewRunner[types.NamespacedName, v1alpha1.UpdateRequestStatus](r.wakeUp)
 }
 
@@ -231,6 +238,11 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 			decision.Kind = plan.WaitTurn
 			break
 		}
+		if !r.Gate.enter(key, plan.Started(ur.Status)) {
+			decision = plan.Decision{Kind: plan.WaitTurn, Reason: v1alpha1.ReasonQueued, Message: "waits until Fairlead itself is updated"}
+			w.wait(decision)
+			break
+		}
 		if other, ok := r.claim(ur, s.directory(ur)); !ok {
 			decision = plan.Decision{Kind: plan.WaitTurn, Reason: v1alpha1.ReasonQueued, Message: "waits for the request " + other + " to end"}
 			w.wait(decision)
@@ -271,6 +283,9 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 		}
 	}
 	r.emit(before, ur, decision)
+	if decision.Kind == plan.WaitTurn {
+		r.Gate.leave(key)
+	}
 	if decision.Kind == plan.WaitTurn && !plan.Started(ur.Status) {
 		r.release(key) // it may have got its turn, and was held back since
 	}
@@ -407,6 +422,7 @@ func (r *UpdateRequestReconciler) claim(ur *v1alpha1.UpdateRequest, dir string) 
 
 // release ends a claim, and wakes those that met it.
 func (r *UpdateRequestReconciler) release(request types.NamespacedName) {
+	r.Gate.leave(request)
 	var waiting []types.NamespacedName
 	r.mu.Lock()
 	delete(r.attempts, request)

@@ -37,7 +37,7 @@ func TestEnvironmentSetsFlags(t *testing.T) {
 func TestEveryServeFlagNamesItsVariable(t *testing.T) {
 	usage := newServeCommand(nil).Flags().FlagUsages()
 	for _, name := range []string{"FAIRLEAD_DATA_DIR", "FAIRLEAD_SECURE_PORT", "FAIRLEAD_LISTEN", "FAIRLEAD_METRICS_BIND_ADDRESS",
-		"FAIRLEAD_KUBECONFIG", "FAIRLEAD_DOCKER_HOST", "FAIRLEAD_LOG_LEVEL", "FAIRLEAD_LOG_FORMAT", "FAIRLEAD_READY_FILE"} {
+		"FAIRLEAD_KUBECONFIG", "FAIRLEAD_DOCKER_HOST", "FAIRLEAD_LOG_LEVEL", "FAIRLEAD_LOG_FORMAT", "FAIRLEAD_READY_FILE", "FAIRLEAD_HANDOVER_TIMEOUT"} {
 		if !strings.Contains(usage, "$"+name) {
 			t.Errorf("%s is not in the help", name)
 		}

@@ -54,7 +54,8 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(newServeCommand(composeAgent), newKubectlCommand(), newRollbackOfflineCommand(), newUnpackVolumeCommand(), newDoctorCommand())
+	cmd.AddCommand(newServeCommand(composeAgent), newKubectlCommand(), newRollbackOfflineCommand(), newDoctorCommand(),
+		newUnpackVolumeCommand(), newSelfSwapCommand())
 	cmd.AddCommand(cli.Commands(cli.Options{Version: buildVersion()})...)
 	return cmd
 }

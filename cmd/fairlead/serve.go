@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/config"
+	"github.com/fairlead-dev/fairlead/controllers"
 	"github.com/fairlead-dev/fairlead/internal/bootstrap"
 	"github.com/fairlead-dev/fairlead/internal/clientconfig"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
@@ -40,6 +42,7 @@ type serveFlags struct {
 	given           func(flag string) bool
 	publicURL       string
 	webhookMaxBytes int64
+	handoverTimeout time.Duration
 }
 
 // composition is what the daemon runs besides the API.
@@ -95,6 +98,8 @@ With --kubeconfig it serves no API but works as an agent of that cluster.`,
 	flags.BoolVar(&f.controllers, "controllers", true, "run the controllers; without them only the API is served")
 	flags.StringVar(&f.publicURL, "public-url", "", "where people reach --listen, e.g. https://fairlead.example.com; for links on GitHub")
 	flags.Int64Var(&f.webhookMaxBytes, "webhook-max-bytes", webhook.DefaultMaxBody, "how large a delivery of a webhook may be")
+	flags.DurationVar(&f.handoverTimeout, "handover-timeout", controllers.DefaultHandoverTimeout,
+		"how long other updates may take to end before an update replaces the daemon's own container")
 	describeEnv(flags)
 	return cmd
 }

@@ -56,7 +56,7 @@ func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 	return composition{
 		setup: []daemon.SetupFunc{connect, api.connect, agent.Setup(agent.Options{
 			DockerHost: f.dockerHost, Version: buildVersion(), ManifestDir: filepath.Join(f.dataDir, "manifests"),
-			Enricher: github.Enricher(), Expose: github.Exposed,
+			Enricher: github.Enricher(), Expose: github.Exposed, HandoverTimeout: f.handoverTimeout,
 		}), github.Setup},
 		routes: []daemon.Route{
 			{Pattern: webhook.Pattern, Handler: github.Webhook()},

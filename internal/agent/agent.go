@@ -32,6 +32,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/release"
+	"github.com/fairlead-dev/fairlead/internal/self"
 	"github.com/fairlead-dev/fairlead/internal/steps"
 )
 
@@ -49,6 +50,9 @@ type Options struct {
 	Enricher follow.Enricher
 	// Expose, if set, is called with what others may ask of the controllers.
 	Expose func(Handles)
+	// HandoverTimeout is how long other requests may take to end before the
+	// daemon is replaced by an update of its own service; 0 is the default.
+	HandoverTimeout time.Duration
 	// WrapSteps, if set, stands between the controller and the steps, and
 	// WrapClient between the controllers and the API: tests put faults in.
 	WrapSteps  func(controllers.StepRunner) controllers.StepRunner
@@ -89,6 +93,7 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		if err != nil {
 			return err
 		}
+		finder, gate := &self.Finder{Engine: engine}, controllers.NewGate(opts.HandoverTimeout)
 		observer := &observe.Observer{Engine: engine, Releases: store}
 		runner := &steps.Runner{Deps: steps.Deps{
 			Hooks:  &hooks.Runner{Engine: engine, Secrets: secrets{direct}},
@@ -97,16 +102,21 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 				return build.NewBuilder(engine, build.Options{Parallelism: parallel})
 			},
 			Puller: build.NewPuller(engine, build.Options{}), Store: store, Secrets: secrets{direct},
-			Traffic: steps.DirectTraffic{}, Clock: clock.RealClock{}, Version: opts.Version,
+			Traffic: steps.DirectTraffic{}, Self: finder, Others: gate, Clock: clock.RealClock{}, Version: opts.Version,
 		}}
 		if err := mgr.Add(&backupSweeper{reader: direct, runner: &backup.Runner{Engine: engine, Clock: time.Now, Version: opts.Version}}); err != nil {
+			return err
+		}
+		if err := mgr.Add(newTakeover(ctx, engine, finder, gate)); err != nil {
 			return err
 		}
 		var carry controllers.StepRunner = runner
 		if opts.WrapSteps != nil {
 			carry = opts.WrapSteps(carry)
 		}
-		requests := &controllers.UpdateRequestReconciler{Client: cached, Steps: carry, EndHooks: runner, Events: mgr.GetEventRecorder("fairlead")}
+		requests := &controllers.UpdateRequestReconciler{
+			Client: cached, Steps: carry, EndHooks: runner, Events: mgr.GetEventRecorder("fairlead"), Gate: gate,
+		}
 		if err := requests.SetupWithManager(ctx, mgr); err != nil {
 			return fmt.Errorf("set up the controller of UpdateRequests: %w", err)
 		}

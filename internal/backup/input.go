@@ -53,6 +53,9 @@ type Service struct {
 	ContainerID string
 	// Running says that commands can be run in the container.
 	Running bool
+	// Own says that this process runs in the container. It is never paused, and
+	// what only it mounts is no data of the application.
+	Own bool
 	// OneShot says that the service runs to completion, as a migration does; it
 	// is never taken for a database server.
 	OneShot bool

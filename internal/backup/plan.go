@@ -189,6 +189,8 @@ type place struct {
 	writers           []string
 	destination       string
 	rw                bool
+	// own says that nobody but this process's container mounts it.
+	own bool
 }
 
 func (p *planner) mounts() error {
@@ -237,17 +239,18 @@ func (p *planner) places() (volumes, binds []place) {
 			}
 			at := byName[id]
 			if at == nil {
-				at = &place{volume: m.VolumeName, service: s.Name, destination: m.Destination}
+				at = &place{volume: m.VolumeName, service: s.Name, destination: m.Destination, own: true}
 				if m.Type == "bind" {
 					at.volume, at.path = "", filepath.Clean(m.Source)
 				}
 				byName[id] = at
 			}
 			at.key, at.kind, at.rw = cmp.Or(at.key, m.VolumeKey), cmp.Or(at.kind, m.SourceKind), at.rw || m.RW
+			at.own = at.own && s.Own
 			if !slices.Contains(at.services, s.Name) {
 				at.services = append(at.services, s.Name)
 			}
-			if m.RW && s.Running && s.ContainerID != "" && !slices.Contains(at.writers, s.ContainerID) {
+			if m.RW && s.Running && !s.Own && s.ContainerID != "" && !slices.Contains(at.writers, s.ContainerID) {
 				at.writers = append(at.writers, s.ContainerID)
 			}
 		}
@@ -274,6 +277,8 @@ func (p *planner) volume(v place, selected bool) {
 		}
 	case !selected:
 		p.skip(what, p.whyNot())
+	case v.own && !listed:
+		p.skip(what, onlyOwn)
 	default:
 		p.add(Planned{
 			Name: p.unique("volume_" + v.volume), Kind: KindVolume, Service: v.service, Volume: v.volume, Writers: v.writers,
@@ -281,6 +286,10 @@ func (p *planner) volume(v place, selected bool) {
 		})
 	}
 }
+
+// onlyOwn is why what nobody but Fairlead mounts is left out: its data directory
+// cannot be copied while it runs, and the deployment directory is in Git.
+const onlyOwn = "only the container of Fairlead itself uses it"
 
 // bind decides about one bind mount and says whether it is saved.
 func (p *planner) bind(b place, inside, selected bool, saved []place) bool {
@@ -294,6 +303,8 @@ func (p *planner) bind(b place, inside, selected bool, saved []place) bool {
 		p.skip(what, "belongs to the update system")
 	case !selected && p.in.Volumes.None:
 		p.skip(what, p.whyNot())
+	case b.own && !listed:
+		p.skip(what, onlyOwn)
 	case !b.rw && !listed:
 		p.skip(what, "read-only")
 	case !inside && !listed && system:

@@ -74,6 +74,25 @@ func TestPlan(t *testing.T) {
 				"Volume volume_shop_uploads shop_uploads writers=[c-web] (used by web, worker)\n",
 		},
 		{
+			// It would never come out of the pause that it puts itself into.
+			name: "the daemon itself is not paused",
+			in: Input{Services: []Service{
+				{Name: "updater", Image: "fairlead", ContainerID: "c-own", Running: true, Own: true, Mounts: []Mount{
+					volumeMount("uploads", "/up"), volumeMount("fairlead", "/var/lib/fairlead"), bindMount("/srv/shop", true)}},
+				{Name: "web", Image: "web", ContainerID: "c-web", Running: true, Mounts: []Mount{volumeMount("uploads", "/up")}},
+			}},
+			want: "Volume volume_shop_uploads shop_uploads writers=[c-web] (used by updater, web)\n" +
+				"skipped volume shop_fairlead (only the container of Fairlead itself uses it)\n" +
+				"skipped bind mount /srv/shop of updater (only the container of Fairlead itself uses it)\n",
+		},
+		{
+			name: "the daemon's own volume, asked for",
+			in: Input{Volumes: ParseSelection("fairlead"), Services: []Service{
+				{Name: "updater", Image: "fairlead", ContainerID: "c-own", Running: true, Own: true, Mounts: []Mount{volumeMount("fairlead", "/var/lib/fairlead")}},
+			}},
+			want: "Volume volume_shop_fairlead shop_fairlead (used by updater)\n",
+		},
+		{
 			name: "a client of the database is no server",
 			in: Input{Services: []Service{{Name: "api", Image: "shop/api", ContainerID: "c", Running: true,
 				Env: Env{"POSTGRES_USER": "u", "POSTGRES_PASSWORD": "p", "POSTGRES_DB": "d"}}}},

@@ -13,11 +13,11 @@ import (
 // come before it; behind are those that cannot, as they live in its namespaces,
 // or depend on one that does.
 func (r *rollout) partition() (own *Target, others, behind []Target) {
-	i := slices.IndexFunc(r.in.Containers, func(c Container) bool { return c.Self })
+	name := ownService(r.in.Containers)
 	for _, t := range r.in.Targets {
 		switch {
 		case t.Action == v1alpha1.ActionKeep:
-		case i >= 0 && t.Name == r.in.Containers[i].Service && t.Action != v1alpha1.ActionRemove && t.Replicas > 0:
+		case t.Name == name && t.Action != v1alpha1.ActionRemove && t.Replicas > 0:
 			own, r.own = &t, t.Name
 		default:
 			others = append(others, t)

@@ -124,6 +124,7 @@ func Services(in SelectInput) []v1alpha1.ServicePlan {
 	byService := group(in.Containers)
 	plans := map[string]*v1alpha1.ServicePlan{}
 	var names []string
+	own := ownService(in.Containers)
 	for _, s := range in.Services {
 		p := decide(s, byService[s.Name], in.Force)
 		plans[s.Name] = &p
@@ -137,6 +138,9 @@ func Services(in SelectInput) []v1alpha1.ServicePlan {
 		p.Build = s.Build
 		if p.Action == v1alpha1.ActionReplace {
 			p.Order, p.OrderReason = Order(s)
+			if s.Name == own {
+				p.Order, p.OrderReason = v1alpha1.OrderStopFirst, "Fairlead itself runs in it: a helper container replaces it when all else is done"
+			}
 		}
 		p.Interruption = interruption(*p)
 	}
@@ -146,6 +150,14 @@ func Services(in SelectInput) []v1alpha1.ServicePlan {
 	}
 	for _, name := range in.Previous {
 		if slices.Contains(in.Model, name) || slices.Contains(names, name) || len(byService[name]) == 0 {
+			continue
+		}
+		if name == own {
+			plans[name] = &v1alpha1.ServicePlan{
+				Name: name, Action: v1alpha1.ActionKeep, Interruption: "none",
+				Reason: "the Compose file does not have it any more, but Fairlead itself runs in it: remove its container by hand",
+			}
+			names = append(names, name)
 			continue
 		}
 		plans[name] = &v1alpha1.ServicePlan{
@@ -337,6 +349,16 @@ func Summary(plans []v1alpha1.ServicePlan) string {
 		return "the application has no services"
 	}
 	return strings.Join(parts, "; ")
+}
+
+// ownService is the service that the daemon runs in, "" if in none.
+func ownService(containers []Container) string {
+	for _, c := range containers {
+		if c.Self {
+			return c.Service
+		}
+	}
+	return ""
 }
 
 func group(containers []Container) map[string][]Container {

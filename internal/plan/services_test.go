@@ -64,6 +64,14 @@ func TestServices(t *testing.T) {
 			s.Order, s.OrderSource, s.OrderYields = v1alpha1.OrderStartFirst, "deploy.update_config.order", true
 		})}, Containers: []Container{running("web", "v1", 1)}},
 			"1 web Replace StartFirst (set by deploy.update_config.order): changed\n"},
+		{"the daemon's own, whatever is set", SelectInput{Services: []Service{svc("updater", "v2", func(s *Service) {
+			s.Order, s.OrderSource = v1alpha1.OrderStartFirst, "rollout.order"
+		})}, Containers: []Container{self(running("updater", "v1", 1))}},
+			"1 updater Replace StopFirst (Fairlead itself runs in it: a helper container replaces it when all else is done): changed\n"},
+		{"the daemon's own is dropped", SelectInput{Services: []Service{svc("web", "v1")}, Previous: []string{"web", "updater", "old"},
+			Containers: []Container{running("web", "v1", 1), self(running("updater", "v1", 1)), running("old", "v1", 1)}},
+			"0 updater Keep: the Compose file does not have it any more, but Fairlead itself runs in it: remove its container by hand\n" +
+				"1 web Keep: did not change\n2 old Remove: the Compose file does not have it any more\n"},
 		{"a setting goes before what is found", SelectInput{Services: []Service{svc("db", "v2", func(s *Service) {
 			s.Exclusive, s.Order, s.OrderSource = []string{"runs a database image"}, v1alpha1.OrderStartFirst, "rollout.order"
 		})}, Containers: []Container{running("db", "v1", 1)}},

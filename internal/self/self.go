@@ -10,28 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
 )
-
-// ErrNoContainer says that this process runs in no container of the engine.
-var ErrNoContainer = errors.New("this process runs in no container of the Docker engine")
-
-// Find returns the container that this process runs in. The error wraps
-// ErrNoContainer when it runs in none, or in one of another engine.
-func Find(ctx context.Context, engine Inspector) (docker.Container, error) {
-	f := Finder{Engine: engine}
-	c, err := f.look(ctx)
-	if err == nil && c.ID == "" {
-		err = ErrNoContainer
-	}
-	return c, err
-}
 
 // Inspector looks at a container; *docker.Client is one.
 type Inspector interface {
@@ -39,42 +25,20 @@ type Inspector interface {
 	InspectContainer(ctx context.Context, id string) (docker.Container, error)
 }
 
-// Finder finds the container that this process runs in, and remembers it. The
-// zero value with an Inspector is ready. It is safe for concurrent use.
-type Finder struct {
-	Engine Inspector
-	// Proc is where the kernel shows processes; default "/proc".
-	Proc string
-	// Hostname is the default of os.Hostname.
-	Hostname func() (string, error)
+// ErrNoContainer says that this process runs in no container of the engine.
+var ErrNoContainer = errors.New("this process runs in no container of the Docker engine")
 
-	mu    sync.Mutex
-	known bool
-	id    string
+// Find returns the container that this process runs in. The error wraps
+// ErrNoContainer when it runs in none, or in one of another engine.
+func Find(ctx context.Context, inspector Inspector) (docker.Container, error) {
+	// Without a name, what the kernel shows is left.
+	hostname, _ := os.Hostname()
+	return find(ctx, inspector, os.DirFS("/proc/self"), hostname)
 }
 
-// Find returns the full ID of the container that this process runs in, and ""
-// when it runs in none that the engine knows: on the host itself, or in a
-// container of another engine. An error says that the engine could not be asked.
-func (f *Finder) Find(ctx context.Context) (string, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.known {
-		return f.id, nil
-	}
-	c, err := f.look(ctx)
-	if err != nil {
-		return "", err
-	}
-	f.known, f.id = true, c.ID
-	return f.id, nil
-}
-
-// look asks the engine for the containers that may be this process's; the zero
-// Container says that none is.
-func (f *Finder) look(ctx context.Context) (docker.Container, error) {
-	for _, candidate := range f.candidates() {
-		c, err := f.Engine.InspectContainer(ctx, candidate)
+func find(ctx context.Context, inspector Inspector, proc fs.FS, hostname string) (docker.Container, error) {
+	for _, candidate := range candidates(proc, hostname) {
+		c, err := inspector.InspectContainer(ctx, candidate)
 		if docker.IsNotFound(err) {
 			continue // another engine's, or none at all
 		}
@@ -86,18 +50,14 @@ func (f *Finder) look(ctx context.Context) (docker.Container, error) {
 			return c, nil
 		}
 	}
-	return docker.Container{}, nil
+	return docker.Container{}, ErrNoContainer
 }
 
 // candidates are IDs that may be this process's container, the surest first.
-func (f *Finder) candidates() []string {
-	proc := f.Proc
-	if proc == "" {
-		proc = "/proc"
-	}
+func candidates(proc fs.FS, hostname string) []string {
 	var out []string
 	add := func(file string, parse func(io.Reader) string) {
-		r, err := os.Open(proc + "/self/" + file)
+		r, err := proc.Open(file)
 		if err != nil {
 			return // not Linux, or not shown: the other ways are left
 		}
@@ -108,13 +68,9 @@ func (f *Finder) candidates() []string {
 	}
 	add("mountinfo", fromMounts)
 	add("cgroup", fromCgroup)
-	hostname := f.Hostname
-	if hostname == nil {
-		hostname = os.Hostname
-	}
 	// Docker calls a host by the first twelve digits of its container's ID.
-	if name, err := hostname(); err == nil && shortID.MatchString(name) && !slices.ContainsFunc(out, func(id string) bool { return strings.HasPrefix(id, name) }) {
-		out = append(out, name)
+	if shortID.MatchString(hostname) && !slices.ContainsFunc(out, func(id string) bool { return strings.HasPrefix(id, hostname) }) {
+		out = append(out, hostname)
 	}
 	return out
 }

@@ -5,10 +5,10 @@ package self
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
+	"io/fs"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	cerrdefs "github.com/containerd/errdefs"
 
@@ -40,18 +40,12 @@ func (e *engine) InspectContainer(_ context.Context, id string) (docker.Containe
 	return docker.Container{}, cerrdefs.ErrNotFound
 }
 
-func proc(t *testing.T, files map[string]string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "self"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+func proc(files map[string]string) fs.FS {
+	out := fstest.MapFS{}
 	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(dir, "self", name), []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		out[name] = &fstest.MapFile{Data: []byte(content)}
 	}
-	return dir
+	return out
 }
 
 func TestFind(t *testing.T) {
@@ -77,29 +71,30 @@ func TestFind(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e := &engine{containers: tt.containers}
-			f := &Finder{Engine: e, Proc: proc(t, tt.files), Hostname: func() (string, error) { return tt.hostname, nil }}
-			for range 2 {
-				got, err := f.Find(t.Context())
-				if err != nil || got != tt.want {
-					t.Errorf("got %q, %v; want %q", got, err, tt.want)
-				}
-			}
-			if tt.want != "" && e.asked != 1 {
-				t.Errorf("the engine was asked %d times", e.asked)
+			c, err := find(t.Context(), &engine{containers: tt.containers}, proc(tt.files), tt.hostname)
+			if c.ID != tt.want || (tt.want == "") != errors.Is(err, ErrNoContainer) {
+				t.Errorf("got %q, %v; want %q", c.ID, err, tt.want)
 			}
 		})
 	}
+	away := errors.New("away")
+	if _, err := find(t.Context(), &engine{err: away}, proc(nil), mine[:12]); !errors.Is(err, away) {
+		t.Errorf("an engine that is away: %v", err)
+	}
 }
 
-func TestFindAsksAgainWhenTheEngineWasAway(t *testing.T) {
-	e := &engine{err: errors.New("away"), containers: map[string]docker.Container{"box": {ID: mine, State: docker.StateRunning}}}
-	f := &Finder{Engine: e, Proc: t.TempDir(), Hostname: func() (string, error) { return mine[:12], nil }}
-	if _, err := f.Find(t.Context()); err == nil {
-		t.Fatal("no error although the engine was away")
+// TestFinder holds whether or not the test runs in a container: the engine knows
+// none of its candidates.
+func TestFinder(t *testing.T) {
+	e := &engine{}
+	f := &Finder{Engine: e}
+	for range 2 {
+		if id, err := f.Find(t.Context()); id != "" || err != nil {
+			t.Errorf("got %q, %v", id, err)
+		}
 	}
-	e.err = nil
-	if got, err := f.Find(t.Context()); err != nil || got != mine {
-		t.Errorf("got %q, %v", got, err)
+	asked := e.asked
+	if _, err := f.Find(t.Context()); err != nil || e.asked != asked {
+		t.Errorf("it asks again: %v", err)
 	}
 }

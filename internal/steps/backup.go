@@ -133,6 +133,10 @@ func (s *run) backupInput(ctx context.Context, w *workspace, project *compose.Pr
 			in.Files = append(in.Files, ".env")
 		}
 	}
+	own, err := s.ownContainer(ctx)
+	if err != nil {
+		return backup.Input{}, err
+	}
 	keys := map[string]string{}
 	for _, v := range project.Volumes() {
 		keys[v.Name] = v.Key
@@ -140,7 +144,8 @@ func (s *run) backupInput(ctx context.Context, w *workspace, project *compose.Pr
 	for _, c := range containers {
 		svc, _ := project.Service(c.Service)
 		entry := backup.Service{
-			Name: c.Service, Image: c.Image, ImageID: c.ImageID, ContainerID: c.ID, Running: c.Running(), OneShot: svc.OneShot,
+			Name: c.Service, Image: c.Image, ImageID: c.ImageID, ContainerID: c.ID, Running: c.Running(), Own: c.ID == own,
+			OneShot: svc.OneShot,
 		}
 		if entry.Env, err = s.databaseEnv(ctx, c.ID); err != nil {
 			return backup.Input{}, err

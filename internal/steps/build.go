@@ -58,7 +58,10 @@ func (s *run) build(ctx context.Context) error {
 	if _, err := writeModel(w.modelPath(s.Request.Status.ID), project); err != nil {
 		return err
 	}
-	services := s.planServices(project, want, containers, releases, current)
+	services, err := s.planServices(ctx, project, want, containers, releases, current)
+	if err != nil {
+		return err
+	}
 	updates := serviceUpdates(services, want, containers)
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Services = updates })
 	s.say("%s", plan.Summary(services))

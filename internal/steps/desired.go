@@ -15,7 +15,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/build"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
-	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
@@ -309,8 +308,14 @@ func Short12(id string) string { return id[:min(12, len(id))] }
 func applicationLabel(app *v1alpha1.Application) string { return app.Namespace + "." + app.Name }
 
 // planServices asks what is to be done with each service.
-func (s *run) planServices(project *compose.Project, want []wanted, containers []docker.Container, releases []v1alpha1.Release, current *v1alpha1.Release) []v1alpha1.ServicePlan {
-	in := plan.SelectInput{Containers: observe.Facts(containers, releases, "", untouched), Force: s.Request.Spec.Force}
+func (s *run) planServices(ctx context.Context, project *compose.Project, want []wanted, containers []docker.Container,
+	releases []v1alpha1.Release, current *v1alpha1.Release,
+) ([]v1alpha1.ServicePlan, error) {
+	facts, err := s.facts(ctx, containers, releases)
+	if err != nil {
+		return nil, err
+	}
+	in := plan.SelectInput{Containers: facts, Force: s.Request.Spec.Force}
 	for _, d := range want {
 		svc := s.planService(d, want, current)
 		svc.HeldPort = heldByItself(d.Service, containers)
@@ -323,7 +328,7 @@ func (s *run) planServices(project *compose.Project, want []wanted, containers [
 			in.Previous = append(in.Previous, rs.Name)
 		}
 	}
-	return plan.Services(in)
+	return plan.Services(in), nil
 }
 
 func (s *run) planService(d wanted, all []wanted, current *v1alpha1.Release) plan.Service {

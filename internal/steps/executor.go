@@ -63,6 +63,10 @@ type executor struct {
 	// broken says why nothing can be made of a service, when going back.
 	broken map[string]string
 	hooks  serviceHooks
+	// own is the container that this process runs in, "" if in none.
+	own string
+	// swapFailed says why a handover of this step failed; it is not tried again.
+	swapFailed string
 }
 
 // imageRef is an image by the name that people know and by its ID.
@@ -79,6 +83,9 @@ func (e *executor) loop(ctx context.Context) error {
 	e.ready, e.failed = map[string]bool{}, map[string]string{}
 	e.started, e.lapsed, e.broken = map[string]bool{}, map[string]bool{}, map[string]string{}
 	e.hooks.before, e.hooks.errs = map[string]*sync.Once{}, map[string]error{}
+	if err := e.settleSwaps(ctx); err != nil {
+		return err
+	}
 	if err := e.sweep(ctx); err != nil {
 		return err
 	}
@@ -146,7 +153,7 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 		return err
 	}
 	switch o.action.Verb {
-	case plan.VerbGate, plan.VerbComplete, plan.VerbStart:
+	case plan.VerbGate, plan.VerbComplete, plan.VerbStart, plan.VerbHandOver:
 		reason := o.err.Error()
 		if u := health.AsUnhealthy(o.err); u != nil {
 			reason = u.Reason
@@ -204,7 +211,7 @@ func (e *executor) decide(ctx context.Context, inFlight map[string]plan.Action) 
 	}
 	in := e.in
 	in.Broken = maps.Clone(e.broken)
-	in.Containers = observe.Facts(containers, e.releases, e.requestID, e.touched)
+	in.Containers = markSelf(observe.Facts(containers, e.releases, e.requestID, e.touched), e.own)
 	for i := range in.Containers {
 		c := &in.Containers[i]
 		_, starting := inFlight[plan.Action{Verb: plan.VerbStart, Service: c.Service, Container: *c}.Key()]
@@ -312,6 +319,8 @@ func (e *executor) do(ctx context.Context, a plan.Action) error {
 		return e.complete(ctx, a)
 	case plan.VerbRetire:
 		return e.retire(ctx, a)
+	case plan.VerbHandOver:
+		return e.handOver(ctx, a)
 	case plan.VerbRemove:
 		e.say("%s: removing %s (%s)", a.Service, c.Name, a.Reason)
 		return e.Docker.Remove(keep, c.ID, false)
@@ -388,11 +397,8 @@ func restartPolicy(svc compose.Service) docker.RestartPolicy {
 }
 
 func (e *executor) gate(ctx context.Context, a plan.Action) error {
-	t := e.timings(a.Service)
 	last := ""
-	err := e.Prober.Gate(ctx, a.Container.ID, health.Policy{
-		Timeout: t.health, MinHealthy: orNever(t.minHealthy, 0), MinRunning: orNever(t.minHealthy, defaultMinRunning),
-	}, func(reason string) { last = reason })
+	err := e.Prober.Gate(ctx, a.Container.ID, e.policy(e.timings(a.Service)), func(reason string) { last = reason })
 	if err != nil {
 		if last != "" && ctx.Err() == nil {
 			e.say("%s: %s is not ready: %v", a.Service, a.Container.Name, err)
@@ -403,6 +409,11 @@ func (e *executor) gate(ctx context.Context, a plan.Action) error {
 	e.health(a.Service, "healthy")
 	e.markReady(a.Container.ID)
 	return nil
+}
+
+// policy is when a container counts as ready.
+func (e *executor) policy(t timings) health.Policy {
+	return health.Policy{Timeout: t.health, MinHealthy: orNever(t.minHealthy, 0), MinRunning: orNever(t.minHealthy, defaultMinRunning)}
 }
 
 func (e *executor) complete(ctx context.Context, a plan.Action) error {

@@ -127,7 +127,10 @@ func (p *preflightRun) decide(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	services := s.planServices(p.project, want, p.containers, p.releases, p.current)
+	services, err := s.planServices(ctx, p.project, want, p.containers, p.releases, p.current)
+	if err != nil {
+		return err
+	}
 	if err := impossibleOrders(services, want, p.containers); err != nil {
 		return p.refuse("Order", err)
 	}

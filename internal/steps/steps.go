@@ -67,6 +67,8 @@ type Deps struct {
 	Secrets  Secrets
 	Hooks    *hooks.Runner
 	Traffic  Traffic
+	Self     Self
+	Others   Quiescer
 	Clock    clock.PassiveClock
 	Version  string
 	Endpoint string

@@ -8,6 +8,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/observe"
 )
 
 // sweep removes containers that an earlier attempt at the step created and
@@ -15,8 +16,16 @@ import (
 // cut off in between may lack a network, a config or a secret, which nobody
 // would notice before it runs. Making them anew costs next to nothing.
 func (e *executor) sweep(ctx context.Context) error {
-	for _, c := range e.found {
-		if c.State != docker.StateCreated || c.Labels[v1alpha1.LabelRequest] != e.labels[v1alpha1.LabelRequest] {
+	containers := e.found
+	if e.own != "" {
+		// A helper may have been waited for meanwhile, and have started one.
+		var err error
+		if containers, err = observe.Containers(ctx, e.Docker, e.project.Name()); err != nil {
+			return err
+		}
+	}
+	for _, c := range containers {
+		if c.State != docker.StateCreated || c.Labels[v1alpha1.LabelRequest] != e.labels[v1alpha1.LabelRequest] || e.failed[c.ID] != "" {
 			continue
 		}
 		// It never ran, so that its anonymous volumes hold nothing.

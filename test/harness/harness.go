@@ -7,6 +7,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -113,10 +114,23 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 		return nil, err
 	}
 	s.Kubeconfig = s.process.Addresses.Kubeconfig
-	d := &Daemon{server: s, Namespace: o.Namespace}
-	if d.Namespace == "" {
-		d.Namespace = metav1.NamespaceDefault
+	return s.connect(o.Namespace)
+}
+
+// Connect is a daemon that something else runs, a container for instance: it can
+// be spoken to, not stopped.
+func Connect(t T, kubeconfig string) *Daemon {
+	t.Helper()
+	d, err := (&server{Kubeconfig: kubeconfig, DataDir: filepath.Dir(kubeconfig)}).connect("")
+	if err != nil {
+		t.Fatalf("%v", err)
 	}
+	return d.For(t)
+}
+
+// connect makes the client.
+func (s *server) connect(namespace string) (*Daemon, error) {
+	d := &Daemon{server: s, Namespace: cmp.Or(namespace, metav1.NamespaceDefault)}
 	crlog.SetLogger(logr.Discard()) // or the client warns that it has none
 	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig)
 	if err != nil {
@@ -183,7 +197,12 @@ func (s *server) Listen() string { return s.process.Addresses.HTTP }
 func (s *server) ReadyAfter() time.Duration { return s.process.ReadyAfter }
 
 // DaemonLog is the end of what the daemon wrote to its standard error.
-func (s *server) DaemonLog() string { return s.process.Log() }
+func (s *server) DaemonLog() string {
+	if s.process == nil {
+		return "(it is not the test's own process)"
+	}
+	return s.process.Log()
+}
 
 // For binds the daemon to another test: what fails from here on fails that one.
 func (d *Daemon) For(t T) *Daemon {

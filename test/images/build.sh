@@ -19,7 +19,7 @@ readonly hash_label=fairlead.dev/test-image-hash
 readonly suite=bookworm
 readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 readonly base_tag=fairlead-test/base:$suite
-readonly all=(postgres nginx registry redis)
+readonly all=(postgres nginx registry redis fairlead)
 
 declare -A tags=(
   [base]=$base_tag
@@ -27,6 +27,7 @@ declare -A tags=(
   [nginx]=fairlead-test/nginx:1.22
   [registry]=fairlead-test/registry:2
   [redis]=fairlead-test/redis:7
+  [fairlead]=fairlead-test/fairlead:bookworm
 )
 
 say() { printf 'images: %s\n' "$*" >&2; }
