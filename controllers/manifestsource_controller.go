@@ -52,8 +52,8 @@ type ManifestReader interface {
 type ManifestSourceReconciler struct {
 	Client client.Client
 	Reader ManifestReader
-	// As returns a client that acts as a user of the API.
-	As     func(user string, groups []string) (client.Client, error)
+	// As returns a client that acts as a service account, by its user name.
+	As     func(user string) (client.Client, error)
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
 	// Pokes names those that are to be looked at now. May be nil.
@@ -150,8 +150,8 @@ func (r *ManifestSourceReconciler) sync(ctx context.Context, ms *v1alpha1.Manife
 	if err != nil {
 		return fail(v1alpha1.ReasonInvalidManifest, err)
 	}
-	user, groups := serviceAccount(ms)
-	api, err := r.As(user, groups)
+	user := "system:serviceaccount:" + ms.Namespace + ":" + ms.Spec.ServiceAccountName
+	api, err := r.As(user)
 	if err != nil {
 		return fail(v1alpha1.ReasonRefused, err)
 	}
@@ -184,12 +184,6 @@ func firstLook(ms *v1alpha1.ManifestSource) bool {
 // directoryOf names what a ManifestSource reads.
 func directoryOf(ms *v1alpha1.ManifestSource) string {
 	return fmt.Sprintf("%s %s %s", ms.Spec.URL, ms.Spec.Ref, ms.Spec.Path)
-}
-
-// serviceAccount is whom a ManifestSource acts as.
-func serviceAccount(ms *v1alpha1.ManifestSource) (user string, groups []string) {
-	return "system:serviceaccount:" + ms.Namespace + ":" + ms.Spec.ServiceAccountName,
-		[]string{"system:serviceaccounts", "system:serviceaccounts:" + ms.Namespace, "system:authenticated"}
 }
 
 // transient reports whether an error of the API passes by itself.

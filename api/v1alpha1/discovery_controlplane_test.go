@@ -29,6 +29,7 @@ func TestNamesAndCategories(t *testing.T) {
 		namespaced bool
 	}{
 		"applications": {"app", true}, "updaterequests": {"ur", true}, "releases": {"rel", true}, "backups": {"bk", true}, "dockerhosts": {"host", false},
+		"manifestsources": {"ms", true},
 	}
 	subresources := map[string]bool{}
 	for _, r := range list.APIResources {

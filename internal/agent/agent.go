@@ -173,11 +173,13 @@ func sendTo(out chan<- event.TypedGenericEvent[types.NamespacedName]) func(conte
 	}
 }
 
-// actAs makes clients that act as another user, whose rights then count.
-func actAs(mgr manager.Manager) func(user string, groups []string) (client.Client, error) {
-	return func(user string, groups []string) (client.Client, error) {
+// actAs makes clients that act as a service account, whose rights then count. Its
+// groups are added by the API server, so that the daemon needs no right to act as
+// a group.
+func actAs(mgr manager.Manager) func(user string) (client.Client, error) {
+	return func(user string) (client.Client, error) {
 		config := rest.CopyConfig(mgr.GetConfig())
-		config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: groups}
+		config.Impersonate = rest.ImpersonationConfig{UserName: user}
 		return client.New(config, client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
 	}
 }

@@ -236,7 +236,11 @@ func TestFollowsTags(t *testing.T) {
 	if _, errOut, code := harness.Run(t.Context(), nil, "", "git", "-C", s.repo.Work, "push", "-q", "origin", "rel-a"); code != 0 {
 		t.Fatal(errOut)
 	}
-	s.check()
+	out, errOut, code := s.Fairlead("check", s.name, "-n", s.Namespace)
+	wantContains(t, "fairlead check", out+errOut, "refs/tags/rel-a, 3 commits ahead (automatic)", "Fifth version")
+	if code != 0 {
+		t.Errorf("fairlead check ends with %d", code)
+	}
 	s.waitUpdate("the window", func(u v1alpha1.UpdateStatus) bool {
 		return u.Commit == fifth && u.Ref == "refs/tags/rel-a" && u.Behind == 3 && len(u.Changes) == 3 &&
 			strings.Contains(u.Message, "opens at "+later.Format("2006-01-02T15:04"))
@@ -244,7 +248,7 @@ func TestFollowsTags(t *testing.T) {
 	if made := s.requests(fifth); len(made) != 0 {
 		t.Errorf("the window is closed, and yet there is the request %s", made[0].Name)
 	}
-	out, errOut, code := s.Fairlead("status", s.name, "-n", s.Namespace)
+	out, errOut, code = s.Fairlead("status", s.name, "-n", s.Namespace)
 	wantContains(t, "fairlead status", out+errOut, "3 commits", "Fifth version", "opens at")
 	if code != 0 {
 		t.Errorf("fairlead status ends with %d", code)
