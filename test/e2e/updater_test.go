@@ -146,7 +146,7 @@ func background(m *monitor) (id string) {
 		m.t.Errorf("the deployment directory is not clean: %s", status)
 	}
 	// Docker's own command finds nothing to do: names, paths and hashes are its own.
-	if err := m.repo.Up(m.t.Context(), "--no-build"); err != nil {
+	if _, err := m.repo.Compose(m.t.Context(), "up", "-d", "--no-build"); err != nil {
 		m.t.Error(err)
 	}
 	for service, now := range m.containers() {
@@ -250,7 +250,7 @@ func several(m *monitor) {
 	first := m.start(`{}`)
 	second := m.start(`{}`)
 	third := m.start(`{}`)
-	moved := m.start(fmt.Sprintf(`{"BACKEND_PORT":"%d"}`, port))
+	moved := m.start(fmt.Sprintf(`{"forceAgent":true,"NODE_PORT":"%d"}`, port))
 	if ids := []string{first, second, third, moved}; len(slices.Compact(slices.Sorted(slices.Values(ids)))) != 4 {
 		m.t.Errorf("jobs %v", ids)
 	}
@@ -260,8 +260,8 @@ func several(m *monitor) {
 	wantContains(m.t, "the log of the superseded job", superseded, "update-"+third)
 	m.wantCode(m.ended(third), 0)
 	m.wantCode(m.ended(moved), 0)
-	if got, err := harness.Get(m.t.Context(), fmt.Sprintf("http://127.0.0.1:%d/version", port)); err != nil || got != "4" {
-		m.t.Errorf("the backend at the port of the request: %q, %v", got, err)
+	if got, err := harness.Get(m.t.Context(), fmt.Sprintf("http://127.0.0.1:%d/version", port)); err != nil || got != "1" {
+		m.t.Errorf("the agent at the port of the request: %q, %v", got, err)
 	}
 }
 

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package updaterapi
+
+import (
+	"bufio"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/updatelog"
+)
+
+// stream is a synchronous answer being read.
+type stream struct {
+	*bufio.Reader
+	t    *testing.T
+	resp *http.Response
+}
+
+func (b *bench) stream() *stream {
+	b.t.Helper()
+	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.url+"/update", strings.NewReader("{}"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	req.Header.Set(tokenHeader, token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { resp.Body.Close() })
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != textKind {
+		b.t.Fatalf("%s %s", resp.Status, resp.Header.Get("Content-Type"))
+	}
+	return &stream{Reader: bufio.NewReader(resp.Body), t: b.t, resp: resp}
+}
+
+// reads expects these lines next.
+func (s *stream) reads(lines ...string) {
+	s.t.Helper()
+	for _, want := range lines {
+		got, err := s.ReadString('\n')
+		if err != nil || !strings.HasSuffix(got, want+"\n") {
+			s.t.Fatalf("read %q (%v), want %q", got, err, want)
+		}
+	}
+}
+
+func (s *stream) ends() {
+	s.t.Helper()
+	if rest, err := s.ReadString('\n'); rest != "" || err == nil || err.Error() != "EOF" {
+		s.t.Errorf("after the end: %q, %v", rest, err)
+	}
+}
+
+func TestSynchronousAnswerShowsTheLogToItsEnd(t *testing.T) {
+	b := newBench(t)
+	s := b.stream()
+	id := "1764000000000"
+	s.reads("# Update job "+id+" started...", "# Logs: "+filepath.Join(b.logs, id+".log"),
+		"# This endpoint is designed for async usage; logs are written to file.")
+	b.status(id, func(st *v1alpha1.UpdateRequestStatus) { st.Message = "waits for the request other to end" })
+	s.reads("# queued: waits for the request other to end")
+	path := updatelog.Path(b.dir, "20251124_150000")
+	b.status(id, func(st *v1alpha1.UpdateRequestStatus) { st.LogFile, st.Phase = path, v1alpha1.PhasePreflight })
+	l, err := updatelog.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"one", "two"} { // each line comes when it is written
+		l.Printf("Build", "%s", text)
+		s.reads("[Build] " + text)
+	}
+	if err := l.Summary(updatelog.Summary{Result: "Failed"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.status(id, func(st *v1alpha1.UpdateRequestStatus) { st.Phase = v1alpha1.PhaseFailed })
+	for {
+		line, err := s.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(line, "log complete\n") {
+			break
+		}
+	}
+	s.reads("", "---", "Update finished with code 1")
+	s.ends()
+}
+
+func TestSynchronousAnswerOfASupersededJob(t *testing.T) {
+	b := newBench(t)
+	s := b.stream()
+	s.reads("started...", ".log", "to file.")
+	b.status("1764000000000", func(st *v1alpha1.UpdateRequestStatus) {
+		st.Phase, st.Message = v1alpha1.PhaseCancelled, "superseded by update-2"
+	})
+	for line := ""; !strings.HasPrefix(line, "# superseded by update-2"); {
+		var err error
+		if line, err = s.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.reads("", "---", "Update finished with code 4")
+	s.ends()
+}
+
+func TestAClientThatGoesAwayEndsNothing(t *testing.T) {
+	b := newBench(t)
+	s := b.stream()
+	s.reads("started...")
+	s.resp.Body.Close()
+	if ur := b.request("1764000000000"); ur.DeletionTimestamp != nil || ur.Spec.Cancel {
+		t.Errorf("the request is %+v", ur)
+	}
+}
+
+func TestADeletedRequestBreaksTheAnswerOff(t *testing.T) {
+	b := newBench(t)
+	s := b.stream()
+	s.reads("started...", ".log", "to file.")
+	if err := b.objs.Delete(t.Context(), b.request("1764000000000")); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	for err == nil {
+		_, err = s.ReadString('\n')
+	}
+	if err.Error() == "EOF" {
+		t.Error("the answer looks whole")
+	}
+}
+
+func TestKeeper(t *testing.T) {
+	dir := t.TempDir()
+	k := &Keeper{Namespace: "default", Directory: dir, LogDir: updatelog.Dir(dir)}
+	if err := os.MkdirAll(k.LogDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const id = "1764000000000"
+	file, log := filepath.Join(k.LogDir, id+".log"), updatelog.Path(dir, "20251124_150000")
+	ur := &v1alpha1.UpdateRequest{ObjectMeta: metav1.ObjectMeta{Name: "update-" + id, Namespace: "default",
+		Labels: map[string]string{v1alpha1.LabelJob: id}, CreationTimestamp: metav1.NewTime(time.Unix(1764000000, 0))}}
+	keep := func() {
+		t.Helper()
+		if err := k.keep(ur); err != nil {
+			t.Fatal(err)
+		}
+	}
+	content := func() string {
+		t.Helper()
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	(&api{Options: Options{LogDir: k.LogDir}}).announce(ur)
+	if got := content(); !strings.HasPrefix(got, "# Update job "+id) {
+		t.Errorf("at the beginning: %q", got)
+	}
+	keep() // nothing to do yet
+	write(log, "the log\n")
+	ur.Status.LogFile, ur.Status.Phase = log, v1alpha1.PhasePreflight
+	for range 2 {
+		keep()
+		if target, err := os.Readlink(file); err != nil || target != filepath.Base(log) || content() != "the log\n" {
+			t.Errorf("the link says %q, %v", target, err)
+		}
+	}
+	// The log is removed after the retention time, and the link with it.
+	ur.Status.Phase = v1alpha1.PhaseSucceeded
+	if err := os.Remove(log); err != nil {
+		t.Fatal(err)
+	}
+	keep()
+	if _, err := os.Lstat(file); !os.IsNotExist(err) {
+		t.Errorf("the link is still there: %v", err)
+	}
+	keep() // and is not made again
+	if _, err := os.Lstat(file); !os.IsNotExist(err) {
+		t.Errorf("the link is there again: %v", err)
+	}
+	// One that ends without a log says so, and goes with its request.
+	ur.Status = v1alpha1.UpdateRequestStatus{Phase: v1alpha1.PhaseCancelled, Message: "superseded by update-2"}
+	keep()
+	if got := content(); !strings.HasSuffix(got, "# superseded by update-2\n\n---\nUpdate finished with code 4\n") {
+		t.Errorf("without a log: %q", got)
+	}
+	k.forget(ur)
+	if _, err := os.Lstat(file); !os.IsNotExist(err) {
+		t.Errorf("it stays: %v", err)
+	}
+	// A log of the former updater is nobody's but its own.
+	write(file, "old\n")
+	ur.Status.LogFile = log
+	keep()
+	k.forget(ur)
+	if content() != "old\n" {
+		t.Error("an old log was changed")
+	}
+}
