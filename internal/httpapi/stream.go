@@ -74,6 +74,8 @@ func (a *API) streaming(ctx context.Context, run func(ctx context.Context, s *st
 		_, w := humago.Unwrap(h)
 		s := &stream{w: w, control: http.NewResponseController(w), timeout: a.opts.WriteTimeout}
 		err := run(ctx, s)
+		// The connection may serve other requests after this one.
+		_ = s.control.SetWriteDeadline(time.Time{})
 		switch {
 		case err == nil, errors.Is(err, errGone):
 		case s.begun:
