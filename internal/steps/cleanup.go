@@ -52,9 +52,10 @@ func (s *run) cleanUp(ctx context.Context) error {
 
 // clean does beside each other what does not depend on another.
 func (s *run) clean(ctx context.Context, w *workspace) error {
+	files := func() error { return errors.Join(s.cleanLogs(w), s.cleanWork(w)) }
 	releases, err := s.Store.Releases(ctx, s.Application)
 	if err != nil {
-		return err
+		return errors.Join(err, files())
 	}
 	var gone, left []v1alpha1.Release
 	err = s.together(
@@ -64,7 +65,7 @@ func (s *run) clean(ctx context.Context, w *workspace) error {
 			gone, left, err = s.forgetReleases(ctx, w, releases)
 			return errors.Join(err, s.cleanBackups(ctx, w, left))
 		},
-		func() error { return errors.Join(s.cleanLogs(w), s.cleanWork(w)) },
+		files,
 	)
 	// A container that is there would keep its image.
 	return errors.Join(err, s.expireAged(ctx, left), s.cleanImages(ctx, gone, left), s.expireReleases(ctx, left))
