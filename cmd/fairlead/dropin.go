@@ -8,11 +8,8 @@ import (
 	"fmt"
 	"os"
 	"sync/atomic"
-	"time"
 
 	"github.com/go-logr/logr"
-	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
@@ -20,15 +17,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/dropin"
+	"github.com/fairlead-dev/fairlead/internal/identity"
 	"github.com/fairlead-dev/fairlead/internal/updaterapi"
-)
-
-// The identity with which the updater's API asks for updates: RBAC decides, as for
-// everybody else.
-const (
-	updaterNamespace = "fairlead-system"
-	updaterName      = "fairlead-updater"
-	updaterRole      = "fairlead-operator"
 )
 
 // updater is the daemon standing where an updater stood.
@@ -104,6 +94,8 @@ func newUpdater(ctx context.Context, f *serveFlags, sure bool) (*updater, error)
 	}
 	if !f.given("listen") {
 		f.listen = u.settings.Listen
+		// The clients are in the project's own network and speak plain HTTP.
+		f.insecureHTTP = true
 	}
 	return u, nil
 }
@@ -127,7 +119,7 @@ func (u *updater) compose(ctx context.Context, c *composition) {
 		},
 		Directory: u.facts.Directory, LogDir: u.settings.LogDir,
 		Token: u.settings.Token, MaxBody: u.settings.MaxBody,
-		Guard: updaterapi.NewBackoff(time.Now), Log: logr.FromContextOrDiscard(ctx).WithName("updater"),
+		Guard: c.guard, Log: logr.FromContextOrDiscard(ctx).WithName("updater"),
 	})})
 }
 
@@ -141,19 +133,13 @@ func (u *updater) setup(ctx context.Context, mgr manager.Manager) error {
 	if err != nil {
 		return err
 	}
-	if err := bindUpdater(ctx, admin); err != nil {
+	if err := identity.EnsureUpdater(ctx, admin); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(u.settings.LogDir, 0o700); err != nil {
 		return err
 	}
-	config := rest.CopyConfig(mgr.GetConfig())
-	config.Impersonate = rest.ImpersonationConfig{
-		UserName: "system:serviceaccount:" + updaterNamespace + ":" + updaterName,
-		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + updaterNamespace, "system:authenticated"},
-	}
-	config.QPS = -1 // the API has a guard of its own
-	own, err := client.NewWithWatch(config, client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	own, err := identity.Updater(mgr.GetConfig(), mgr.GetScheme(), mgr.GetRESTMapper())
 	if err != nil {
 		return err
 	}
@@ -162,17 +148,4 @@ func (u *updater) setup(ctx context.Context, mgr manager.Manager) error {
 	u.client.Store(&c)
 	return mgr.Add(&updaterapi.Keeper{Cache: mgr.GetCache(), Namespace: clientconfig.DefaultNamespace,
 		Directory: u.facts.Directory, LogDir: u.settings.LogDir})
-}
-
-// bindUpdater gives the updater's identity its role.
-func bindUpdater(ctx context.Context, c client.Client) error {
-	binding := &rbacv1.ClusterRoleBinding{}
-	binding.Name = updaterName
-	err := c.Get(ctx, client.ObjectKeyFromObject(binding), binding)
-	if err == nil || client.IgnoreNotFound(err) != nil {
-		return err // somebody may have changed it on purpose
-	}
-	binding.RoleRef = rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: updaterRole}
-	binding.Subjects = []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: updaterNamespace, Name: updaterName}}
-	return c.Create(ctx, binding)
 }

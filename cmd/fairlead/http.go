@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead-dev/fairlead/config"
 	"github.com/fairlead-dev/fairlead/internal/httpapi"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/audit"
+	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 	"github.com/fairlead-dev/fairlead/internal/identity"
 	"github.com/fairlead-dev/fairlead/internal/tokens"
 )
@@ -37,7 +38,7 @@ type httpAPI struct {
 	embedded bool
 }
 
-func composeHTTP(ctx context.Context, f serveFlags) (*httpAPI, error) {
+func composeHTTP(ctx context.Context, f serveFlags, limits *guard.Guard) (*httpAPI, error) {
 	definitions, err := config.CRDs()
 	if err != nil {
 		return nil, err
@@ -45,7 +46,7 @@ func composeHTTP(ctx context.Context, f serveFlags) (*httpAPI, error) {
 	log := logr.FromContextOrDiscard(ctx)
 	a := &httpAPI{updaterToken: os.Getenv(updaterTokenEnv), embedded: f.kubeconfig == ""}
 	a.API = httpapi.New(httpapi.Options{
-		Version: buildVersion(), UpdaterToken: a.updaterToken, Definitions: definitions, Log: log.WithName("http"),
+		Version: buildVersion(), Guard: limits, UpdaterToken: a.updaterToken, Definitions: definitions, Log: log.WithName("http"),
 		Audit: audit.Open(zapOf(log), filepath.Join(f.dataDir, httpAuditFile)),
 	})
 	return a, nil

@@ -26,6 +26,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/restore"
+	"github.com/fairlead-dev/fairlead/internal/self"
 	"github.com/fairlead-dev/fairlead/internal/steps"
 )
 
@@ -140,7 +141,7 @@ func rollbackOffline(ctx context.Context, f offlineFlags, in io.Reader, out io.W
 	if err != nil {
 		return err
 	}
-	self, err := docker.OwnContainer(ctx, engine)
+	own, err := (&self.Finder{Engine: engine}).Find(ctx)
 	if err != nil {
 		return err
 	}
@@ -153,7 +154,7 @@ func rollbackOffline(ctx context.Context, f offlineFlags, in io.Reader, out io.W
 			Puller:  build.NewPuller(engine, build.Options{}),
 			Traffic: steps.DirectTraffic{}, Clock: clock.RealClock{}, Version: buildVersion(),
 		},
-		Program: program, Out: out, Self: self,
+		Program: program, Out: out, Self: own,
 		Confirm: func(ctx context.Context) (bool, error) {
 			if f.yes {
 				return true, nil

@@ -22,6 +22,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 	"github.com/fairlead-dev/fairlead/internal/github/webhook"
+	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 	"github.com/fairlead-dev/fairlead/internal/logging"
 )
 
@@ -53,6 +54,8 @@ type composition struct {
 	subresources []controlplane.Subresource
 	// routes are served beside the health endpoints.
 	routes []daemon.Route
+	// guard keeps all that is served from being flooded and guessed at.
+	guard *guard.Guard
 }
 
 // composeFunc makes the concrete adapters and controllers. ctx carries the

@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 	"github.com/fairlead-dev/fairlead/internal/github/webhook"
 	"github.com/fairlead-dev/fairlead/internal/httpapi"
+	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
 	"github.com/fairlead-dev/fairlead/internal/updatelog/logserver"
 )
@@ -49,11 +50,13 @@ func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 	if err != nil {
 		return composition{}, err
 	}
-	api, err := composeHTTP(ctx, f)
+	limits := guard.New(guard.Options{})
+	api, err := composeHTTP(ctx, f, limits)
 	if err != nil {
 		return composition{}, err
 	}
 	return composition{
+		guard: limits,
 		setup: []daemon.SetupFunc{connect, api.connect, agent.Setup(agent.Options{
 			DockerHost: f.dockerHost, Version: buildVersion(), ManifestDir: filepath.Join(f.dataDir, "manifests"),
 			Enricher: github.Enricher(), Expose: github.Exposed, HandoverTimeout: f.handoverTimeout,

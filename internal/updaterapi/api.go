@@ -19,16 +19,15 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"strings"
 	"time"
 
-	"crypto/sha256"
-	"crypto/subtle"
-
 	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
 )
 
@@ -42,13 +41,15 @@ type Client interface {
 	Create(ctx context.Context, obj client.Object, opts ...client.CreateOption) error
 }
 
-// Guard slows down those who guess tokens.
+// Guard slows down those who ask too often or guess tokens; *guard.Guard is one.
 type Guard interface {
-	// Wait is how long the client of r has to wait before it may show a token
-	// again; 0 for not at all.
-	Wait(r *http.Request) time.Duration
-	// Note tells whether the token of r was right.
-	Note(r *http.Request, right bool)
+	// Allow is how long addr has to wait before it may ask again; 0 for not at all.
+	Allow(addr netip.Prefix) time.Duration
+	// Blocked is how long addr has to wait before this token is looked at.
+	Blocked(addr netip.Prefix, token string) time.Duration
+	// Failed and Succeeded tell whether a token was right.
+	Failed(addr netip.Prefix, token string) time.Duration
+	Succeeded(addr netip.Prefix, token string)
 }
 
 // Options say what is served.
@@ -80,12 +81,11 @@ func Handler(o Options) http.Handler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &api{Options: o, token: sha256.Sum256([]byte(o.Token))}
+	return &api{Options: o}
 }
 
 type api struct {
 	Options
-	token [sha256.Size]byte
 }
 
 var idPattern = regexp.MustCompile(`^[0-9]{8,20}$`)
@@ -109,20 +109,19 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // guarded lets those pass who show the token.
 func (a *api) guarded(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-	if wait := a.Guard.Wait(r); wait > 0 {
+	addr, shown := guard.Address(r), strings.Join(r.Header.Values(tokenHeader), ", ")
+	if wait := max(a.Guard.Allow(addr), a.Guard.Blocked(addr, shown)); wait > 0 {
 		w.Header().Set("Retry-After", seconds(wait))
 		send(w, http.StatusTooManyRequests, failed{Error: "too_many_requests"})
 		return
 	}
-	// Digests, so that not even the length of the token shows in the time taken.
-	shown := sha256.Sum256([]byte(strings.Join(r.Header.Values(tokenHeader), ", ")))
-	right := subtle.ConstantTimeCompare(shown[:], a.token[:]) == 1
-	a.Guard.Note(r, right)
-	if !right {
+	if !guard.Equal(shown, a.Token) {
+		a.Guard.Failed(addr, shown)
 		a.Log.Info("refused", "audit", true, "result", "unauthorized", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr)
 		send(w, http.StatusUnauthorized, failed{Error: "unauthorized"})
 		return
 	}
+	a.Guard.Succeeded(addr, shown)
 	next(w, r)
 }
 

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
 
@@ -52,7 +53,7 @@ func newBench(t *testing.T) *bench {
 	s := httptest.NewServer(Handler(Options{
 		Client: func() Client { return b.objs }, Namespace: "default", Application: func() string { return "shop" },
 		Directory: b.dir, LogDir: b.logs, Token: token, MaxBody: 1 << 20,
-		Guard: NewBackoff(func() time.Time { return b.now }), Now: func() time.Time { return b.now }, Log: logr.Discard(),
+		Guard: guard.New(guard.Options{Now: func() time.Time { return b.now }}), Now: func() time.Time { return b.now }, Log: logr.Discard(),
 	}))
 	t.Cleanup(s.Close)
 	b.url = s.URL
@@ -252,7 +253,7 @@ func TestTwoJobsAtOnceAreTwo(t *testing.T) {
 
 func TestGuessing(t *testing.T) {
 	b := newBench(t)
-	for i := range freeGuesses {
+	for i := range 5 {
 		if a := b.call(http.MethodGet, "/jobs", "", tokenHeader, fmt.Sprint("guess", i)); a.code != 401 {
 			t.Fatalf("guess %d: %d", i, a.code)
 		}
@@ -260,7 +261,7 @@ func TestGuessing(t *testing.T) {
 	b.call(http.MethodGet, "/jobs", "", tokenHeader, "one more")
 	a := b.asked(http.MethodGet, "/jobs", "")
 	if a.code != 429 || a.head.Get("Retry-After") != "1" || a.body != `{"error":"too_many_requests"}` {
-		t.Errorf("after %d guesses: %d, Retry-After %q, %s", freeGuesses+1, a.code, a.head.Get("Retry-After"), a.body)
+		t.Errorf("after %d guesses: %d, Retry-After %q, %s", 6, a.code, a.head.Get("Retry-After"), a.body)
 	}
 	b.now = b.now.Add(time.Second)
 	b.call(http.MethodGet, "/jobs", "", tokenHeader, "and one more")
@@ -270,21 +271,6 @@ func TestGuessing(t *testing.T) {
 	b.now = b.now.Add(2 * time.Second)
 	if a := b.asked(http.MethodGet, "/jobs", ""); a.code != 200 {
 		t.Errorf("after the pause: %d", a.code)
-	}
-}
-
-func TestGuardForgetsTheQuietest(t *testing.T) {
-	now := time.Unix(0, 0)
-	g := NewBackoff(func() time.Time { return now })
-	for i := range guardSize + 10 {
-		now = now.Add(time.Millisecond)
-		g.Note(&http.Request{RemoteAddr: fmt.Sprintf("10.0.%d.%d:1", i/256, i%256)}, false)
-	}
-	if len(g.clients) != guardSize {
-		t.Errorf("%d clients are remembered", len(g.clients))
-	}
-	if _, ok := g.clients["10.0.0.0"]; ok {
-		t.Error("the quietest is still remembered")
 	}
 }
 
@@ -430,7 +416,7 @@ func TestLogOutlivesItsRequest(t *testing.T) {
 
 func TestNotReady(t *testing.T) {
 	h := Handler(Options{Client: func() Client { return nil }, Application: func() string { return "shop" }, Token: token, MaxBody: 10,
-		Guard: NewBackoff(time.Now), Log: logr.Discard()})
+		Guard: guard.New(guard.Options{}), Log: logr.Discard()})
 	for _, r := range []*http.Request{httptest.NewRequest("POST", "/update", nil), httptest.NewRequest("GET", "/jobs", nil), httptest.NewRequest("GET", "/jobs/12345678", nil)} {
 		r.Header.Set(tokenHeader, token)
 		w := httptest.NewRecorder()

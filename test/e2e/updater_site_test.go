@@ -50,7 +50,7 @@ func newMonitor(t *testing.T, env map[string]string) *monitor {
 		}
 		ports[name] = port
 	}
-	server := serveGit(t, filepath.Dir(m.repo.Origin))
+	server := serveRepositories(t, filepath.Dir(m.repo.Origin))
 	m.env = map[string]string{
 		"PREFIX": m.repo.Project, "TEST_LABEL": "e2e", "HEALTH_INTERVAL": "2s",
 		"DB_PASSWORD": rand.Text(), "UPDATER_TOKEN": m.token, "UPDATER_IMAGE": updaterImage(t),
@@ -110,7 +110,7 @@ func updaterImage(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	const recipe = "FROM fairlead-test/tools:bookworm\nCOPY fairlead /usr/local/bin/fairlead\nENTRYPOINT [\"fairlead\"]\nCMD [\"serve\"]\n"
+	const recipe = "FROM fairlead-test/fairlead:bookworm\nCOPY fairlead /usr/local/bin/fairlead\nENTRYPOINT [\"fairlead\"]\nCMD [\"serve\"]\n"
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(recipe), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -139,9 +139,9 @@ func hostAddress(t *testing.T) string {
 	return ""
 }
 
-// serveGit serves the repositories below root as NAME.git of lonelyrower, to those
+// serveRepositories serves the repositories below root as NAME.git of lonelyrower, to those
 // who have the token, where containers can reach it. It stands for GitHub's Git.
-func serveGit(t *testing.T, root string) string {
+func serveRepositories(t *testing.T, root string) string {
 	t.Helper()
 	execPath, errOut, code := harness.Run(t.Context(), nil, "", "git", "--exec-path")
 	if code != 0 {
