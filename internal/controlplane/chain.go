@@ -51,6 +51,8 @@ const (
 
 	// eventTTL keeps the story of a night readable the next day.
 	eventTTL = 24 * time.Hour
+	// watchGrace is how long a stop waits for watches to end, which are told to.
+	watchGrace = 2 * time.Second
 
 	serverName = "fairlead-apiserver"
 )
@@ -165,6 +167,8 @@ func newOptions(c chainConfig) *options.Options {
 		o.SecureServing.BindAddress, o.SecureServing.BindPort = addr.IP, addr.Port
 		o.GenericServerRunOptions.AdvertiseAddress = reachable(addr.IP)
 	}
+	// Without it, one client that watches holds up the stop until its time is over.
+	o.GenericServerRunOptions.ShutdownWatchTerminationGracePeriod = watchGrace
 	o.SecureServing.Listener = c.listener
 	o.SecureServing.ServerCert.CertKey.CertFile = c.pki.serverCert()
 	o.SecureServing.ServerCert.CertKey.KeyFile = c.pki.serverKey()

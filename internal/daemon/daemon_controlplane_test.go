@@ -17,6 +17,11 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/clientcmd"
+
 	"github.com/fairlead-dev/fairlead/internal/testenv"
 )
 
@@ -146,6 +151,33 @@ func TestServe(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(filepath.Dir(dataDir), "data.ready")); err == nil {
 		t.Error("the ready file outlives the daemon")
+	}
+}
+
+// TestWatchesDoNotHoldUpTheStop has a client that would watch for ever, as
+// `kubectl get --watch` does.
+func TestWatchesDoNotHoldUpTheStop(t *testing.T) {
+	p := serve(t, filepath.Join(t.TempDir(), "data"))
+	config, err := clientcmd.BuildConfigFromFlags("", p.Addresses.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := dynamic.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, gvr := range []schema.GroupVersionResource{
+		{Group: "fairlead.dev", Version: "v1alpha1", Resource: "updaterequests"}, {Version: "v1", Resource: "configmaps"},
+	} {
+		w, err := c.Resource(gvr).Watch(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Stop()
+	}
+	// It fails when the API server did not finish its requests in time.
+	if err := p.Stop(); err != nil {
+		t.Error(err)
 	}
 }
 
