@@ -52,7 +52,7 @@ func (r *UpdateRequestReconciler) pending(ctx context.Context, namespace, app st
 }
 
 // endedPredicate passes requests that just ended, or that went away, or that
-// were created or suspended: all that changes the order of the others.
+// were created, first seen or suspended: all that changes the order of the others.
 func endedPredicate() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool {
@@ -61,7 +61,8 @@ func endedPredicate() predicate.Predicate {
 		DeleteFunc: func(event.DeleteEvent) bool { return true },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			was, is := e.ObjectOld.(*v1alpha1.UpdateRequest), e.ObjectNew.(*v1alpha1.UpdateRequest)
-			return plan.Ended(is.Status.Phase) != plan.Ended(was.Status.Phase) || was.Generation != is.Generation
+			return plan.Ended(is.Status.Phase) != plan.Ended(was.Status.Phase) || was.Generation != is.Generation ||
+				was.Status.SeenVersion != is.Status.SeenVersion
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}

@@ -192,6 +192,7 @@ func TestEndedPredicate(t *testing.T) {
 		"created":                {p.Create(event.CreateEvent{Object: &a}), true},
 		"created as ended":       {p.Create(event.CreateEvent{Object: ptr(request("a", 1, ended))}), false},
 		"deleted":                {p.Delete(event.DeleteEvent{Object: &a}), true},
+		"first seen":             {update(request("a", 1), request("a", 1, seen("7"))), true},
 		"ended":                  {update(request("a", 1, started), request("a", 1, ended)), true},
 		"went on":                {update(request("a", 1), request("a", 1, started)), false},
 		"its wish changed":       {update(a, again(a)), true},

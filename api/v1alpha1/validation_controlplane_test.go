@@ -161,7 +161,7 @@ func TestGoodObjectsAreTaken(t *testing.T) {
 		"longest":     {"Application", strings.Repeat("a", 52), `{"compose":{"directory":"/"}}`},
 		"ssh source":  {"Application", "ssh", `{"compose":{"directory":"/opt/shop"},"source":{"url":"ssh://git@example.com:22/shop.git","ref":"release/1.x"}}`},
 		"scp source":  {"Application", "scp", `{"compose":{"directory":"/opt/shop"},"source":{"url":"git@example.com:shop.git"}}`},
-		"user in URL": {"Application", "user", `{"compose":{"directory":"/opt/shop"},"source":{"url":"https://me@example.com/shop.git"}}`},
+		"user in URL": {"Application", "user", `{"compose":{"directory":"/opt/shop"},"source":{"url":"ssh://git@example.com/shop.git"}}`},
 		"times":       {"Application", "times", `{"compose":{"directory":"/opt/shop"},"rollout":{"soak":"0s","healthTimeout":"1h30m","minHealthy":"1.5s","drainTimeout":"250ms"}}`},
 		"selections":  {"Application", "selections", `{"compose":{"directory":"/opt/shop"},"backup":{"databases":"db, cache","volumes":"None"}}`},
 		"checks": {"Application", "checks", `{"compose":{"directory":"/opt/shop"},"verify":{"checks":[{"name":"a","http":{"url":"http://127.0.0.1/"}},
