@@ -18,8 +18,10 @@ import (
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
@@ -36,6 +38,9 @@ type bench struct {
 	logs string
 	now  time.Time
 	url  string
+	// watching gets a word for each watch that has begun: what happens before is
+	// lost, as the fake API keeps no history.
+	watching chan struct{}
 }
 
 func newBench(t *testing.T) *bench {
@@ -44,12 +49,20 @@ func newBench(t *testing.T) *bench {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, dir: t.TempDir(), now: time.UnixMilli(1_764_000_000_000)}
+	b := &bench{t: t, dir: t.TempDir(), now: time.UnixMilli(1_764_000_000_000), watching: make(chan struct{}, 64)}
 	b.logs = updatelog.Dir(b.dir)
 	if err := os.MkdirAll(b.logs, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	b.objs = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.UpdateRequest{}).Build()
+	b.objs = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.UpdateRequest{}).
+		WithInterceptorFuncs(interceptor.Funcs{Watch: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) (watch.Interface, error) {
+			w, err := c.Watch(ctx, list, opts...)
+			select {
+			case b.watching <- struct{}{}:
+			default: // nobody asks any more
+			}
+			return w, err
+		}}).Build()
 	s := httptest.NewServer(Handler(Options{
 		Client: func() Client { return b.objs }, Namespace: "default", Application: func() string { return "shop" },
 		Directory: b.dir, LogDir: b.logs, Token: token, MaxBody: 1 << 20,

@@ -39,6 +39,11 @@ func (b *bench) stream() *stream {
 	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != textKind {
 		b.t.Fatalf("%s %s", resp.Status, resp.Header.Get("Content-Type"))
 	}
+	select {
+	case <-b.watching:
+	case <-b.t.Context().Done():
+		b.t.Fatal("the request is not watched")
+	}
 	return &stream{Reader: bufio.NewReader(resp.Body), t: b.t, resp: resp}
 }
 
