@@ -178,7 +178,7 @@ func TestManyFollowersAndTheirBound(t *testing.T) {
 	const followers = 100
 	w := newWorld(t, func(o *Options) {
 		freeGuard(o)
-		o.Streams = followers * 4 / 3
+		o.Streams = followers*4/3 + 1 // three quarters of it are the followers
 	})
 	l := w.log()
 	w.create("r", w.logging)
