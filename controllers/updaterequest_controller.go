@@ -10,7 +10,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"path"
 	"slices"
 	"sync"
 	"time"
@@ -85,13 +84,6 @@ type UpdateRequestReconciler struct {
 
 	own  ownWrites
 	ends map[types.NamespacedName]ending
-}
-
-// claim says which request works in a deployment directory, and which ones are to be
-// woken when it does not any more.
-type claim struct {
-	holder  types.NamespacedName
-	waiting []types.NamespacedName
 }
 
 // SetupWithManager registers the reconciler.
@@ -387,55 +379,6 @@ func older(a, b *v1alpha1.UpdateRequest) bool {
 // creation, unless somebody wrote to it within that moment.
 func seenVersion(ur *v1alpha1.UpdateRequest) string {
 	return cmp.Or(ur.Status.SeenVersion, ur.ResourceVersion)
-}
-
-// directory is where the request works; two Applications may name the same one.
-func (s scope) directory(ur *v1alpha1.UpdateRequest) string {
-	if s.app == nil {
-		return ur.Namespace + "/" + ur.Spec.ApplicationRef.Name
-	}
-	return path.Clean(s.app.Spec.Compose.Directory)
-}
-
-// claim makes ur the one request that works in a directory; the cache may be
-// behind, this is not. A dry run changes nothing and claims nothing.
-func (r *UpdateRequestReconciler) claim(ur *v1alpha1.UpdateRequest, dir string) (holder string, ok bool) {
-	if ur.Spec.DryRun {
-		return "", true
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	me := client.ObjectKeyFromObject(ur)
-	c, taken := r.claims[dir]
-	if !taken {
-		r.claims[dir] = &claim{holder: me}
-		return "", true
-	}
-	if c.holder == me {
-		return "", true
-	}
-	if !slices.Contains(c.waiting, me) {
-		c.waiting = append(c.waiting, me)
-	}
-	return c.holder.Name, false
-}
-
-// release ends a claim, and wakes those that met it.
-func (r *UpdateRequestReconciler) release(request types.NamespacedName) {
-	r.Gate.leave(request)
-	var waiting []types.NamespacedName
-	r.mu.Lock()
-	delete(r.attempts, request)
-	for dir, c := range r.claims {
-		if c.holder == request {
-			waiting = append(waiting, c.waiting...)
-			delete(r.claims, dir)
-		}
-	}
-	r.mu.Unlock()
-	for _, w := range waiting {
-		r.wakeUp(w)
-	}
 }
 
 // addFinalizer writes the finalizer to the request as it was before the pass,

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// ServiceAction is what is done with a service.
+// +kubebuilder:validation:Enum=Keep;Create;Replace;Run;Remove
+type ServiceAction string
+
+// Service actions.
+const (
+	// ActionKeep leaves the service untouched: nothing of it changed.
+	ActionKeep ServiceAction = "Keep"
+	// ActionCreate starts a service that did not run before.
+	ActionCreate ServiceAction = "Create"
+	// ActionReplace puts new containers in the place of old ones.
+	ActionReplace ServiceAction = "Replace"
+	// ActionRun runs a one-shot service to its end.
+	ActionRun ServiceAction = "Run"
+	// ActionRemove stops a service that the commit does not have any more.
+	ActionRemove ServiceAction = "Remove"
+)
+
+// ServicePlan is what is to be done with one service, and why.
+type ServicePlan struct {
+	// name of the service.
+	Name string `json:"name"`
+	// action: Keep, Create, Replace, Run or Remove.
+	Action ServiceAction `json:"action"`
+	// reason in words.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// order: StartFirst or StopFirst.
+	// +optional
+	Order RolloutOrder `json:"order,omitempty"`
+	// orderReason says why that order.
+	// +optional
+	OrderReason string `json:"orderReason,omitempty"`
+	// interruption that is to be expected, in words.
+	// +optional
+	Interruption string `json:"interruption,omitempty"`
+	// wave is the position in the order of dependencies, from 1.
+	// +optional
+	Wave int32 `json:"wave,omitempty"`
+	// build says how the image comes to the host: Build, Reuse, Pull or
+	// Present.
+	// +optional
+	Build string `json:"build,omitempty"`
+	// recreate says that its containers are replaced although they are of the
+	// wanted revision already.
+	// +optional
+	Recreate bool `json:"recreate,omitempty"`
+}
+
+// UpdatePlan is what the request does, or with dryRun would do.
+type UpdatePlan struct {
+	// summary in one sentence.
+	// +optional
+	Summary string `json:"summary,omitempty"`
+	// services and what is to be done with each.
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Services []ServicePlan `json:"services,omitempty"`
+	// backup lists what will be saved.
+	// +listType=atomic
+	// +optional
+	Backup []string `json:"backup,omitempty"`
+}
