@@ -21,7 +21,8 @@ import (
 // then its log as it grows, and at last how it ended.
 func (a *api) follow(ctx context.Context, c Client, ur *v1alpha1.UpdateRequest, w io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
-	states := make(chan *v1alpha1.UpdateRequest, 1) // the newest state; nil once it was deleted
+	newest := make(chan *v1alpha1.UpdateRequest, 1) // the newest state; nil once it was deleted
+	states := newest                                // nil when there are no more
 	watched := make(chan error, 1)
 	go func() {
 		watched <- requestwatch.Run(ctx, c, ur, func(e requestwatch.Event) bool {
@@ -29,13 +30,13 @@ func (a *api) follow(ctx context.Context, c Client, ur *v1alpha1.UpdateRequest, 
 				return false
 			}
 			select {
-			case <-states: // it was not looked at: the newer one says it all
+			case <-newest: // it was not looked at: the newer one says it all
 			default:
 			}
-			states <- e.Request
+			newest <- e.Request
 			return e.Deleted || requestwatch.Concluded(e.Request)
 		})
-		close(states)
+		close(newest)
 	}()
 	ended := make(chan struct{}) // the log gets no more lines
 	var copying chan error
