@@ -156,7 +156,9 @@ func TestHooksAndNotifications(t *testing.T) {
 		"[Preflight] hears | heard of Preflight with ***", "[Backup] hook tolerated at AfterBackup: failed: app ended with exit code 1", "unknown command",
 		"[Rollout] hook in-the-old at BeforeService of web: passed", "[Rollout] hook in-the-new at AfterService of web: passed",
 		"[Hooks] hears | heard of Success with ***", "Result:      Succeeded")
-	told := []string{"started", "success"}
+	// The first receiver is also told of what ended in the last hour: the update
+	// that brought the application up.
+	told := []string{"started", "success", "started", "success"}
 	l.wantTold(t, told...)
 
 	bad := s.publish("Third version", map[string]string{"version.txt": "3\n"})
