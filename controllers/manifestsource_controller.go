@@ -98,7 +98,7 @@ func (r *ManifestSourceReconciler) Reconcile(ctx context.Context, req ctrl.Reque
 		cancel()
 	}
 	if ctx.Err() != nil {
-		return ctrl.Result{}, nil // told to stop
+		return ctrl.Result{}, nil //nolint:nilerr // told to stop
 	}
 	writeManifestStatus(&ms, outcome, r.Clock.Now())
 	if !equality.Semantic.DeepEqual(before.Status, ms.Status) {

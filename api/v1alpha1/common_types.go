@@ -55,7 +55,7 @@ const AnnotationCheck = "fairlead.dev/check"
 // LabelManifestSource names the ManifestSource that an object was applied from.
 const LabelManifestSource = "fairlead.dev/manifest-source"
 
-// AnnotationNotifiedPrefix, followed by the name of a receiver of the
+// AnnotationNotifiedPrefix is a prefix that, followed by the name of a receiver of the
 // Application's notifications, holds on an UpdateRequest what that receiver was
 // told, such as "Started,Succeeded".
 const AnnotationNotifiedPrefix = "notified.fairlead.dev/"

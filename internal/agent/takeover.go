@@ -62,7 +62,7 @@ func (t *takeover) Start(ctx context.Context) error {
 	for {
 		err := t.settle(ctx, log)
 		if err == nil || ctx.Err() != nil {
-			return nil //nolint:nilerr // told to stop
+			return nil // told to stop
 		}
 		log.Error(err, "the helper container that replaces this daemon cannot be reached; trying again")
 		select {

@@ -59,15 +59,15 @@ services:
   web: {image: a, build: ./web, env_file: common.env, volumes: ["./conf:/conf:ro", ".:/all"]}
   updater: {image: b, volumes: [".:/workspace", "/var/run/docker.sock:/var/run/docker.sock", "./conf:/conf"]}
 `, "web/Dockerfile": "FROM scratch\n"}
-	real, realTree := deployment(t, deployed, tree)
+	place, realTree := deployment(t, deployed, tree)
 	link := filepath.Join(t.TempDir(), "opt", "shop")
 	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(real, link); err != nil {
+	if err := os.Symlink(place, link); err != nil {
 		t.Fatal(err)
 	}
-	rel, err := filepath.Rel(real, realTree)
+	rel, err := filepath.Rel(place, realTree)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ type Looker interface {
 	Look(ctx context.Context, app *v1alpha1.Application, previous Answer, busy bool) (Answer, error)
 }
 
-// ErrBusy: an update runs, and the look has to wait for its end.
+// ErrBusy says that an update runs, and the look has to wait for its end.
 var ErrBusy = errors.New("an update runs")
 
 // Follower looks at the sources of all applications that it was told of, each at

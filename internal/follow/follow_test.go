@@ -267,7 +267,7 @@ func TestBacksOff(t *testing.T) {
 		b.clock.Step(b.due("shop"))
 		b.look("shop")
 		b.idle()
-		if due := b.due("shop"); due < want*time.Minute || due > (want+1)*time.Minute {
+		if due := b.due("shop"); due < time.Duration(want)*time.Minute || due > time.Duration(want+1)*time.Minute {
 			t.Errorf("the next look is in %s, want about %d minutes", due, want)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/github/client"
 )
 
-// ErrNotGitHub: the application's source is not on GitHub, as far as it is known.
+// ErrNotGitHub says that the application's source is not on GitHub, as far as it is known.
 var ErrNotGitHub = errors.New("the source is not on GitHub")
 
 // Keys of the Secret that GitHubSpec names.

@@ -35,7 +35,7 @@ func ParseURL(raw string) (Remote, error) {
 	refused := func(why string) (Remote, error) {
 		return Remote{}, fmt.Errorf("%s: %s", client.Line(source.Redact(raw), 200), why)
 	}
-	host, path := "", ""
+	var host, path string
 	if strings.Contains(raw, "://") {
 		u, err := url.Parse(raw)
 		if err != nil {

@@ -130,7 +130,7 @@ func (a *API) authenticate(w http.ResponseWriter, r *http.Request, rec *record) 
 			return nil, false
 		}
 		if err != nil {
-			a.writeError(w, ctx, err)
+			a.writeError(ctx, w, err)
 			return nil, false
 		}
 		rec.who = user.Username

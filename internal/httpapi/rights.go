@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/lru"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 )
@@ -88,7 +87,7 @@ func (a *API) askLogState(ctx context.Context, key types.NamespacedName) (*logSt
 			"you may not read the logs of update requests (get updaterequests/log) in the namespace %s. The role fairlead-viewer allows it", key.Namespace))}, nil
 	}
 	ur := &v1alpha1.UpdateRequest{}
-	err := a.kube().Get(ctx, client.ObjectKey(key), ur)
+	err := a.kube().Get(ctx, key, ur)
 	if apierrors.IsNotFound(err) {
 		return &logState{}, nil
 	}

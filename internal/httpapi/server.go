@@ -288,7 +288,7 @@ func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 }
 
 // writeError answers with the problem that err is.
-func (a *API) writeError(w http.ResponseWriter, ctx context.Context, err error) {
+func (a *API) writeError(ctx context.Context, w http.ResponseWriter, err error) {
 	p, header := split(a.asProblem(ctx, err))
 	writeProblem(w, p, header)
 }

@@ -86,7 +86,7 @@ func (a *API) streaming(ctx context.Context, run func(ctx context.Context, s *st
 			// is not the end.
 			panic(http.ErrAbortHandler)
 		default:
-			a.writeError(w, ctx, err)
+			a.writeError(ctx, w, err)
 		}
 	}}, nil
 }

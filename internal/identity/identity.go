@@ -24,10 +24,11 @@ import (
 )
 
 const (
-	// UpdaterNamespace and UpdaterAccount are the service account that a request
-	// with UPDATER_TOKEN acts as.
+	// UpdaterNamespace is where the service account is that a request with
+	// UPDATER_TOKEN acts as.
 	UpdaterNamespace = "fairlead-system"
-	UpdaterAccount   = "fairlead-updater"
+	// UpdaterAccount is that service account.
+	UpdaterAccount = "fairlead-updater"
 
 	// UpdaterRole is its ClusterRole.
 	UpdaterRole = "fairlead-operator"

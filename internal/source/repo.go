@@ -251,7 +251,8 @@ func (r *Repo) configuredRemote(ctx context.Context) (name, url string, err erro
 	case origin:
 		name = "origin"
 	case len(urls) == 1:
-		for name = range urls {
+		for only := range urls {
+			name = only
 		}
 	default:
 		return "", "", nil

@@ -30,13 +30,13 @@ const (
 	// MinLife is the shortest life of a token that an API server gives.
 	MinLife = 10 * time.Minute
 
-	// LabelName, on a service account and its bindings, is the name of the token.
+	// LabelName is, on a service account and its bindings, the name of the token.
 	LabelName = "fairlead.dev/token"
 	// LabelRole is the role it has, without the "fairlead-".
 	LabelRole = "fairlead.dev/role"
-	// LabelNamespace, on a ClusterRoleBinding, is where its service account is.
+	// LabelNamespace is, on a ClusterRoleBinding, where its service account is.
 	LabelNamespace = "fairlead.dev/token-namespace"
-	// AnnotationExpires, on a service account, is when its token expires, in
+	// AnnotationExpires is, on a service account, when its token expires, in
 	// RFC 3339.
 	AnnotationExpires = "fairlead.dev/token-expires"
 

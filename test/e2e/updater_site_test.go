@@ -204,7 +204,7 @@ func (m *monitor) kubectl(args ...string) string {
 func (m *monitor) waitReady() {
 	m.t.Helper()
 	m.await("the updater to be ready", func() bool {
-		resp, err := http.Get(m.base + "/readyz") //nolint:noctx // on loopback, and tried again
+		resp, err := http.Get(m.base + "/readyz") // on loopback, and tried again
 		if err != nil {
 			return false
 		}

@@ -166,7 +166,7 @@ func (c *Client) Head(ctx context.Context, r Repo, ref string) (string, error) {
 // answers 422 for a repository that it knows, and 404 for one that it does not.
 func missing(err error) error {
 	var e *Error
-	if errors.As(err, &e) && e.Kind == ErrRefused {
+	if errors.As(err, &e) && errors.Is(e.Kind, ErrRefused) {
 		e.Kind = ErrUnknownCommit
 	}
 	return err

@@ -167,7 +167,9 @@ func Line(s string, limit int) string {
 	if len(s) <= limit {
 		return s
 	}
-	for limit -= len("…"); limit > 0 && s[limit]&0xC0 == 0x80; limit-- {
+	limit -= len("…")
+	for limit > 0 && s[limit]&0xC0 == 0x80 { // not in the middle of a rune
+		limit--
 	}
 	return s[:limit] + "…"
 }

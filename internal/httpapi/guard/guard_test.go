@@ -47,8 +47,7 @@ func TestRate(t *testing.T) {
 
 func TestGuessing(t *testing.T) {
 	g, c := newGuard(Options{Guesses: 3, FirstWait: time.Second, LastWait: 10 * time.Second})
-	for i, want := range []time.Duration{0, 0, 1, 2, 4, 8, 10, 10} {
-		want *= time.Second
+	for i, want := range []time.Duration{0, 0, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 10 * time.Second, 10 * time.Second} {
 		secret := fmt.Sprint("guess-", i)
 		if wait := g.Blocked(here, secret); wait != 0 {
 			t.Fatalf("guess %d is not looked at for %s", i, wait)
