@@ -262,13 +262,13 @@ func TestBacksOff(t *testing.T) {
 	b.look("shop")
 	within(t, "the news", b.woken)
 	b.looker.set("shop", "", errors.New("away"))
-	for _, want := range []time.Duration{10, 20, 40, 60, 60} {
+	for _, want := range []time.Duration{10 * time.Minute, 20 * time.Minute, 40 * time.Minute, time.Hour, time.Hour} {
 		b.idle()
 		b.clock.Step(b.due("shop"))
 		b.look("shop")
 		b.idle()
-		if due := b.due("shop"); due < time.Duration(want)*time.Minute || due > time.Duration(want+1)*time.Minute {
-			t.Errorf("the next look is in %s, want about %d minutes", due, want)
+		if due := b.due("shop"); due < want || due > want+time.Minute {
+			t.Errorf("the next look is in %s, want about %s", due, want)
 		}
 	}
 	if n := len(b.woken); n != 1 {

@@ -43,7 +43,7 @@ func (a *api) follow(ctx context.Context, c Client, ur *v1alpha1.UpdateRequest, 
 	defer func() {
 		cancel()
 		if copying != nil {
-			_ = <-copying // nobody writes to w when this returns; why it ended is known
+			<-copying //nolint:errcheck // nobody writes to w when this returns; why it ended is known
 		}
 	}()
 	said, last := "", ur
