@@ -252,7 +252,7 @@ func TestHTTPWaitsForItsServer(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- r.Run(t.Context(), h, event(), "", func(string) {}) }()
 	if listener, err = net.Listen("tcp", address); err != nil {
-		t.Skipf("somebody else took the port: %v", err)
+		t.Fatalf("somebody else took the port: %v", err)
 	}
 	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), ReadHeaderTimeout: time.Second}
 	go func() { _ = server.Serve(listener) }()
