@@ -69,14 +69,14 @@ func (r *ApplicationReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	b := ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Application{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, checkPredicate()))).
-		Watches(&v1alpha1.UpdateRequest{}, handler.EnqueueRequestsFromMapFunc(applicationOf), builder.WithPredicates(phasePredicate())).
-		Watches(&v1alpha1.Release{}, handler.EnqueueRequestsFromMapFunc(applicationOf))
+		Watches(&v1alpha1.UpdateRequest{}, handler.EnqueueRequestsFromMapFunc(applicationOf), builder.WithPredicates(justEndedPredicate())).
+		Watches(&v1alpha1.UpdateRequest{}, inBursts(), builder.WithPredicates(startedPredicate())).
+		Watches(&v1alpha1.Release{}, inBursts())
 	if r.Engine != nil {
 		b = b.WatchesRawSource(source.TypedChannel(r.Engine, handler.TypedFuncs[string, reconcile.Request]{
 			GenericFunc: func(ctx context.Context, e event.TypedGenericEvent[string], q workqueue) {
 				for _, key := range r.ofProject(ctx, e.Object) {
-					// Containers change in bursts: one look for all of them.
-					q.AddAfter(reconcile.Request{NamespacedName: key}, 500*time.Millisecond)
+					q.AddAfter(reconcile.Request{NamespacedName: key}, burst)
 				}
 			},
 		}))
@@ -117,7 +117,47 @@ func applicationOf(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
 }
 
-// phasePredicate passes requests that changed their phase.
+// burst is how long a change is let be followed by others, to look once for all
+// of them: looking takes its share of the processor from the update itself.
+const burst = 500 * time.Millisecond
+
+// inBursts has the application of an object looked at after every event.
+func inBursts() handler.EventHandler {
+	later := func(ctx context.Context, o client.Object, q workqueue) {
+		for _, req := range applicationOf(ctx, o) {
+			q.AddAfter(req, burst)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q workqueue) { later(ctx, e.Object, q) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue) { later(ctx, e.ObjectNew, q) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q workqueue) { later(ctx, e.Object, q) },
+	}
+}
+
+// startedPredicate passes requests that came, went, or began.
+func startedPredicate() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		was, is := e.ObjectOld.(*v1alpha1.UpdateRequest), e.ObjectNew.(*v1alpha1.UpdateRequest)
+		return plan.Started(was.Status) != plan.Started(is.Status)
+	}}
+}
+
+// justEndedPredicate passes requests that ended. What lies between the beginning
+// and the end of a request does not show in the status of its application, but
+// for the containers, of which the engine tells.
+func justEndedPredicate() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			was, is := e.ObjectOld.(*v1alpha1.UpdateRequest), e.ObjectNew.(*v1alpha1.UpdateRequest)
+			return plan.Ended(was.Status.Phase) != plan.Ended(is.Status.Phase)
+		},
+	}
+}
+
+// phasePredicate passes requests that came, went, or changed their phase.
 func phasePredicate() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		return e.ObjectOld.(*v1alpha1.UpdateRequest).Status.Phase != e.ObjectNew.(*v1alpha1.UpdateRequest).Status.Phase

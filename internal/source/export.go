@@ -81,7 +81,7 @@ func (r *Repo) Export(ctx context.Context, commit, dest string) (err error) {
 	if err := settle(tree, c.Time); err != nil {
 		return err
 	}
-	if err := syncFileSystem(tree); err != nil {
+	if err := syncTree(tree); err != nil {
 		return err
 	}
 	if err := os.Rename(tree, dest); err != nil {
@@ -257,6 +257,41 @@ func settle(dir string, at time.Time) error {
 		}
 	}
 	return nil
+}
+
+// syncFew is up to how many files and directories are brought to disk one by one.
+const syncFew = 64
+
+// syncTree brings all below dir to disk: one by one where there are few, as
+// everything else that was written to the file system need not be waited for.
+func syncTree(dir string) error {
+	var paths []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && (d.IsDir() || d.Type().IsRegular()) {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(paths) > syncFew {
+		return syncFileSystem(dir)
+	}
+	for _, path := range slices.Backward(paths) {
+		if err := syncPath(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncPath(path string) error {
+	f, err := os.Open(path) //nolint:gosec // in our own directory
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // syncFileSystem brings all that was written near path to disk at once, which

@@ -5,6 +5,7 @@ package source
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -307,6 +308,25 @@ func TestTreeDigest(t *testing.T) {
 	for _, p := range []string{"../x", "/etc", "a/../../b"} {
 		if _, err := r.TreeDigest(t.Context(), one, p); err == nil {
 			t.Errorf("%q was taken", p)
+		}
+	}
+}
+
+// Trees of many files are brought to disk in another way than small ones.
+func TestExportOfManyFiles(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	for i := range syncFew + 1 {
+		write(t, up, fmt.Sprintf("d/%d", i), fmt.Sprint(i))
+	}
+	sha := commitAll(t, up, "many")
+	dest := filepath.Join(t.TempDir(), "tree")
+	if err := open(t, up, Options{}).Export(t.Context(), sha, dest); err != nil {
+		t.Fatal(err)
+	}
+	for i := range syncFew + 1 {
+		if got := read(t, dest, fmt.Sprintf("d/%d", i)); got != fmt.Sprint(i) {
+			t.Errorf("file %d holds %q", i, got)
 		}
 	}
 }
