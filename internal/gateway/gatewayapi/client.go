@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gatewayapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+)
+
+// The control API, over HTTP on the socket.
+const (
+	// PathState takes (PUT) and gives (GET) the DesiredState. PUT is answered with the
+	// ObservedState once the state is in force and in the state file.
+	PathState = "/v1/state"
+	// PathObserved gives the ObservedState.
+	PathObserved = "/v1/observed"
+	// PathMetrics gives the metrics for Prometheus.
+	PathMetrics = "/metrics"
+)
+
+// maxAnswer bounds what a client reads.
+const maxAnswer = 64 << 20
+
+// ErrRevision is a put with a revision that is lower than the applied one, or the same with
+// another content.
+var ErrRevision = errors.New("the gateway has a newer state")
+
+// ErrInvalid is a put of a state that the gateway cannot apply.
+var ErrInvalid = errors.New("the gateway refuses the state")
+
+// Client speaks to one gateway.
+type Client struct {
+	http http.Client
+}
+
+// NewClient is a client of the gateway whose directory is dir. It connects when it is used.
+func NewClient(dir string) *Client {
+	path := filepath.Join(dir, SocketName)
+	dialer := &net.Dialer{}
+	return &Client{http: http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", path)
+		},
+		DisableKeepAlives: true, // a gateway may be replaced between two calls
+	}}}
+}
+
+// Put puts the state and gives what became of it. Listeners that cannot be bound are no error: the
+// ObservedState says which. Errors are ErrRevision, ErrInvalid, or that the gateway is not there.
+func (c *Client) Put(ctx context.Context, state *DesiredState) (*ObservedState, error) {
+	data, err := json.Marshal(state)
+	if err != nil {
+		return nil, err
+	}
+	observed := &ObservedState{}
+	return observed, c.call(ctx, http.MethodPut, PathState, data, observed)
+}
+
+// Desired gives the state that is in force, nil before the first one.
+func (c *Client) Desired(ctx context.Context) (*DesiredState, error) {
+	state := &DesiredState{}
+	if err := c.call(ctx, http.MethodGet, PathState, nil, state); err != nil || state.Revision == 0 {
+		return nil, err
+	}
+	return state, nil
+}
+
+// Observed gives what the gateway does.
+func (c *Client) Observed(ctx context.Context) (*ObservedState, error) {
+	observed := &ObservedState{}
+	return observed, c.call(ctx, http.MethodGet, PathObserved, nil, observed)
+}
+
+// Metrics gives the metrics in Prometheus' text format.
+func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
+	var metrics []byte
+	return metrics, c.call(ctx, http.MethodGet, PathMetrics, nil, &metrics)
+}
+
+func (c *Client) call(ctx context.Context, method, path string, body []byte, into any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://gateway"+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	message := strings.TrimSpace(string(data))
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusConflict:
+		return fmt.Errorf("%w: %s", ErrRevision, message)
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+		return fmt.Errorf("%w: %s", ErrInvalid, message)
+	default:
+		return fmt.Errorf("gateway: %s: %s", resp.Status, message)
+	}
+	if raw, ok := into.(*[]byte); ok {
+		*raw = data
+		return nil
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("gateway: unreadable answer: %w", err)
+	}
+	return nil
+}
