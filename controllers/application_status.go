@@ -107,7 +107,7 @@ func mergeFailed(known []v1alpha1.FailedCommit, requests []v1alpha1.UpdateReques
 	worked := map[string]metav1.Time{}
 	for i := range requests {
 		st := &requests[i].Status
-		if st.FinishedAt == nil || st.Commit == "" || requests[i].Spec.DryRun {
+		if st.FinishedAt == nil || st.Commit == "" || requests[i].Spec.DryRun || requests[i].Spec.BackupOnly {
 			continue
 		}
 		if st.Phase == v1alpha1.PhaseSucceeded {
@@ -116,7 +116,7 @@ func mergeFailed(known []v1alpha1.FailedCommit, requests []v1alpha1.UpdateReques
 			}
 			continue
 		}
-		if requests[i].Spec.RollbackTo != nil || !blamesCommit(st) {
+		if !follows(&requests[i]) || !blamesCommit(st) {
 			continue
 		}
 		if f, ok := byCommit[st.Commit]; !ok || f.Time.Before(st.FinishedAt) {

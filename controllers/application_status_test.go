@@ -207,9 +207,30 @@ func TestWriteHostStatus(t *testing.T) {
 	seen := observe.Host{
 		Engine: docker.Engine{ID: "e1", Version: "20.10.24", APIVersion: "1.41", OS: "linux", Arch: "amd64", CPUs: 2, MemTotal: 8<<30 + 12345},
 		Disk:   observe.Disk{Free: 5<<30 + 1, Total: 10 << 30},
+		Projects: []observe.Project{
+			{Project: docker.Project{Name: "shop", Directory: "/opt/shop", Running: 3}}, {Project: docker.Project{Name: "x"}, Unfit: "it is no Git clone"},
+		},
 	}
 	writeHostStatus(host, seen, nil, "v1", epoch)
+	writeUsage(host, docker.Usage{Images: 3<<30 + 5, UnusedImages: 1 << 30}, epoch)
 	st := host.Status
+	if p := st.Projects; len(p) != 2 || !p[0].Adoptable || p[0].Running != 3 || p[0].Directory != "/opt/shop" || p[1].Adoptable || p[1].Message == "" {
+		t.Errorf("projects %+v", p)
+	}
+	if u := st.Usage; u.Images.String() != "3Gi" || u.UnusedImages.String() != "1Gi" || u.BuildCache.String() != "0" {
+		t.Errorf("usage %+v", u)
+	}
+	// One sample in six hours, the newest sixty.
+	for i := range 100 {
+		at := epoch.Add(time.Duration(i) * sampleInterval)
+		seen.Disk.Free = int64(100-i) << 30
+		writeHostStatus(host, seen, nil, "v1", at)
+		writeHostStatus(host, seen, nil, "v1", at.Add(sampleInterval-time.Second))
+	}
+	if h := host.Status.DiskHistory; len(h) != maxSamples || h[0].Free.String() != "60Gi" || h[maxSamples-1].Free.String() != "1Gi" {
+		t.Errorf("%d samples, %+v", len(h), h)
+	}
+	host.Status.LastSeen = st.LastSeen
 	if st.Platform != "linux/amd64" || st.Memory.String() != "8Gi" || st.DiskFree.String() != "5Gi" || st.MemoryAvailable != nil || st.FairleadVersion != "v1" {
 		t.Errorf("got %+v", st)
 	}

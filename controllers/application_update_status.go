@@ -85,13 +85,13 @@ func attempted(st *v1alpha1.ApplicationStatus, requests []v1alpha1.UpdateRequest
 	}
 	for i := range requests {
 		ur := &requests[i]
-		if ur.Spec.DryRun {
+		if ur.Spec.DryRun || ur.Spec.BackupOnly {
 			continue
 		}
 		if commitOf(ur) == u.Commit {
 			return u.Commit
 		}
-		moved := ur.Status.Phase == v1alpha1.PhaseSucceeded && (ur.Spec.RollbackTo != nil || ur.Status.Commit != ur.Status.PreviousCommit)
+		moved := ur.Status.Phase == v1alpha1.PhaseSucceeded && (!follows(ur) || ur.Status.Commit != ur.Status.PreviousCommit)
 		if moved && !byPolicy(ur) && u.CheckedAt != nil && u.CheckedAt.Before(&ur.CreationTimestamp) {
 			return u.Commit
 		}

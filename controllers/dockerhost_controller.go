@@ -15,17 +15,27 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 )
 
-// hostInterval is how often the engine is looked at.
-const hostInterval = time.Minute
+const (
+	// hostInterval is how often the engine is looked at.
+	hostInterval = time.Minute
+	// usageInterval is how often its disk usage is added up, which costs the engine
+	// a walk through all its data, and usagePatience how long that may take.
+	usageInterval = 30 * time.Minute
+	usagePatience = 2 * time.Minute
+)
 
 // HostObserver looks at the engine and its host.
 type HostObserver interface {
 	Host(ctx context.Context) (observe.Host, error)
+	// Usage adds up what the engine's objects take. It can take long.
+	Usage(ctx context.Context) (docker.Usage, error)
 }
 
 // DockerHostReconciler keeps the DockerHost object of the engine that this
@@ -92,12 +102,28 @@ func (r *DockerHostReconciler) Reconcile(ctx context.Context, req ctrl.Request) 
 	before := host.DeepCopy()
 	seen, err := r.Observer.Host(ctx)
 	writeHostStatus(&host, seen, err, r.Version, now)
+	if u := host.Status.Usage; err == nil && (u == nil || now.Sub(u.MeasuredAt.Time) >= usageInterval) {
+		r.measure(ctx, &host, now)
+	}
 	if !equality.Semantic.DeepEqual(before.Status, host.Status) {
 		if err := r.Client.Status().Update(ctx, &host); err != nil && !apierrors.IsConflict(err) {
 			return ctrl.Result{}, fmt.Errorf("write status: %w", err)
 		}
 	}
 	return ctrl.Result{RequeueAfter: hostInterval}, nil
+}
+
+// measure adds up the disk usage. Without an answer, what was measured before
+// stays.
+func (r *DockerHostReconciler) measure(ctx context.Context, host *v1alpha1.DockerHost, now time.Time) {
+	ask, cancel := context.WithTimeout(ctx, usagePatience)
+	defer cancel()
+	usage, err := r.Observer.Usage(ask)
+	if err != nil {
+		logf.FromContext(ctx).Info("the engine's disk usage could not be added up", "reason", err.Error())
+		return
+	}
+	writeUsage(host, usage, now)
 }
 
 // hostMaker creates the object of this host.

@@ -319,7 +319,7 @@ func (r *UpdateRequestReconciler) facts(ur *v1alpha1.UpdateRequest, s scope, run
 		Spec: ur.Spec, Status: ur.Status,
 		Deleting:         ur.DeletionTimestamp != nil,
 		ApplicationFound: s.app != nil,
-		Unchanged:        unchanged(ur.Status),
+		Unchanged:        !aside(ur) && unchanged(ur.Status),
 	}
 	if s.app != nil {
 		f.ApplicationSuspended = s.app.Spec.Suspend
@@ -332,6 +332,14 @@ func (r *UpdateRequestReconciler) facts(ur *v1alpha1.UpdateRequest, s scope, run
 	}
 	return f
 }
+
+// aside reports whether a request brings the application to no commit or
+// release: it makes a backup, or goes back to one.
+func aside(ur *v1alpha1.UpdateRequest) bool { return ur.Spec.BackupOnly || ur.Spec.RestoreFrom != nil }
+
+// follows reports whether a request may be superseded, or supersede: one that
+// goes to a commit.
+func follows(ur *v1alpha1.UpdateRequest) bool { return ur.Spec.RollbackTo == nil && !aside(ur) }
 
 // unchanged reports whether preflight found nothing to do.
 func unchanged(st v1alpha1.UpdateRequestStatus) bool {
@@ -354,7 +362,7 @@ func queue(ur *v1alpha1.UpdateRequest, siblings []v1alpha1.UpdateRequest) (ahead
 			if first == nil || started || !plan.Started(first.Status) && older(o, first) {
 				first, ahead = o, o.Name
 			}
-		case older(ur, o) && o.Spec.RollbackTo == nil && ur.Spec.RollbackTo == nil && !ur.Spec.DryRun &&
+		case older(ur, o) && follows(o) && follows(ur) && !ur.Spec.DryRun &&
 			!o.Spec.Suspend && !o.Spec.Cancel && o.DeletionTimestamp == nil && wishesAsMuch(o, ur):
 			supersededBy = o.Name
 		}

@@ -58,6 +58,23 @@ type DockerHostStatus struct {
 	// images is the number of images on the engine.
 	// +optional
 	Images int32 `json:"images,omitempty"`
+	// usage is what the engine's objects take on the disk, and what removing what
+	// nobody uses would free. It is measured less often than the rest.
+	// +optional
+	Usage *DiskUsage `json:"usage,omitempty"`
+	// diskHistory is what was free now and then, oldest first, at most 60 times,
+	// six hours apart.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=60
+	// +optional
+	DiskHistory []DiskSample `json:"diskHistory,omitempty"`
+	// projects are the Compose projects that have containers on the engine, at most
+	// 100.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=100
+	// +optional
+	Projects []ComposeProject `json:"projects,omitempty"`
 	// fairleadVersion of the daemon.
 	// +optional
 	FairleadVersion string `json:"fairleadVersion,omitempty"`
@@ -69,6 +86,59 @@ type DockerHostStatus struct {
 	// +listMapKey=type
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// DiskUsage is what the objects of an engine take on its disk.
+type DiskUsage struct {
+	// measuredAt is when it was added up.
+	MeasuredAt metav1.Time `json:"measuredAt"`
+	// images, all layers of them.
+	// +optional
+	Images *resource.Quantity `json:"images,omitempty"`
+	// containers, what they wrote in their own layers.
+	// +optional
+	Containers *resource.Quantity `json:"containers,omitempty"`
+	// volumes of the local driver.
+	// +optional
+	Volumes *resource.Quantity `json:"volumes,omitempty"`
+	// buildCache of BuildKit.
+	// +optional
+	BuildCache *resource.Quantity `json:"buildCache,omitempty"`
+	// unusedImages is what images take that no container uses, without layers
+	// that others use as well: docker image prune --all frees about that. Images that
+	// releases need to be gone back to are among them.
+	// +optional
+	UnusedImages *resource.Quantity `json:"unusedImages,omitempty"`
+	// unusedBuildCache is what docker builder prune frees.
+	// +optional
+	UnusedBuildCache *resource.Quantity `json:"unusedBuildCache,omitempty"`
+}
+
+// DiskSample is what was free on the engine's disk at a time.
+type DiskSample struct {
+	// time of the sample.
+	Time metav1.Time `json:"time"`
+	// free space.
+	Free resource.Quantity `json:"free"`
+}
+
+// ComposeProject is a Compose project that has containers on the engine.
+type ComposeProject struct {
+	// name of the project.
+	Name string `json:"name"`
+	// directory that it was started in, as its containers say.
+	// +optional
+	Directory string `json:"directory,omitempty"`
+	// running is the number of its containers that run.
+	// +optional
+	Running int32 `json:"running,omitempty"`
+	// adoptable says that the directory is a Git clone with a Compose file, so
+	// that an Application can be made of it.
+	// +optional
+	Adoptable bool `json:"adoptable,omitempty"`
+	// message says why it is not adoptable.
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // DockerHost is one Docker engine, as the daemon on its host sees it.

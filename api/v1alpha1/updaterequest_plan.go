@@ -65,4 +65,8 @@ type UpdatePlan struct {
 	// +listType=atomic
 	// +optional
 	Backup []string `json:"backup,omitempty"`
+	// restore lists what is overwritten by going back to a backup, and with what.
+	// +listType=atomic
+	// +optional
+	Restore []string `json:"restore,omitempty"`
 }

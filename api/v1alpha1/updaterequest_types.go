@@ -6,18 +6,22 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// UpdateRequestSpec is one wish: bring an application to a commit, or back to
-// a release.
+// UpdateRequestSpec is one wish: bring an application to a commit, back to a
+// release, or back to a backup; or only make a backup.
 //
 // +kubebuilder:validation:XValidation:rule="self.applicationRef == oldSelf.applicationRef",message="applicationRef cannot be changed: create a new UpdateRequest"
 // +kubebuilder:validation:XValidation:rule="has(self.commit) == has(oldSelf.commit) && (!has(self.commit) || self.commit == oldSelf.commit)",message="commit cannot be changed: create a new UpdateRequest for another commit"
 // +kubebuilder:validation:XValidation:rule="has(self.rollbackTo) == has(oldSelf.rollbackTo) && (!has(self.rollbackTo) || self.rollbackTo == oldSelf.rollbackTo)",message="rollbackTo cannot be changed: create a new UpdateRequest"
+// +kubebuilder:validation:XValidation:rule="has(self.restoreFrom) == has(oldSelf.restoreFrom) && (!has(self.restoreFrom) || self.restoreFrom == oldSelf.restoreFrom)",message="restoreFrom cannot be changed: create a new UpdateRequest"
+// +kubebuilder:validation:XValidation:rule="(has(self.backupOnly) && self.backupOnly) == (has(oldSelf.backupOnly) && oldSelf.backupOnly)",message="backupOnly cannot be changed: create a new UpdateRequest"
 // +kubebuilder:validation:XValidation:rule="(has(self.dryRun) && self.dryRun) == (has(oldSelf.dryRun) && oldSelf.dryRun)",message="dryRun cannot be changed: create a new UpdateRequest"
 // +kubebuilder:validation:XValidation:rule="(has(self.force) && self.force) == (has(oldSelf.force) && oldSelf.force)",message="force cannot be changed: create a new UpdateRequest"
 // +kubebuilder:validation:XValidation:rule="has(self.profiles) == has(oldSelf.profiles) && (!has(self.profiles) || self.profiles == oldSelf.profiles)",message="profiles cannot be changed: create a new UpdateRequest"
 // +kubebuilder:validation:XValidation:rule="has(self.variables) == has(oldSelf.variables) && (!has(self.variables) || self.variables == oldSelf.variables)",message="variables cannot be changed: create a new UpdateRequest"
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",message="a cancelled request cannot be taken up again: create a new UpdateRequest"
 // +kubebuilder:validation:XValidation:rule="!(has(self.commit) && has(self.rollbackTo))",message="name either a commit or a release in rollbackTo, not both"
+// +kubebuilder:validation:XValidation:rule="!has(self.restoreFrom) || !has(self.commit) && !has(self.rollbackTo)",message="a backup has its own commit: name in restoreFrom alone what to go back to"
+// +kubebuilder:validation:XValidation:rule="!has(self.backupOnly) || !self.backupOnly || !has(self.commit) && !has(self.rollbackTo) && !has(self.restoreFrom)",message="backupOnly changes nothing: leave out commit, rollbackTo and restoreFrom"
 type UpdateRequestSpec struct {
 	// applicationRef names the Application in the same namespace. It cannot
 	// be changed.
@@ -37,6 +41,18 @@ type UpdateRequestSpec struct {
 	// commit. It cannot be changed.
 	// +optional
 	RollbackTo *LocalReference `json:"rollbackTo,omitempty"`
+
+	// restoreFrom names a Backup to go back to: code, settings, volumes and
+	// databases become what they were. What is there now is saved first, as a
+	// Backup of its own. The application is down meanwhile. Instead of commit. It
+	// cannot be changed.
+	// +optional
+	RestoreFrom *LocalReference `json:"restoreFrom,omitempty"`
+
+	// backupOnly makes a Backup of what runs, and changes nothing. It cannot be
+	// changed.
+	// +optional
+	BackupOnly bool `json:"backupOnly,omitempty"`
 
 	// profiles of the Compose file that are active for this request besides the
 	// Application's. They cannot be changed.
@@ -82,7 +98,7 @@ type UpdateRequestSpec struct {
 }
 
 // Phase is where an UpdateRequest is.
-// +kubebuilder:validation:Enum=Pending;Preflight;BackingUp;Fetching;Building;RollingOut;Verifying;CleaningUp;RollingBack;Succeeded;RolledBack;Failed;Cancelled
+// +kubebuilder:validation:Enum=Pending;Preflight;BackingUp;Fetching;Building;RollingOut;Restoring;Verifying;CleaningUp;RollingBack;Succeeded;RolledBack;Failed;Cancelled
 type Phase string
 
 // Phases. Succeeded, RolledBack, Failed and Cancelled are final.
@@ -93,6 +109,7 @@ const (
 	PhaseFetching    Phase = "Fetching"
 	PhaseBuilding    Phase = "Building"
 	PhaseRollingOut  Phase = "RollingOut"
+	PhaseRestoring   Phase = "Restoring"
 	PhaseVerifying   Phase = "Verifying"
 	PhaseCleaningUp  Phase = "CleaningUp"
 	PhaseRollingBack Phase = "RollingBack"
@@ -103,7 +120,7 @@ const (
 )
 
 // StepName names a step of an update.
-// +kubebuilder:validation:Enum=Preflight;Backup;Fetch;Build;Rollout;Verify;Rollback;CleanUp
+// +kubebuilder:validation:Enum=Preflight;Backup;Fetch;Build;Rollout;Restore;Verify;Rollback;CleanUp
 type StepName string
 
 // Steps, in their usual order.
@@ -113,6 +130,7 @@ const (
 	StepFetch     StepName = "Fetch"
 	StepBuild     StepName = "Build"
 	StepRollout   StepName = "Rollout"
+	StepRestore   StepName = "Restore"
 	StepVerify    StepName = "Verify"
 	StepRollback  StepName = "Rollback"
 	StepCleanUp   StepName = "CleanUp"

@@ -7,6 +7,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -32,6 +33,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/release"
+	"github.com/fairlead-dev/fairlead/internal/restore"
 	"github.com/fairlead-dev/fairlead/internal/self"
 	"github.com/fairlead-dev/fairlead/internal/steps"
 )
@@ -95,7 +97,11 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		}
 		finder, gate := &self.Finder{Engine: engine}, controllers.NewGate(opts.HandoverTimeout)
 		observer := &observe.Observer{Engine: engine, Releases: store}
-		runner := &steps.Runner{Deps: steps.Deps{
+		program, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		deps := steps.Deps{
 			Hooks:  &hooks.Runner{Engine: engine, Secrets: secrets{direct}},
 			Docker: engine, Creator: creator, Prober: health.NewProber(engine, 0),
 			Builder: func(parallel int) *build.Builder {
@@ -103,7 +109,9 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 			},
 			Puller: build.NewPuller(engine, build.Options{}), Store: store, Secrets: secrets{direct},
 			Traffic: steps.DirectTraffic{}, Self: finder, Others: gate, Clock: clock.RealClock{}, Version: opts.Version,
-		}}
+		}
+		deps.Restorer = &restore.Steps{Deps: deps, Program: program}
+		runner := &steps.Runner{Deps: deps}
 		if err := mgr.Add(&backupSweeper{reader: direct, runner: &backup.Runner{Engine: engine, Clock: time.Now, Version: opts.Version}}); err != nil {
 			return err
 		}

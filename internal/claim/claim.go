@@ -23,6 +23,9 @@ import (
 const (
 	lockName     = "lock"
 	restoredName = "restored.json"
+	// JournalName is the file, below .update, of a restore that did not come to its
+	// end.
+	JournalName = "rollback-offline.json"
 )
 
 // ErrBusy says that the directory is claimed otherwise.
@@ -64,11 +67,14 @@ func take(deployDir string, how int, busy string) (*Claim, error) {
 // processes lock two different files of the same name.
 func (c *Claim) Release() error { return c.f.Close() }
 
-// Restored is the last restore by hand.
+// Restored is the last restore, by hand or by a request.
 type Restored struct {
 	// Backup that was restored, and when that began.
 	Backup string    `json:"backup"`
 	At     time.Time `json:"at"`
+	// Request is the UID of the request that it is a step of; empty for one by
+	// hand.
+	Request string `json:"request,omitempty"`
 }
 
 // MarkRestored records a restore: an update that was begun before it must not go

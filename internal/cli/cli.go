@@ -99,7 +99,7 @@ type app struct {
 }
 
 // Commands returns the client commands: update, rollback, cancel, status, check, logs, adopt,
-// apps, releases, backups, requests and token. Errors that they return carry their exit
+// apps, releases, backups, requests, token, backup and restore. Errors that they return carry their exit
 // code, see ExitCode.
 func Commands(o Options) []*cobra.Command {
 	if o.Out == nil {
@@ -123,7 +123,7 @@ func Commands(o Options) []*cobra.Command {
 	makers := []func(*app) *cobra.Command{
 		newUpdateCommand, newRollbackCommand, newCancelCommand, newStatusCommand, newCheckCommand, newLogsCommand,
 		newAdoptCommand, newAppsCommand, newReleasesCommand, newBackupsCommand, newRequestsCommand,
-		newTokenCommand,
+		newTokenCommand, newBackupCommand, newRestoreCommand,
 	}
 	commands := make([]*cobra.Command, 0, len(makers))
 	for _, make := range makers {

@@ -197,6 +197,12 @@ func (a *app) requestList() *listing[v1alpha1.UpdateRequest] {
 // wanted is what a request asks for.
 func wanted(x *v1alpha1.UpdateRequest) string {
 	text := render.Commit(x.Spec.Commit)
+	if x.Spec.BackupOnly {
+		text = "backup"
+	}
+	if x.Spec.RestoreFrom != nil {
+		text = "restore " + x.Spec.RestoreFrom.Name
+	}
 	if x.Spec.RollbackTo != nil {
 		text = "back to " + x.Spec.RollbackTo.Name
 	}
@@ -237,4 +243,13 @@ func first(args []string) string {
 		return ""
 	}
 	return args[0]
+}
+
+// backups lists those of an application.
+func (s *session) backups(ctx context.Context, application string) ([]v1alpha1.Backup, error) {
+	var list v1alpha1.BackupList
+	if err := s.List(ctx, &list, client.InNamespace(s.namespace), ofApplication(application)); err != nil {
+		return nil, s.explain(err, false)
+	}
+	return list.Items, nil
 }

@@ -94,18 +94,24 @@ func wish(ur *v1alpha1.UpdateRequest) string {
 		commit = ur.Spec.Commit
 	}
 	text := "the update"
-	if ur.Spec.RollbackTo != nil {
+	switch {
+	case ur.Spec.BackupOnly:
+		return "the backup"
+	case ur.Spec.RestoreFrom != nil:
+		text = "the return to the backup " + ur.Spec.RestoreFrom.Name
+	case ur.Spec.RollbackTo != nil:
 		text = "the return to release " + ur.Spec.RollbackTo.Name
 	}
+	back := ur.Spec.RollbackTo != nil || ur.Spec.RestoreFrom != nil
 	if commit != "" {
-		if ur.Spec.RollbackTo != nil {
+		if back {
 			text += " (" + short(commit) + ")"
 		} else {
 			text += " to " + short(commit)
 		}
 	}
 	for _, c := range ur.Status.Changes {
-		if c.Commit == commit && c.Subject != "" && ur.Spec.RollbackTo == nil {
+		if c.Commit == commit && c.Subject != "" && !back {
 			text += fmt.Sprintf(" %q", cut(c.Subject, maxSubject))
 		}
 	}

@@ -67,7 +67,7 @@ type Releases interface {
 
 // Observer looks at applications.
 type Observer struct {
-	Engine   Engine
+	Engine   HostEngine
 	Releases Releases
 }
 

@@ -20,6 +20,13 @@ type Engine interface {
 	Info(ctx context.Context) (docker.Engine, error)
 }
 
+// HostEngine is an engine that is asked about its host as well.
+type HostEngine interface {
+	Engine
+	Projects(ctx context.Context) ([]docker.Project, error)
+	DiskUsage(ctx context.Context) (docker.Usage, error)
+}
+
 // Containers lists the containers of a Compose project.
 func Containers(ctx context.Context, engine Engine, project string) ([]docker.Container, error) {
 	all, err := engine.ProjectContainers(ctx, project)

@@ -5,8 +5,12 @@ package observe
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +24,15 @@ type Host struct {
 	Engine          docker.Engine
 	MemoryAvailable int64
 	Disk            Disk
+	// Projects are the Compose projects that have containers.
+	Projects []Project
+}
+
+// Project is a Compose project on the engine.
+type Project struct {
+	docker.Project
+	// Unfit says why no Application can be made of its directory; empty if one can.
+	Unfit string
 }
 
 // Host looks at the engine and its machine. Disk and memory are of the machine
@@ -36,7 +49,50 @@ func (o *Observer) Host(ctx context.Context) (Host, error) {
 	if m, err := MemoryAvailable(); err == nil {
 		h.MemoryAvailable = m
 	}
+	projects, err := o.Engine.Projects(ctx)
+	if err != nil {
+		return Host{}, err
+	}
+	for _, p := range projects {
+		h.Projects = append(h.Projects, Project{Project: p, Unfit: Unfit(p.Directory)})
+	}
 	return h, nil
+}
+
+// Usage adds up what the engine's objects take. It can take many seconds.
+func (o *Observer) Usage(ctx context.Context) (docker.Usage, error) { return o.Engine.DiskUsage(ctx) }
+
+// composeNames are those that Compose looks for.
+var composeNames = []string{"compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"}
+
+// Unfit says why no Application can be made of a directory; empty if one can: it
+// is in a Git clone and has a Compose file. It tells no more of the directory than
+// that.
+func Unfit(dir string) string {
+	switch info, err := os.Stat(dir); {
+	case dir == "" || !filepath.IsAbs(dir):
+		return "its directory is not known"
+	case errors.Is(err, fs.ErrNotExist):
+		return "there is no such directory where the daemon runs"
+	case err != nil:
+		return "the daemon may not look at the directory"
+	case !info.IsDir():
+		return "it is no directory"
+	}
+	if !slices.ContainsFunc(composeNames, func(name string) bool {
+		info, err := os.Stat(filepath.Join(dir, name))
+		return err == nil && info.Mode().IsRegular()
+	}) {
+		return "it has no Compose file of the usual names (" + strings.Join(composeNames, ", ") + ")"
+	}
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, ".git")); err == nil {
+			return ""
+		}
+		if at == filepath.Dir(at) {
+			return "it is no Git clone"
+		}
+	}
 }
 
 // Disk is the room in a file system, in bytes.

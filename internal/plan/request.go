@@ -69,10 +69,26 @@ type Decision struct {
 	Message string
 }
 
-// Steps in their order; the rollback is not among them.
-var forward = []v1alpha1.StepName{
-	v1alpha1.StepPreflight, v1alpha1.StepBackup, v1alpha1.StepFetch, v1alpha1.StepBuild,
-	v1alpha1.StepRollout, v1alpha1.StepVerify, v1alpha1.StepCleanUp,
+// Steps of each kind of request in their order; the rollback is not among them.
+var (
+	updating = []v1alpha1.StepName{
+		v1alpha1.StepPreflight, v1alpha1.StepBackup, v1alpha1.StepFetch, v1alpha1.StepBuild,
+		v1alpha1.StepRollout, v1alpha1.StepVerify, v1alpha1.StepCleanUp,
+	}
+	// The restore saves what it overwrites by itself, at the point where nothing
+	// writes any more.
+	restoring = []v1alpha1.StepName{v1alpha1.StepPreflight, v1alpha1.StepRestore, v1alpha1.StepVerify, v1alpha1.StepCleanUp}
+	saving    = []v1alpha1.StepName{v1alpha1.StepPreflight, v1alpha1.StepBackup, v1alpha1.StepCleanUp}
+)
+
+func forward(spec v1alpha1.UpdateRequestSpec) []v1alpha1.StepName {
+	switch {
+	case spec.RestoreFrom != nil:
+		return restoring
+	case spec.BackupOnly:
+		return saving
+	}
+	return updating
 }
 
 // PhaseOf is the phase in which a step runs.
@@ -88,6 +104,8 @@ func PhaseOf(s v1alpha1.StepName) v1alpha1.Phase {
 		return v1alpha1.PhaseBuilding
 	case v1alpha1.StepRollout:
 		return v1alpha1.PhaseRollingOut
+	case v1alpha1.StepRestore:
+		return v1alpha1.PhaseRestoring
 	case v1alpha1.StepVerify:
 		return v1alpha1.PhaseVerifying
 	case v1alpha1.StepRollback:
@@ -144,7 +162,7 @@ func next(f RequestFacts) Decision {
 			return d
 		}
 	}
-	for _, name := range forward {
+	for _, name := range forward(f.Spec) {
 		s := steps[name]
 		if s.State == v1alpha1.StepSucceeded || s.State == v1alpha1.StepSkipped ||
 			name == v1alpha1.StepCleanUp && s.State == v1alpha1.StepFailed {
@@ -163,6 +181,9 @@ func next(f RequestFacts) Decision {
 	case f.Spec.DryRun:
 		return Decision{Kind: Finish, Phase: v1alpha1.PhaseSucceeded, Reason: v1alpha1.ReasonDryRun,
 			Message: "dry run: nothing was changed; status.plan says what would be done"}
+	case f.Spec.BackupOnly:
+		return Decision{Kind: Finish, Phase: v1alpha1.PhaseSucceeded, Reason: v1alpha1.ReasonBackupMade,
+			Message: "the backup " + f.Status.Backup + " is made; nothing else was changed"}
 	case f.Unchanged:
 		return Decision{Kind: Finish, Phase: v1alpha1.PhaseSucceeded, Reason: v1alpha1.ReasonUnchanged,
 			Message: "nothing changed: the application runs this state already"}
@@ -199,6 +220,9 @@ func cancel(f RequestFacts, steps map[v1alpha1.StepName]v1alpha1.StepStatus) (De
 	if f.Status.Failure != nil || steps[v1alpha1.StepVerify].State == v1alpha1.StepSucceeded {
 		return Decision{}, false
 	}
+	if restore, begun := steps[v1alpha1.StepRestore]; begun {
+		return cancelRestore(f, restore)
+	}
 	if f.Job == JobRunning {
 		return Decision{Kind: CancelJob, Step: f.Status.Step, Reason: v1alpha1.ReasonCancelled, Message: "stopping the step"}, true
 	}
@@ -208,6 +232,20 @@ func cancel(f RequestFacts, steps map[v1alpha1.StepName]v1alpha1.StepStatus) (De
 	}
 	return Decision{Kind: Finish, Phase: v1alpha1.PhaseCancelled, Reason: v1alpha1.ReasonCancelled,
 		Message: "cancelled before anything was changed"}, true
+}
+
+// cancelRestore never stops a restore in the midst of it: half of a backup is
+// worse than either state. Only one that meets a disturbance again and again is
+// given up, between two attempts; what it says then is that it is not whole.
+func cancelRestore(f RequestFacts, restore v1alpha1.StepStatus) (Decision, bool) {
+	if f.Job == JobRunning || restore.State != v1alpha1.StepInterrupted || restore.Reason != v1alpha1.ReasonRetrying {
+		return Decision{}, false
+	}
+	message := "cancelled while the restore could not go on (" + restore.Message + "): look at what runs, and ask for the restore again"
+	if f.Status.Backup != "" {
+		message += ", or for that of " + f.Status.Backup + ", which has what was there before"
+	}
+	return Decision{Kind: Finish, Phase: v1alpha1.PhaseFailed, Reason: v1alpha1.ReasonCancelled, Message: message}, true
 }
 
 // orphaned is for a request that began and whose Application was deleted: where

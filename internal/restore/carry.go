@@ -83,10 +83,23 @@ func (w *work) stop(ctx context.Context, keep func(docker.Container) bool) error
 		d := w.depth(c.Service, nil)
 		byDepth[d], deepest = append(byDepth[d], c), max(deepest, d)
 	}
+	before := len(w.stopped)
+	for _, cs := range byDepth {
+		for _, c := range cs {
+			if _, known := w.stopped[c.ID]; !known { // an attempt before may have taken its policy
+				w.stopped[c.ID] = c.RestartPolicy
+			}
+		}
+	}
+	if len(w.stopped) > before {
+		// First of all: whoever goes on after a crash must know what to start.
+		if err := w.writeJournal(); err != nil {
+			return err
+		}
+	}
 	for d := deepest; d >= 0; d-- {
 		g, gctx := errgroup.WithContext(ctx)
 		for _, c := range byDepth[d] {
-			w.stopped[c.ID] = c.RestartPolicy
 			g.Go(func() error {
 				w.say("stopping %s", c.Name)
 				if c.State == docker.StatePaused {
@@ -139,7 +152,10 @@ func (w *work) startAgain(ctx context.Context) error {
 // mark records the restore, so that an update which was cut off does not go on
 // with what is not there any more.
 func (w *work) mark(context.Context) error {
-	return claim.MarkRestored(w.o.Directory, claim.Restored{Backup: w.manifest.ID, At: w.Deps.Clock.Now().UTC()})
+	if err := w.writeJournal(); err != nil {
+		return err
+	}
+	return claim.MarkRestored(w.o.Directory, claim.Restored{Backup: w.manifest.ID, At: w.Deps.Clock.Now().UTC(), Request: w.request})
 }
 
 func (w *work) code(ctx context.Context) error {
@@ -325,6 +341,19 @@ func (w *work) cleanUp(ctx context.Context) error {
 
 // summary verifies that everything runs, and says so.
 func (w *work) summary(ctx context.Context) error {
+	if err := w.complete(ctx); err != nil {
+		return w.explain(ctx, err)
+	}
+	w.say("%s is restored: %s at %s, all services run", w.manifest.ID, w.manifest.Application, short(w.manifest.Commit))
+	if w.journal.Safety != "" {
+		w.say("what was there before is in %s: fairlead rollback-offline %s --directory %s", w.journal.Safety, w.journal.Safety, w.o.Directory)
+	}
+	w.say("the log is %s", w.log.Path())
+	return nil
+}
+
+// complete verifies that everything runs, and ends the journal.
+func (w *work) complete(ctx context.Context) error {
 	containers, err := w.containers(ctx)
 	if err != nil {
 		return err
@@ -345,15 +374,10 @@ func (w *work) summary(ctx context.Context) error {
 		}
 	}
 	if len(bad) > 0 {
-		return w.explain(ctx, errors.New(strings.Join(bad, "; ")))
+		return errors.New(strings.Join(bad, "; "))
 	}
 	if err := os.Remove(w.journalPath()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	w.say("%s is restored: %s at %s, all services run", w.manifest.ID, w.manifest.Application, short(w.manifest.Commit))
-	if w.journal.Safety != "" {
-		w.say("what was there before is in %s: fairlead rollback-offline %s --directory %s", w.journal.Safety, w.journal.Safety, w.o.Directory)
-	}
-	w.say("the log is %s", w.log.Path())
 	return nil
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package restore brings an application back to one of its backups by hand, when
-// all else is down: it needs the backup's directory, Git and the engine, and
-// neither the daemon nor its data.
+// Package restore brings an application back to one of its backups: as a step of
+// a request ([Runner.Restore]), or by hand when all else is down ([Runner.Run]): it
+// needs the backup's directory, Git and the engine, and neither the daemon nor its
+// data.
 //
 // What is going to be overwritten is planned first ([NewPlan], which is pure),
 // shown, and asked for. Then, in this order:
@@ -15,7 +16,7 @@
 //  6. Everything else is started, gated by its health.
 //  7. Containers of the state that was left are removed.
 //
-// Until 4, a failure starts again what was stopped. After it, the same command
-// goes on: every part can be done twice, and the safety backup of the first
-// attempt stays the one. The way back is the restore of that backup.
+// Until 4, a failure starts again what was stopped, also by an attempt that was
+// killed. After it, the same command or request goes on: every part can be done
+// twice, and the safety backup of the first attempt stays the one. The way back is the restore of that backup.
 package restore

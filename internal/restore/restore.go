@@ -69,6 +69,11 @@ type work struct {
 	manifest *backup.Manifest
 	app      *v1alpha1.Application
 	id       string // of this restore, for labels and the log
+	run      string // of this attempt, for what only it uses
+	request  string // UID of the request that it is a step of, if any
+	release  string // that runs before
+	safetyID string // of the safety backup; empty: made up
+	saved    func(context.Context, *backup.Manifest) error
 	log      *updatelog.Log
 	offline  *steps.Offline
 	project  *compose.Project
@@ -87,6 +92,10 @@ type journal struct {
 	Backup string    `json:"backup"`
 	Safety string    `json:"safetyBackup,omitempty"`
 	At     time.Time `json:"at"`
+	// Stopped are the containers that were stopped, by ID; Touched says that
+	// something was overwritten.
+	Stopped map[string]docker.RestartPolicy `json:"stopped,omitempty"`
+	Touched bool                            `json:"touched,omitempty"`
 }
 
 // Run verifies the backup, shows what is going to be overwritten, asks, and
@@ -125,7 +134,8 @@ func (r *Runner) Run(ctx context.Context, o Options) (err error) {
 		Runner: r, o: o, manifest: manifest, id: strings.TrimPrefix(id, "backup_"), stopped: map[string]docker.RestartPolicy{},
 		app: application(dir, manifest, o),
 	}
-	return w.run(ctx)
+	w.run = w.id
+	return w.byHand(ctx)
 }
 
 func sameDirectory(a, b string) bool {
@@ -165,7 +175,7 @@ func moveAll(paths []string, from, to string) []string {
 	return out
 }
 
-func (w *work) run(ctx context.Context) (err error) {
+func (w *work) byHand(ctx context.Context) (err error) {
 	path := filepath.Join(updatelog.Dir(w.o.Directory), "rollback_offline_"+w.Deps.Clock.Now().UTC().Format("20060102_150405")+".log")
 	if w.log, err = updatelog.Open(path, updatelog.WithCopy(w.Out)); err != nil {
 		return err
@@ -205,11 +215,11 @@ func (w *work) say(format string, args ...any) { w.log.Printf("Restore", format,
 func (w *work) backups() string { return backup.Dir(w.o.Directory) }
 
 func (w *work) overlay() string {
-	return filepath.Join(w.o.Directory, ".update", "work", "overlay-"+w.id)
+	return filepath.Join(w.o.Directory, ".update", "work", "overlay-"+w.run)
 }
 
 func (w *work) journalPath() string {
-	return filepath.Join(w.o.Directory, ".update", "rollback-offline.json")
+	return filepath.Join(w.o.Directory, ".update", claim.JournalName)
 }
 
 // readJournal finds out whether an earlier attempt at the same restore was cut
@@ -227,12 +237,16 @@ func (w *work) readJournal() error {
 		return fmt.Errorf("%s is damaged; remove it, and choose the backup by hand: %w", w.journalPath(), err)
 	}
 	if j.Backup == w.manifest.ID {
-		w.journal = j
+		w.journal, w.touched = j, j.Touched
+		for id, policy := range j.Stopped {
+			w.stopped[id] = policy
+		}
 	}
 	return nil
 }
 
 func (w *work) writeJournal() error {
+	w.journal.Stopped, w.journal.Touched = w.stopped, w.touched
 	data, err := json.Marshal(w.journal)
 	if err != nil {
 		return err

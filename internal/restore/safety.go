@@ -4,6 +4,7 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,7 +18,13 @@ import (
 // Databases that run are dumped; of others, which nobody writes to, the files
 // are saved.
 func (w *work) safetyBackup(ctx context.Context) error {
-	if w.o.NoSafetyBackup || w.journal.Safety != "" {
+	if w.o.NoSafetyBackup {
+		return w.writeJournal()
+	}
+	if w.journal.Safety != "" {
+		if err := w.tellSaved(ctx, w.journal.Safety); err != nil {
+			return err
+		}
 		return w.writeJournal()
 	}
 	containers, err := w.containers(ctx)
@@ -49,12 +56,16 @@ func (w *work) safetyBackup(ctx context.Context) error {
 	}
 	in.Files = append(in.Files, w.savedBesides(in)...)
 	in.ComposeFiles, in.Files = existing(in.ComposeFiles, w.o.Directory), existing(in.Files, w.o.Directory)
-	id := backup.NewID(w.Deps.Clock.Now(), func(id string) bool {
-		_, err := os.Lstat(filepath.Join(w.backups(), id))
-		return err == nil
-	})
+	id, request := w.safetyID, w.request
+	if id == "" {
+		id = backup.NewID(w.Deps.Clock.Now(), func(id string) bool {
+			_, err := os.Lstat(filepath.Join(w.backups(), id))
+			return err == nil
+		})
+		request = "before the restore of " + w.manifest.ID
+	}
 	runner := &backup.Runner{Engine: w.Deps.Docker, Clock: w.Deps.Clock.Now, Version: w.Deps.Version}
-	m, err := runner.Run(ctx, backup.Job{ID: id, Request: "before the restore of " + w.manifest.ID, Input: in, Progress: func(p backup.Progress) {
+	m, err := runner.Run(ctx, backup.Job{ID: id, Request: request, Release: w.release, Input: in, Progress: func(p backup.Progress) {
 		if p.Done {
 			w.say("saved %s (%d of %d)", p.Artifact, p.Index, p.Total)
 		}
@@ -67,7 +78,27 @@ func (w *work) safetyBackup(ctx context.Context) error {
 		return err
 	}
 	w.say("what was there is saved in %s", m.ID)
+	if err := w.tellSaved(ctx, m.ID); err != nil {
+		return err
+	}
 	return w.writeJournal()
+}
+
+// tellSaved tells whoever records backups of the safety backup. One that somebody
+// removed since an earlier attempt is no reason not to go on.
+func (w *work) tellSaved(ctx context.Context, id string) error {
+	if w.saved == nil {
+		return nil
+	}
+	m, err := backup.Open(w.backups(), id)
+	if errors.Is(err, backup.ErrNotFound) {
+		w.say("the safety backup %s of an earlier attempt is gone", id)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return w.saved(ctx, m)
 }
 
 // savedBesides are files that are going to be overwritten and that an update

@@ -14,11 +14,15 @@ import (
 )
 
 // claimed runs a step while no restore by hand works on the deployment
-// directory. A restore that was made since the request began has overwritten
+// directory; a restore has it alone. A restore that was made since the request began has overwritten
 // what the request planned with: it neither goes on nor is undone then.
 func (s *run) claimed(ctx context.Context, step func(context.Context) error) (err error) {
 	dir := s.Application.Spec.Compose.Directory
-	c, err := claim.Shared(dir)
+	take := claim.Shared
+	if s.Step == v1alpha1.StepRestore {
+		take = claim.Alone
+	}
+	c, err := take(dir)
 	switch {
 	case err == nil:
 		defer func() { err = errors.Join(err, c.Release()) }()
@@ -33,7 +37,8 @@ func (s *run) claimed(ctx context.Context, step func(context.Context) error) (er
 		return err
 	}
 	began := s.Request.Status.StartedAt
-	if restored == nil || began == nil || !restored.At.After(began.Time) {
+	own := restored != nil && restored.Request != "" && restored.Request == string(s.Request.UID)
+	if restored == nil || began == nil || !restored.At.After(began.Time) || own {
 		return step(ctx)
 	}
 	if s.Step == v1alpha1.StepRollback || s.Step == v1alpha1.StepCleanUp {

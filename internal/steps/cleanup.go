@@ -20,6 +20,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/backup"
+	"github.com/fairlead-dev/fairlead/internal/claim"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
@@ -341,6 +342,13 @@ func (s *run) cleanWork(w *workspace) error {
 	}
 	own := s.ownWork(w)
 	errs := []error{s.cleanStaleWork(w)}
+	if !s.Request.Spec.BackupOnly {
+		// A restore that was never ended is over: it must not be gone on with, and its
+		// safety backup is not what is there now.
+		if err := os.Remove(w.path(claim.JournalName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
 	for _, e := range entries {
 		if slices.Contains(own, e.Name()) {
 			errs = append(errs, os.RemoveAll(w.path("work", e.Name())))

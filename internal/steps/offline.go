@@ -293,6 +293,26 @@ func (o *Offline) CleanUp(ctx context.Context, keep func(docker.Container) bool)
 	return errors.Join(append(errs, o.w.removeTree(o.commit))...)
 }
 
+// Services are what the restored services are, for the status of a request: those
+// that run were made anew, one-shot services were not run.
+func (o *Offline) Services() []v1alpha1.ServiceUpdate {
+	var out []v1alpha1.ServiceUpdate
+	for _, d := range o.want {
+		u := v1alpha1.ServiceUpdate{
+			Name: d.Name, Action: v1alpha1.ActionReplace, Reason: "restored", Order: v1alpha1.OrderStopFirst,
+			Image: d.ImageName, ImageID: d.image.ID, Revision: d.revision(), BuildKey: d.buildKey,
+		}
+		if d.OneShot {
+			u.Action, u.Reason, u.Order = v1alpha1.ActionKeep, "not run: the data is from after it ran", ""
+			if !d.known() {
+				continue
+			}
+		}
+		out = append(out, u)
+	}
+	return out
+}
+
 // ImageIDs are the images that BringImages brought, or found.
 func (o *Offline) ImageIDs() []string {
 	var out []string

@@ -42,6 +42,7 @@ type preflightRun struct {
 	releases   []v1alpha1.Release
 	current    *v1alpha1.Release
 	containers []docker.Container
+	restore    *RestorePlan
 }
 
 // check is one named question. It answers with an error that says what to do,
@@ -71,9 +72,7 @@ var errUnanswered = errors.New("not checked, as an earlier check failed")
 // tells all answers at once.
 func (s *run) preflight(ctx context.Context) error {
 	p := &preflightRun{run: s}
-	checks := append(p.hostChecks(), p.sourceChecks()...)
-	checks = append(checks, p.applicationChecks()...)
-	checks = append(checks, p.hookChecks()...)
+	checks := p.checks()
 	answers, disturbed := askAll(ctx, checks)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -108,10 +107,30 @@ func (s *run) preflight(ctx context.Context) error {
 	if len(bad) > 0 {
 		return failure.Terminalf(reason, "preflight: %s", strings.Join(bad, "; "))
 	}
+	switch {
+	case s.Request.Spec.RestoreFrom != nil:
+		return p.decideRestore(ctx)
+	case s.Request.Spec.BackupOnly:
+		return p.decideBackup(ctx)
+	}
 	if err := p.decide(ctx); err != nil {
 		return err
 	}
 	return p.runHooks(ctx)
+}
+
+// checks are those that matter to the request.
+func (p *preflightRun) checks() []check {
+	checks := p.hostChecks()
+	switch spec := p.Request.Spec; {
+	case spec.RestoreFrom != nil:
+		return append(checks, check{"Backup", []string{"Engine", "BackupDirectory"}, p.checkRestore})
+	case spec.BackupOnly:
+		return append(checks, check{"Compose", []string{"Engine", "BackupDirectory"}, p.checkRunning})
+	}
+	checks = append(checks, p.sourceChecks()...)
+	checks = append(checks, p.applicationChecks()...)
+	return append(checks, p.hookChecks()...)
 }
 
 // decide records what will be done.

@@ -66,6 +66,7 @@ type Deps struct {
 	Store    release.Store
 	Secrets  Secrets
 	Hooks    *hooks.Runner
+	Restorer Restorer
 	Traffic  Traffic
 	Self     Self
 	Others   Quiescer
@@ -175,8 +176,10 @@ func (s *run) dispatch(ctx context.Context) error {
 		return s.build(ctx)
 	case v1alpha1.StepRollout:
 		return s.rollout(ctx)
+	case v1alpha1.StepRestore:
+		return s.restore(ctx)
 	case v1alpha1.StepVerify:
-		return s.verify(ctx)
+		return s.afterRestore(s.verify(ctx))
 	case v1alpha1.StepRollback:
 		return s.rollback(ctx)
 	case v1alpha1.StepCleanUp:

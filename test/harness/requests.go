@@ -83,6 +83,14 @@ func RollbackTo(release string) Option {
 	return func(r *v1alpha1.UpdateRequest) { r.Spec.RollbackTo = &v1alpha1.LocalReference{Name: release} }
 }
 
+// BackupOnly sets spec.backupOnly.
+func BackupOnly(r *v1alpha1.UpdateRequest) { r.Spec.BackupOnly = true }
+
+// RestoreFrom sets spec.restoreFrom.
+func RestoreFrom(backup string) Option {
+	return func(r *v1alpha1.UpdateRequest) { r.Spec.RestoreFrom = &v1alpha1.LocalReference{Name: backup} }
+}
+
 // Update creates a request to bring app to commit, and returns it as created.
 func (d *Daemon) Update(app, commit string, options ...Option) *v1alpha1.UpdateRequest {
 	d.t.Helper()

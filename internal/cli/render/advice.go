@@ -24,6 +24,9 @@ func Advice(ur *v1alpha1.UpdateRequest) []string {
 	again += in
 	// What failed is this commit, not what the branch will say tomorrow.
 	retry := again
+	if ur.Spec.RestoreFrom != nil || ur.Spec.BackupOnly {
+		return adviceAside(ur, in)
+	}
 	if ur.Spec.RollbackTo == nil {
 		retry = "fairlead update " + app
 		if commit := orElse(Commit(st.Commit), clean(ur.Spec.Commit)); commit != "" {
@@ -78,6 +81,20 @@ func Advice(ur *v1alpha1.UpdateRequest) []string {
 func appendBackup(lines []string, st *v1alpha1.UpdateRequestStatus) []string {
 	if path := orElse(st.BackupPath, st.Backup); path != "" {
 		lines = append(lines, "Data was not touched by the rollback. If the new version damaged data, the state from before is in "+clean(path))
+	}
+	return lines
+}
+
+// adviceAside is for requests that make a backup, or go back to one.
+func adviceAside(ur *v1alpha1.UpdateRequest, in string) []string {
+	app := clean(ur.Spec.ApplicationRef.Name)
+	lines := []string{"Read the whole log: fairlead logs ur/" + clean(ur.Name) + in}
+	if ur.Spec.BackupOnly {
+		return append(lines, "Mend the cause above, then: fairlead backup "+app+in)
+	}
+	lines = append(lines, "Mend the cause above, then: fairlead restore "+app+" "+clean(ur.Spec.RestoreFrom.Name)+in)
+	if st := &ur.Status; st.Backup != "" {
+		lines = append(lines, "What was there before is in "+clean(st.Backup)+": fairlead backups "+app+in)
 	}
 	return lines
 }

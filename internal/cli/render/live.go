@@ -44,7 +44,7 @@ const spinnerFrames = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 func stepOrder() []v1alpha1.StepName {
 	return []v1alpha1.StepName{
 		v1alpha1.StepPreflight, v1alpha1.StepBackup, v1alpha1.StepFetch, v1alpha1.StepBuild, v1alpha1.StepRollout,
-		v1alpha1.StepVerify, v1alpha1.StepRollback, v1alpha1.StepCleanUp,
+		v1alpha1.StepRestore, v1alpha1.StepVerify, v1alpha1.StepRollback, v1alpha1.StepCleanUp,
 	}
 }
 
@@ -131,7 +131,12 @@ func (s Style) header(v Live) string {
 // target is what the request asks for, with what it turned out to be.
 func target(ur *v1alpha1.UpdateRequest) string {
 	wish := Commit(ur.Spec.Commit)
-	if ur.Spec.RollbackTo != nil {
+	switch {
+	case ur.Spec.BackupOnly:
+		return "a backup"
+	case ur.Spec.RestoreFrom != nil:
+		wish = "backup " + clean(ur.Spec.RestoreFrom.Name)
+	case ur.Spec.RollbackTo != nil:
 		wish = "release " + clean(ur.Spec.RollbackTo.Name)
 	}
 	commit := Commit(ur.Status.Commit)
@@ -208,7 +213,8 @@ func stepRows(v Live) []row {
 
 // expected says whether a step that has not begun is still to come.
 func expected(ur *v1alpha1.UpdateRequest, name v1alpha1.StepName) bool {
-	if name == v1alpha1.StepRollback || ur.Spec.DryRun || ur.Spec.RollbackTo != nil ||
+	if name == v1alpha1.StepRollback || name == v1alpha1.StepRestore || ur.Spec.DryRun ||
+		ur.Spec.RollbackTo != nil || ur.Spec.RestoreFrom != nil || ur.Spec.BackupOnly ||
 		ur.Status.Failure != nil || requestwatch.Ended(ur) || ur.Status.Phase == v1alpha1.PhaseRollingBack {
 		return false
 	}

@@ -47,7 +47,12 @@ func (s Style) headline(ur *v1alpha1.UpdateRequest, now time.Time) string {
 	switch st.Phase {
 	case v1alpha1.PhaseSucceeded:
 		what := "updated to " + target(ur)
-		if ur.Spec.RollbackTo != nil {
+		switch {
+		case ur.Spec.BackupOnly:
+			what = "has a new backup, " + clean(st.Backup)
+		case ur.Spec.RestoreFrom != nil:
+			what = "restored from " + target(ur)
+		case ur.Spec.RollbackTo != nil:
 			what = "rolled back to " + target(ur)
 		}
 		if reason(ur) == v1alpha1.ReasonUnchanged {
@@ -64,7 +69,12 @@ func (s Style) headline(ur *v1alpha1.UpdateRequest, now time.Time) string {
 		return s.paint(yellow, markWarning) + " " + app + ": the update to " + target(ur) + " was cancelled" + took
 	case v1alpha1.PhaseFailed:
 		what := "update to "
-		if ur.Spec.RollbackTo != nil {
+		switch {
+		case ur.Spec.BackupOnly:
+			what = "making of "
+		case ur.Spec.RestoreFrom != nil:
+			what = "restore from "
+		case ur.Spec.RollbackTo != nil:
 			what = "rollback to "
 		}
 		if ur.Spec.DryRun {
@@ -247,6 +257,12 @@ func (s Style) Plan(ur *v1alpha1.UpdateRequest) string {
 				orElse(string(svc.Order), "-"), orElse(clean(svc.Interruption), "-"), orElse(why, "-")}, "\t"))
 		}
 		_ = w.Flush() // into memory
+	}
+	if len(plan.Restore) > 0 {
+		b.WriteString("\n" + s.paint(bold, "Overwritten") + "\n")
+		for _, item := range plan.Restore {
+			b.WriteString("  " + clean(item) + "\n")
+		}
 	}
 	if len(plan.Backup) > 0 {
 		b.WriteString("\n" + s.paint(bold, "Saved before") + "\n")

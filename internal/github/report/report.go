@@ -52,11 +52,11 @@ type Report struct {
 func Of(ur *v1alpha1.UpdateRequest, blamed bool) (Report, bool) {
 	st := &ur.Status
 	r := Report{Commit: st.Commit}
-	if ur.Spec.DryRun || st.Commit == "" {
+	if ur.Spec.DryRun || ur.Spec.BackupOnly || st.Commit == "" {
 		return r, false
 	}
 	switch st.Phase {
-	case v1alpha1.PhaseBackingUp, v1alpha1.PhaseFetching, v1alpha1.PhaseBuilding, v1alpha1.PhaseRollingOut, v1alpha1.PhaseVerifying,
+	case v1alpha1.PhaseBackingUp, v1alpha1.PhaseFetching, v1alpha1.PhaseBuilding, v1alpha1.PhaseRollingOut, v1alpha1.PhaseRestoring, v1alpha1.PhaseVerifying,
 		v1alpha1.PhaseCleaningUp, v1alpha1.PhaseRollingBack:
 		r.Outcome, r.Description = InProgress, "is being carried out"
 	case v1alpha1.PhaseSucceeded:
@@ -64,7 +64,7 @@ func Of(ur *v1alpha1.UpdateRequest, blamed bool) (Report, bool) {
 			return r, false
 		}
 		r.Outcome, r.Description = Succeeded, "runs"+in(st.Duration)
-		if ur.Spec.RollbackTo != nil {
+		if ur.Spec.RollbackTo != nil || ur.Spec.RestoreFrom != nil {
 			r.Description = "runs again" + in(st.Duration)
 		}
 	case v1alpha1.PhaseRolledBack, v1alpha1.PhaseFailed:
