@@ -124,7 +124,7 @@ func TestDockerHost(t *testing.T) {
 			continue
 		}
 		t.Cleanup(func() { _ = w.direct.Delete(context.Background(), host) })
-		if host.Spec.Endpoint != r.Endpoint || host.Status.Platform != "linux/amd64" || host.Status.FairleadVersion != "v1" ||
+		if host.Status.Usage == nil || host.Status.Usage.Images.String() != "2Gi" || host.Spec.Endpoint != r.Endpoint || host.Status.Platform != "linux/amd64" || host.Status.FairleadVersion != "v1" ||
 			!host.Status.LastSeen.Time.Equal(seenAt) || !meta.IsStatusConditionTrue(host.Status.Conditions, v1alpha1.ConditionReady) {
 			t.Errorf("got %+v", host.Status)
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/steps"
@@ -263,6 +264,10 @@ func (f *fakeObserver) Host(context.Context) (observe.Host, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.host, f.err
+}
+
+func (f *fakeObserver) Usage(context.Context) (docker.Usage, error) {
+	return docker.Usage{Images: 2 << 30}, nil
 }
 
 // faultyClient lets a test stand between the controllers and the API.
