@@ -135,6 +135,10 @@ func TestBadObjectsAreRefused(t *testing.T) {
 		{"no application", "UpdateRequest", "u", `{}`, "spec.applicationRef: Required value"},
 		{"empty application", "UpdateRequest", "u", `{"applicationRef":{"name":""}}`, "spec.applicationRef.name"},
 		{"commit and release", "UpdateRequest", "u", `{` + commit + `,"commit":"main","rollbackTo":{"name":"shop-1"}}`, "name either a commit or a release in rollbackTo, not both"},
+		{"commit and backup", "UpdateRequest", "u", `{` + commit + `,"commit":"main","restoreFrom":{"name":"shop-1"}}`, "name in restoreFrom alone what to go back to"},
+		{"release and backup", "UpdateRequest", "u", `{` + commit + `,"rollbackTo":{"name":"shop-1"},"restoreFrom":{"name":"shop-1"}}`, "name in restoreFrom alone what to go back to"},
+		{"backup only, and a commit", "UpdateRequest", "u", `{` + commit + `,"commit":"main","backupOnly":true}`, "backupOnly changes nothing: leave out"},
+		{"backup only, and a restore", "UpdateRequest", "u", `{` + commit + `,"restoreFrom":{"name":"shop-1"},"backupOnly":true}`, "backupOnly changes nothing: leave out"},
 		{"empty commit", "UpdateRequest", "u", `{` + commit + `,"commit":""}`, "spec.commit"},
 		{"option as commit", "UpdateRequest", "u", `{` + commit + `,"commit":"--exec=x"}`, "commit must be a SHA, a branch or a tag"},
 		{"range as commit", "UpdateRequest", "u", `{` + commit + `,"commit":"a..b"}`, "commit must be a SHA, a branch or a tag"},
@@ -170,6 +174,8 @@ func TestGoodObjectsAreTaken(t *testing.T) {
 		"tag":           {"UpdateRequest", "tag", `{` + commit + `,"commit":"v1.2.3+build"}`},
 		"branch":        {"UpdateRequest", "branch", `{` + commit + `,"commit":"feature/a-b_c"}`},
 		"release":       {"UpdateRequest", "release", `{` + commit + `,"rollbackTo":{"name":"shop-1"}}`},
+		"restore":       {"UpdateRequest", "restore", `{` + commit + `,"restoreFrom":{"name":"shop-1"}}`},
+		"backup only":   {"UpdateRequest", "backup-only", `{` + commit + `,"backupOnly":true}`},
 		"release named": {"Release", "shop-1", `{` + commit + `,"number":1,"project":"shop"}`},
 		"backup":        {"Backup", "backup", `{` + commit + `,"id":"backup_20260301_120000"}`},
 	} {
@@ -213,6 +219,11 @@ func TestChangesAreRefused(t *testing.T) {
 		{"UpdateRequest", "to-release", `{` + commit + `,"rollbackTo":{"name":"shop-1"}}`, []change{
 			{"another release", `{"rollbackTo":{"name":"shop-2"}}`, "rollbackTo cannot be changed"},
 			{"release taken away", `{"rollbackTo":null}`, "rollbackTo cannot be changed"},
+		}},
+		{"UpdateRequest", "to-backup", `{` + commit + `,"restoreFrom":{"name":"shop-1"}}`, []change{
+			{"another backup", `{"restoreFrom":{"name":"shop-2"}}`, "restoreFrom cannot be changed"},
+			{"backup taken away", `{"restoreFrom":null}`, "restoreFrom cannot be changed"},
+			{"only a backup", `{"restoreFrom":null,"backupOnly":true}`, "backupOnly cannot be changed"},
 		}},
 		{"Release", "shop-1", `{` + commit + `,"number":1,"project":"shop"}`, []change{
 			{"commit", `{"commit":"c0de"}`, "a Release is a record and cannot be changed"},

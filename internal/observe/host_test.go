@@ -11,13 +11,11 @@ import (
 
 func TestUnfit(t *testing.T) {
 	top := t.TempDir()
-	make := func(names ...string) string {
+	with := func(names ...string) string {
 		t.Helper()
-		dir, err := os.MkdirTemp(top, "d")
-		if err != nil {
-			t.Fatal(err)
-		}
+		dir := t.TempDir()
 		for _, name := range names {
+			var err error
 			if strings.HasSuffix(name, "/") {
 				err = os.MkdirAll(filepath.Join(dir, name), 0o755)
 			} else {
@@ -29,19 +27,19 @@ func TestUnfit(t *testing.T) {
 		}
 		return dir
 	}
-	monorepo := make(".git/", "apps/")
+	monorepo := with(".git/", "apps/")
 	if err := os.WriteFile(filepath.Join(monorepo, "apps", "compose.yaml"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for what, c := range map[string]struct{ dir, want string }{
-		"fit":              {make(".git/", "docker-compose.yml"), ""},
-		"a worktree":       {make(".git", "compose.yml"), ""},
+		"fit":              {with(".git/", "docker-compose.yml"), ""},
+		"a worktree":       {with(".git", "compose.yml"), ""},
 		"a part of one":    {filepath.Join(monorepo, "apps"), ""},
-		"no clone":         {make("compose.yaml"), "no Git clone"},
-		"no Compose file":  {make(".git/"), "no Compose file"},
-		"a directory":      {make(".git/", "compose.yaml/"), "no Compose file"},
+		"no clone":         {with("compose.yaml"), "no Git clone"},
+		"no Compose file":  {with(".git/"), "no Compose file"},
+		"a directory":      {with(".git/", "compose.yaml/"), "no Compose file"},
 		"nothing":          {filepath.Join(top, "none"), "no such directory"},
-		"a file":           {filepath.Join(make("x"), "x"), "no directory"},
+		"a file":           {filepath.Join(with("x"), "x"), "no directory"},
 		"unknown":          {"", "not known"},
 		"a relative one":   {"opt", "not known"},
 		"with a long path": {"/" + strings.Repeat("x", 5000), "may not look"},
