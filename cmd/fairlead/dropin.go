@@ -14,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-dev/fairlead/internal/clientconfig"
-	"github.com/fairlead-dev/fairlead/internal/daemon"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/dropin"
 	"github.com/fairlead-dev/fairlead/internal/identity"
@@ -103,7 +102,7 @@ func newUpdater(ctx context.Context, f *serveFlags, sure bool) (*updater, error)
 // compose adds the updater's parts to the daemon.
 func (u *updater) compose(ctx context.Context, c *composition) {
 	c.setup = append(c.setup, u.setup)
-	c.routes = append(c.routes, daemon.Route{Pattern: "/", Handler: updaterapi.Handler(updaterapi.Options{
+	c.root = updaterapi.Handler(updaterapi.Options{
 		Client: func() updaterapi.Client {
 			if c := u.client.Load(); c != nil {
 				return *c
@@ -120,7 +119,7 @@ func (u *updater) compose(ctx context.Context, c *composition) {
 		Directory: u.facts.Directory, LogDir: u.settings.LogDir,
 		Token: u.settings.Token, MaxBody: u.settings.MaxBody,
 		Guard: c.guard, Log: logr.FromContextOrDiscard(ctx).WithName("updater"),
-	})})
+	})
 }
 
 // setup writes the Application, and connects the API with its own identity.

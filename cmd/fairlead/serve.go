@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"time"
@@ -24,6 +25,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/github/webhook"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 	"github.com/fairlead-dev/fairlead/internal/logging"
+	"github.com/fairlead-dev/fairlead/internal/webui"
+	"github.com/fairlead-dev/fairlead/internal/webui/session"
 )
 
 // serveFlags are the settings of the daemon.
@@ -44,6 +47,7 @@ type serveFlags struct {
 	publicURL       string
 	webhookMaxBytes int64
 	handoverTimeout time.Duration
+	sessions        session.Limits
 }
 
 // composition is what the daemon runs besides the API.
@@ -54,6 +58,9 @@ type composition struct {
 	subresources []controlplane.Subresource
 	// routes are served beside the health endpoints.
 	routes []daemon.Route
+	// root is served for paths that nothing else is for; nil for a 404. Browsers
+	// are led to the web UI before.
+	root http.Handler
 	// guard keeps all that is served from being flooded and guessed at.
 	guard *guard.Guard
 }
@@ -99,10 +106,12 @@ With --kubeconfig it serves no API but works as an agent of that cluster.`,
 	flags.StringVar(&f.logFormat, "log-format", logging.FormatAuto, "auto (console on a terminal, else json), console or json")
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write with the actual addresses, as JSON, when the daemon is ready")
 	flags.BoolVar(&f.controllers, "controllers", true, "run the controllers; without them only the API is served")
-	flags.StringVar(&f.publicURL, "public-url", "", "where people reach --listen, e.g. https://fairlead.example.com; for links on GitHub")
+	flags.StringVar(&f.publicURL, "public-url", "", "where people reach --listen, e.g. https://fairlead.example.com; for links on GitHub, and for cookies of the web UI behind a proxy that speaks HTTPS")
 	flags.Int64Var(&f.webhookMaxBytes, "webhook-max-bytes", webhook.DefaultMaxBody, "how large a delivery of a webhook may be")
 	flags.DurationVar(&f.handoverTimeout, "handover-timeout", controllers.DefaultHandoverTimeout,
 		"how long other updates may take to end before an update replaces the daemon's own container")
+	flags.DurationVar(&f.sessions.Idle, "web-session-idle", 2*time.Hour, "how long somebody stays signed in to the web UI without using it")
+	flags.DurationVar(&f.sessions.Absolute, "web-session-max", 12*time.Hour, "how long somebody stays signed in to the web UI at most; never longer than their token is valid")
 	describeEnv(flags)
 	return cmd
 }
@@ -141,6 +150,7 @@ func serve(ctx context.Context, f serveFlags, compose composeFunc) error {
 		if u != nil {
 			u.compose(logged, &c)
 		}
+		c.routes = append(c.routes, daemon.Route{Pattern: "/", Handler: webui.Root(c.root)})
 	}
 	return daemon.Run(ctx, daemon.Options{
 		DataDir: f.dataDir, Kubeconfig: f.kubeconfig,

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	_ "time/tzdata" // a container or a small host may have none of its own
 
@@ -22,6 +23,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
 	"github.com/fairlead-dev/fairlead/internal/updatelog/logserver"
+	"github.com/fairlead-dev/fairlead/internal/webui"
 )
 
 // composeAgent is the composition of the daemon: the controllers of the Docker
@@ -55,15 +57,22 @@ func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 	if err != nil {
 		return composition{}, err
 	}
+	web, err := webui.New(webui.Options{API: api, DataDir: f.dataDir, Version: buildVersion(), Secure: strings.HasPrefix(f.publicURL, "https://"),
+		Limits: f.sessions, Log: logr.FromContextOrDiscard(ctx).WithName("web")})
+	if err != nil {
+		return composition{}, err
+	}
+	openSessions := func(ctx context.Context, _ manager.Manager) error { return web.Connect(ctx) }
 	return composition{
 		guard: limits,
-		setup: []daemon.SetupFunc{connect, api.connect, agent.Setup(agent.Options{
+		setup: []daemon.SetupFunc{connect, api.connect, openSessions, agent.Setup(agent.Options{
 			DockerHost: f.dockerHost, Version: buildVersion(), ManifestDir: filepath.Join(f.dataDir, "manifests"),
 			Enricher: github.Enricher(), Expose: github.Exposed, HandoverTimeout: f.handoverTimeout,
 		}), github.Setup},
 		routes: []daemon.Route{
 			{Pattern: webhook.Pattern, Handler: github.Webhook()},
 			{Pattern: httpapi.Prefix, Handler: api},
+			{Pattern: webui.Prefix, Handler: web},
 		},
 		subresources: []controlplane.Subresource{{
 			GroupVersion: v1alpha1.GroupVersion, Resource: "updaterequests", Subresource: "log", Handler: logs,

@@ -63,9 +63,9 @@ func TestDocumentIsOpenAPI31(t *testing.T) {
 // operations of the API: what is not in the document does not exist for its
 // readers.
 var wantOperations = []string{
-	"GET /api/v1/dockerhosts", "GET /api/v1/dockerhosts/{name}", "GET /api/v1/whoami",
+	"GET /api/v1/dockerhosts", "GET /api/v1/dockerhosts/{name}", "GET /api/v1/whoami", "GET /api/v1/namespaces",
 	"GET /api/v1/namespaces/{namespace}/applications", "GET /api/v1/namespaces/{namespace}/applications/{name}",
-	"GET /api/v1/namespaces/{namespace}/applications/{name}/version",
+	"GET /api/v1/namespaces/{namespace}/applications/{name}/version", "POST /api/v1/namespaces/{namespace}/applications/{name}/check",
 	"GET /api/v1/namespaces/{namespace}/backups", "GET /api/v1/namespaces/{namespace}/backups/{name}",
 	"GET /api/v1/namespaces/{namespace}/events", "POST /api/v1/namespaces/{namespace}/plan",
 	"GET /api/v1/namespaces/{namespace}/releases", "GET /api/v1/namespaces/{namespace}/releases/{name}",

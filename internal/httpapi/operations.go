@@ -66,6 +66,7 @@ func (a *API) register(h huma.API) {
 		Description: "As the API server sees it, in one namespace.",
 	}, a.who)
 	a.registerStreams(h)
+	a.registerNamespaces(h)
 }
 
 // handle registers an operation whose errors become problems.

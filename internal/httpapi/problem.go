@@ -86,6 +86,9 @@ func (a *API) fromStatus(ctx context.Context, s metav1.Status) error {
 		role := "fairlead-viewer"
 		if r := recordOf(ctx); r != nil && r.verb != "" {
 			role = "fairlead-operator"
+			if r.resource == "applications" {
+				role = "fairlead-admin"
+			}
 		}
 		p.Detail = fmt.Sprintf("%s. The role %s allows it: an administrator gives it by a RoleBinding, or with a token of that role (fairlead token create)", s.Message, role)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout:

@@ -40,7 +40,9 @@ const (
 	// RFC 3339.
 	AnnotationExpires = "fairlead.dev/token-expires"
 
-	prefix     = "fairlead-token-"
+	// AccountPrefix begins the name of the service account of a token.
+	AccountPrefix = "fairlead-token-"
+
 	rolePrefix = "fairlead-"
 	// cleanUp bounds what is taken back after a failure.
 	cleanUp = 10 * time.Second
@@ -88,7 +90,7 @@ func Create(ctx context.Context, c client.Client, r Request) (_ Token, secret st
 		r.Name = r.Role + "-" + rand.String(5)
 	}
 	labels := map[string]string{LabelName: r.Name, LabelRole: r.Role}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: prefix + r.Name, Labels: labels}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: AccountPrefix + r.Name, Labels: labels}}
 	if err := c.Create(ctx, account); err != nil {
 		if apierrors.IsAlreadyExists(err) {
 			return Token{}, "", fmt.Errorf("there is a token %s already: choose another name, or revoke it first", r.Name)
@@ -148,7 +150,7 @@ func (r Request) binding(account *corev1.ServiceAccount) client.Object {
 	if !r.Everywhere {
 		return &rbacv1.RoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects}
 	}
-	meta.Namespace, meta.Name = "", prefix+r.Namespace+"-"+r.Name
+	meta.Namespace, meta.Name = "", AccountPrefix+r.Namespace+"-"+r.Name
 	meta.Labels = map[string]string{LabelName: r.Name, LabelRole: r.Role, LabelNamespace: r.Namespace}
 	return &rbacv1.ClusterRoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects}
 }
@@ -195,7 +197,7 @@ var ErrUnknown = errors.New("there is no such token")
 // broke off has left is removed too. ErrUnknown if there is nothing.
 func Revoke(ctx context.Context, c client.Client, namespace, name string) error {
 	labels := client.MatchingLabels{LabelName: name}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: prefix + name}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: AccountPrefix + name}}
 	err := c.Get(ctx, client.ObjectKeyFromObject(account), account)
 	if client.IgnoreNotFound(err) != nil {
 		return err

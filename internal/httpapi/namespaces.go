@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+)
+
+// namespacesBody is the namespaces that there are.
+type namespacesBody struct {
+	Namespaces []string `json:"namespaces" nullable:"false" doc:"Names, sorted; without those that are being deleted"`
+}
+
+type namespacesOutput struct{ Body namespacesBody }
+
+func (a *API) registerNamespaces(h huma.API) {
+	handle(a, h, huma.Operation{
+		OperationID: "listNamespaces", Method: http.MethodGet, Path: "/api/v1/namespaces", Tags: []string{tagCaller},
+		Summary: "List the namespaces", Description: "Needs a role in all namespaces. The namespaces of Kubernetes itself are left out.",
+	}, a.listNamespaces)
+	handle(a, h, huma.Operation{
+		OperationID: "checkApplication", Method: http.MethodPost, Path: inNamespace + "applications/{name}/check", Tags: []string{tagApplications},
+		DefaultStatus: http.StatusAccepted, Summary: "Look at an Application's source now",
+		Description: "Sets the annotation " + v1alpha1.AnnotationCheck + ". The daemon has looked when status.update.handledCheck has the same value as that.",
+	}, a.check)
+}
+
+// internalNamespaces hold nothing that people make.
+var internalNamespaces = []string{metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}
+
+func (a *API) listNamespaces(ctx context.Context, _ *struct{}) (*namespacesOutput, error) {
+	// The scheme may lack the type; metadata is all that is needed.
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
+	if err := a.kube().List(ctx, list); err != nil {
+		return nil, err
+	}
+	out := &namespacesOutput{namespacesBody{Namespaces: []string{}}}
+	for i := range list.Items {
+		ns := &list.Items[i]
+		if ns.DeletionTimestamp == nil && !slices.Contains(internalNamespaces, ns.Name) {
+			out.Body.Namespaces = append(out.Body.Namespaces, ns.Name)
+		}
+	}
+	slices.Sort(out.Body.Namespaces)
+	return out, nil
+}
+
+// check is POST …/applications/{name}/check.
+func (a *API) check(ctx context.Context, in *struct {
+	NamespacePath
+	NamePath
+}) (*objectOutput[applications], error) {
+	wants(ctx, "patch", "applications", in.Namespace, in.Name)
+	u := newUnstructured[applications]()
+	u.SetNamespace(in.Namespace)
+	u.SetName(in.Name)
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationCheck, time.Now().UTC().Format(time.RFC3339Nano))
+	if err := a.kube().Patch(ctx, u, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+		return nil, err
+	}
+	return &objectOutput[applications]{Body: asObject[applications](u)}, nil
+}

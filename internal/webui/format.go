@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webui
+
+import (
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/webui/i18n"
+)
+
+// formatFuncs are the functions of templates that turn values into text.
+func formatFuncs(lang *i18n.Lang) template.FuncMap {
+	return template.FuncMap{
+		"short":        short,
+		"person":       person,
+		"bytes":        func(n int64) string { return units.BytesSize(float64(n)) },
+		"duration":     func(d time.Duration) string { return durationText(lang, d) },
+		"instant":      func(at any) template.HTML { return timeElement(at, "instant") },
+		"ago":          func(at any) template.HTML { return timeElement(at, "ago") },
+		"phase":        func(p v1alpha1.Phase) string { return phaseText(lang, p) },
+		"tone":         tone,
+		"servicetone":  serviceTone,
+		"servicestate": func(s v1alpha1.ServiceStatus) string { return serviceText(lang, s) },
+		"dict":         dict,
+		"list":         func(items ...any) []any { return items },
+		"join":         strings.Join,
+		"lower":        strings.ToLower,
+	}
+}
+
+// short is a commit as people write it.
+func short(commit string) string {
+	if len(commit) == 40 || len(commit) == 64 {
+		return commit[:7]
+	}
+	return commit
+}
+
+// asTime is a time of any of the types that objects have; false if there is none.
+func asTime(at any) (time.Time, bool) {
+	var t time.Time
+	switch v := at.(type) {
+	case time.Time:
+		t = v
+	case metav1.Time:
+		t = v.Time
+	case *metav1.Time:
+		if v != nil {
+			t = v.Time
+		}
+	}
+	return t, !t.IsZero()
+}
+
+// timeElement is a time in UTC, which a script writes anew in the viewer's zone and
+// language: "instant" as date and time, "ago" as how long since.
+func timeElement(at any, style string) template.HTML {
+	t, ok := asTime(at)
+	if !ok {
+		return "–"
+	}
+	t = t.UTC()
+	//nolint:gosec // a formatted time has nothing to escape
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" data-time="%s">%s</time>`, t.Format(time.RFC3339), style, t.Format("2006-01-02 15:04 UTC")))
+}
+
+// durationText is a length of time, to the second below an hour.
+func durationText(lang *i18n.Lang, d time.Duration) string {
+	switch {
+	case d < 0:
+		return ""
+	case d < 10*time.Second:
+		return lang.T("duration.seconds", "s", fmt.Sprintf("%.1f", d.Seconds()))
+	case d < time.Minute:
+		return lang.T("duration.seconds", "s", int(d.Seconds()))
+	case d < time.Hour:
+		return lang.T("duration.minutes", "m", int(d.Minutes()), "s", int(d.Seconds())%60)
+	case d < 48*time.Hour:
+		return lang.T("duration.hours", "h", int(d.Hours()), "m", int(d.Minutes())%60)
+	default:
+		return lang.T("duration.days", "count", int(d.Hours())/24)
+	}
+}
+
+// phaseText is a phase in words.
+func phaseText(lang *i18n.Lang, p v1alpha1.Phase) string {
+	if p == "" {
+		p = v1alpha1.PhasePending
+	}
+	return lang.Or("phase."+string(p), string(p))
+}
+
+// tone is the tone in which a word of a status is shown: good, bad, warn, busy or
+// quiet.
+func tone(word any) string {
+	s := fmt.Sprint(word)
+	if known, ok := tones[strings.ToLower(s)]; ok {
+		return known
+	}
+	if strings.HasPrefix(strings.ToLower(s), "unhealthy") {
+		return "bad"
+	}
+	return "quiet"
+}
+
+var tones = map[string]string{
+	"succeeded": "good", "healthy": "good", "running": "good", "passed": "good", "current": "good", "completed": "good",
+	"failed": "bad", "unhealthy": "bad", "missing": "bad", "dead": "bad",
+	"rolledback": "warn", "cancelled": "warn", "interrupted": "warn", "warning": "warn", "restarting": "warn", "stopped": "warn",
+	"exited": "warn", "changed": "warn", "unknown": "warn", "paused": "warn",
+	"preflight": "busy", "backingup": "busy", "fetching": "busy", "building": "busy", "rollingout": "busy", "verifying": "busy",
+	"cleaningup": "busy", "rollingback": "busy", "starting": "busy", "created": "busy",
+}
+
+// dict makes a map of names and values, for templates that take several.
+func dict(pairs ...any) (map[string]any, error) {
+	if len(pairs)%2 != 0 {
+		return nil, fmt.Errorf("dict: a name without a value")
+	}
+	m := make(map[string]any, len(pairs)/2)
+	for i := 0; i < len(pairs); i += 2 {
+		name, ok := pairs[i].(string)
+		if !ok {
+			return nil, fmt.Errorf("dict: %v is no name", pairs[i])
+		}
+		m[name] = pairs[i+1]
+	}
+	return m, nil
+}
+
+// serviceText is how a service is, in a word.
+func serviceText(lang *i18n.Lang, s v1alpha1.ServiceStatus) string {
+	word := s.State
+	if s.Health != "" && tone(s.State) == "good" {
+		word = s.Health
+	}
+	return lang.Or("state."+word, word)
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webui
+
+import (
+	"net/http"
+	"strings"
+)
+
+// inNS begins the paths of pages about something in a namespace.
+const inNS = Prefix + "namespaces/{namespace}/"
+
+// routes are all pages of the UI.
+func (s *Server) routes() []route {
+	return []route{
+		{pattern: "GET " + Prefix + "sign-in", handler: s.page(anybody, s.showSignIn)},
+		{pattern: "POST " + Prefix + "sign-in", handler: s.page(anybody, s.doSignIn)},
+		{pattern: "POST " + Prefix + "sign-out", handler: s.page(signedIn, s.doSignOut)},
+		{pattern: "POST " + Prefix + "preferences", handler: s.page(anybody, s.setPreferences)},
+
+		{pattern: "GET " + Prefix + "{$}", handler: s.page(signedIn, s.overview)},
+		{pattern: "GET " + Prefix + "events", handler: s.page(signedIn, s.overviewEvents), stream: true},
+	}
+}
+
+// section is an entry of the navigation.
+type section struct {
+	path, key, icon string
+	// need is what one must be able to do, as verb and resource; nil for nothing.
+	// It is asked for the person's own namespace.
+	need []string
+}
+
+// sections are the navigation, in order.
+var sections = []section{
+	{path: Prefix, key: "nav.overview", icon: "apps"},
+}
+
+func (c *call) navigation() []navLink {
+	var links []navLink
+	for _, e := range sections {
+		if len(e.need) == 2 && !c.May(c.home(), e.need[0], e.need[1]) {
+			continue
+		}
+		here := c.r.URL.Path
+		links = append(links, navLink{URL: e.path, Text: c.T(e.key), Icon: e.icon,
+			Current: here == e.path || e.path != Prefix && strings.HasPrefix(here, e.path+"/")})
+	}
+	return links
+}
+
+// home is the namespace that a person's account is in; "default" for people who are
+// no service account.
+func (c *call) home() string {
+	if rest, ok := strings.CutPrefix(c.Session.Username, "system:serviceaccount:"); ok {
+		if namespace, _, ok := strings.Cut(rest, ":"); ok {
+			return namespace
+		}
+	}
+	return "default"
+}
+
+// namespaces that the person may look at.
+func (c *call) namespaces() ([]string, error) {
+	var answer struct {
+		Namespaces []string `json:"namespaces"`
+	}
+	err := c.Get("namespaces", &answer)
+	if isStatus(err, http.StatusForbidden) {
+		return []string{c.home()}, nil
+	}
+	return answer.Namespaces, err
+}
