@@ -102,6 +102,7 @@ func newUpdater(ctx context.Context, f *serveFlags, sure bool) (*updater, error)
 // compose adds the updater's parts to the daemon.
 func (u *updater) compose(ctx context.Context, c *composition) {
 	c.setup = append(c.setup, u.setup)
+	c.rootNotReady = updaterapi.NotReady
 	c.root = updaterapi.Handler(updaterapi.Options{
 		Client: func() updaterapi.Client {
 			if c := u.client.Load(); c != nil {
@@ -118,7 +119,7 @@ func (u *updater) compose(ctx context.Context, c *composition) {
 		},
 		Directory: u.facts.Directory, LogDir: u.settings.LogDir,
 		Token: u.settings.Token, MaxBody: u.settings.MaxBody,
-		Guard: c.guard, Log: logr.FromContextOrDiscard(ctx).WithName("updater"),
+		Guard: c.guard, Audit: c.audit, Log: logr.FromContextOrDiscard(ctx).WithName("updater"),
 	})
 }
 
@@ -138,12 +139,12 @@ func (u *updater) setup(ctx context.Context, mgr manager.Manager) error {
 	if err := os.MkdirAll(u.settings.LogDir, 0o700); err != nil {
 		return err
 	}
-	own, err := identity.Updater(mgr.GetConfig(), mgr.GetScheme(), mgr.GetRESTMapper())
+	callers, err := identity.New(mgr.GetConfig(), mgr.GetScheme(), mgr.GetRESTMapper())
 	if err != nil {
 		return err
 	}
 	u.application.Store(&name)
-	var c updaterapi.Client = own
+	var c updaterapi.Client = callers
 	u.client.Store(&c)
 	return mgr.Add(&updaterapi.Keeper{Cache: mgr.GetCache(), Namespace: clientconfig.DefaultNamespace,
 		Directory: u.facts.Directory, LogDir: u.settings.LogDir})

@@ -38,7 +38,12 @@ type httpAPI struct {
 	embedded bool
 }
 
-func composeHTTP(ctx context.Context, f serveFlags, limits *guard.Guard) (*httpAPI, error) {
+// openAudit is where writes over HTTP are written down.
+func openAudit(ctx context.Context, f serveFlags) *audit.Log {
+	return audit.Open(zapOf(logr.FromContextOrDiscard(ctx)), filepath.Join(f.dataDir, httpAuditFile))
+}
+
+func composeHTTP(ctx context.Context, f serveFlags, limits *guard.Guard, audited *audit.Log) (*httpAPI, error) {
 	definitions, err := config.CRDs()
 	if err != nil {
 		return nil, err
@@ -47,7 +52,7 @@ func composeHTTP(ctx context.Context, f serveFlags, limits *guard.Guard) (*httpA
 	a := &httpAPI{updaterToken: os.Getenv(updaterTokenEnv), embedded: f.kubeconfig == ""}
 	a.API = httpapi.New(httpapi.Options{
 		Version: buildVersion(), Guard: limits, UpdaterToken: a.updaterToken, Definitions: definitions, Log: log.WithName("http"),
-		Audit: audit.Open(zapOf(log), filepath.Join(f.dataDir, httpAuditFile)),
+		Audit: audited,
 	})
 	return a, nil
 }

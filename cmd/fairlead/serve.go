@@ -23,6 +23,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 	"github.com/fairlead-dev/fairlead/internal/github/webhook"
+	"github.com/fairlead-dev/fairlead/internal/httpapi/audit"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 	"github.com/fairlead-dev/fairlead/internal/logging"
 	"github.com/fairlead-dev/fairlead/internal/webui"
@@ -37,6 +38,7 @@ type serveFlags struct {
 	listen, metricsBindAddress string
 	tls                        daemon.TLS
 	insecureHTTP               bool
+	trustedProxies             []string
 	dockerHost                 string
 	logLevel, logFormat        string
 	readyFile                  string
@@ -61,8 +63,12 @@ type composition struct {
 	// root is served for paths that nothing else is for; nil for a 404. Browsers
 	// are led to the web UI before.
 	root http.Handler
+	// rootNotReady answers for root before it is ready; nil for plain text.
+	rootNotReady func(w http.ResponseWriter, reason string)
 	// guard keeps all that is served from being flooded and guessed at.
 	guard *guard.Guard
+	// audit has a line for every write over HTTP.
+	audit *audit.Log
 }
 
 // composeFunc makes the concrete adapters and controllers. ctx carries the
@@ -100,6 +106,7 @@ With --kubeconfig it serves no API but works as an agent of that cluster.`,
 	flags.StringVar(&f.tls.CertFile, "tls-cert-file", "", "HTTPS at --listen with this certificate (PEM); it is read again when it changes")
 	flags.StringVar(&f.tls.KeyFile, "tls-private-key-file", "", "the key of --tls-cert-file")
 	flags.BoolVar(&f.insecureHTTP, "insecure-http", false, "allow --listen beyond this host without TLS: tokens travel in the clear")
+	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "IP addresses and networks of proxies before --listen, whose X-Forwarded-For says who the client is")
 	flags.StringVar(&f.metricsBindAddress, "metrics-bind-address", daemon.DefaultMetrics, `address of the metrics; "0" serves none`)
 	flags.StringVar(&f.dockerHost, "docker-host", "", "Docker engine, e.g. unix:///var/run/docker.sock; default: DOCKER_HOST or the engine's default socket")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn, error, or a number for more detail")
@@ -122,6 +129,10 @@ func serve(ctx context.Context, f serveFlags, compose composeFunc) error {
 		return err
 	}
 	logger.Install()
+	proxies, err := daemon.ParseProxies(f.trustedProxies)
+	if err != nil {
+		return err
+	}
 	crds, err := config.CRDs()
 	if err != nil {
 		return err
@@ -150,12 +161,12 @@ func serve(ctx context.Context, f serveFlags, compose composeFunc) error {
 		if u != nil {
 			u.compose(logged, &c)
 		}
-		c.routes = append(c.routes, daemon.Route{Pattern: "/", Handler: webui.Root(c.root)})
+		c.routes = append(c.routes, daemon.Route{Pattern: "/", Handler: webui.Root(c.root), NotReady: c.rootNotReady})
 	}
 	return daemon.Run(ctx, daemon.Options{
 		DataDir: f.dataDir, Kubeconfig: f.kubeconfig,
 		BindAddress: f.bindAddress, SecurePort: f.securePort,
-		Listen: f.listen, TLS: f.tls, InsecureHTTP: f.insecureHTTP, MetricsBindAddress: f.metricsBindAddress, ReadyFile: f.readyFile,
+		Listen: f.listen, TLS: f.tls, InsecureHTTP: f.insecureHTTP, TrustedProxies: proxies, MetricsBindAddress: f.metricsBindAddress, ReadyFile: f.readyFile,
 		Manifests:    bootstrap.Manifests{CRDs: crds, Roles: roles, Version: buildVersion()},
 		Subresources: c.subresources, Routes: c.routes, Setup: c.setup, Scheme: scheme, Logger: logger,
 	})

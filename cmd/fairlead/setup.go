@@ -46,14 +46,15 @@ func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 		reader.Store(&r)
 		return nil
 	}
+	audited := openAudit(ctx, f)
 	github, err := agent.NewGitHub(agent.GitHubOptions{
-		Version: buildVersion(), PublicURL: f.publicURL, MaxWebhook: f.webhookMaxBytes, Log: logr.FromContextOrDiscard(ctx),
+		Version: buildVersion(), PublicURL: f.publicURL, MaxWebhook: f.webhookMaxBytes, Audit: audited.Logger(),
 	})
 	if err != nil {
 		return composition{}, err
 	}
 	limits := guard.New(guard.Options{})
-	api, err := composeHTTP(ctx, f, limits)
+	api, err := composeHTTP(ctx, f, limits, audited)
 	if err != nil {
 		return composition{}, err
 	}
@@ -64,14 +65,14 @@ func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 	}
 	openSessions := func(ctx context.Context, _ manager.Manager) error { return web.Connect(ctx) }
 	return composition{
-		guard: limits,
+		guard: limits, audit: audited,
 		setup: []daemon.SetupFunc{connect, api.connect, openSessions, agent.Setup(agent.Options{
 			DockerHost: f.dockerHost, Version: buildVersion(), ManifestDir: filepath.Join(f.dataDir, "manifests"),
 			Enricher: github.Enricher(), Expose: github.Exposed, HandoverTimeout: f.handoverTimeout,
 		}), github.Setup},
 		routes: []daemon.Route{
-			{Pattern: webhook.Pattern, Handler: github.Webhook()},
-			{Pattern: httpapi.Prefix, Handler: api},
+			{Pattern: webhook.Pattern, Handler: github.Webhook(), NotReady: httpapi.NotReady},
+			{Pattern: httpapi.Prefix, Handler: api, NotReady: httpapi.NotReady},
 			{Pattern: webui.Prefix, Handler: web},
 		},
 		subresources: []controlplane.Subresource{{

@@ -37,8 +37,8 @@ type GitHubOptions struct {
 	// MaxWebhook is how large a delivery may be, in bytes; 0 means
 	// webhook.DefaultMaxBody.
 	MaxWebhook int64
-	// Log gets the audit lines.
-	Log logr.Logger
+	// Audit gets a line for each delivery of a webhook.
+	Audit logr.Logger
 }
 
 // GitHub is all that has to do with GitHub. Before Setup it answers that it is
@@ -90,11 +90,10 @@ func (g *GitHub) Enricher() follow.Enricher { return g.resolver }
 
 // Webhook takes deliveries; it is served at webhook.Pattern.
 func (g *GitHub) Webhook() http.Handler {
-	audit := g.opts.Log.WithName("audit")
 	return webhook.New(webhook.Options{
 		Applications: g, Repositories: g.resolver, Poker: g, MaxBody: g.opts.MaxWebhook,
 		Audit: func(_ context.Context, r webhook.Record) {
-			audit.Info("webhook of GitHub", "from", r.From, "namespace", r.App.Namespace, "application", r.App.Name, "event", r.Event, "delivery", r.Delivery,
+			g.opts.Audit.Info("webhook of GitHub", "verb", "webhook", "from", r.From, "namespace", r.App.Namespace, "application", r.App.Name, "event", r.Event, "delivery", r.Delivery,
 				"result", r.Result, "status", r.Status, "reason", r.Reason, "ref", r.Hint.Ref, "commit", r.Hint.SHA)
 		},
 	})

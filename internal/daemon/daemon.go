@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"time"
@@ -73,6 +74,9 @@ type Options struct {
 	// interface, or InsecureHTTP set.
 	TLS          TLS
 	InsecureHTTP bool
+	// TrustedProxies are addresses whose X-Forwarded-For is believed; see
+	// ParseProxies.
+	TrustedProxies []netip.Prefix
 	// MetricsBindAddress is the address of the controllers' metrics; "0" or
 	// empty serves none.
 	MetricsBindAddress string
@@ -161,7 +165,7 @@ type running struct {
 
 func (d *running) up(ctx context.Context) error {
 	var err error
-	if d.http, err = serveHTTP(ctx, d.opts, d.dir, d.log.WithName("http"), d.health.handler(d.opts.Routes)); err != nil {
+	if d.http, err = serveHTTP(ctx, d.opts, d.dir, d.log.WithName("http"), behindProxies(d.opts.TrustedProxies, d.health.handler(d.opts.Routes))); err != nil {
 		return err
 	}
 	if err := d.connect(ctx); err != nil {

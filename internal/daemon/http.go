@@ -51,17 +51,25 @@ type Route struct {
 	// Pattern as http.ServeMux takes it, such as "POST /update" or "/api/v1/".
 	Pattern string
 	Handler http.Handler
+	// NotReady answers while the daemon is not ready, in the form that clients of
+	// the route expect of an error: with status 503 and the reason, in a few words.
+	// The header Retry-After is set already. Default: plain text.
+	NotReady func(w http.ResponseWriter, reason string)
 }
 
 // whenReady answers 503 as long as the daemon is not ready.
-func (h *health) whenReady(next http.Handler) http.Handler {
+func (h *health) whenReady(route Route) http.Handler {
+	notReady := route.NotReady
+	if notReady == nil {
+		notReady = func(w http.ResponseWriter, reason string) { http.Error(w, reason, http.StatusServiceUnavailable) }
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if ready, reason := h.state(); !ready {
 			w.Header().Set("Retry-After", "1")
-			http.Error(w, reason, http.StatusServiceUnavailable)
+			notReady(w, reason)
 			return
 		}
-		next.ServeHTTP(w, r)
+		route.Handler.ServeHTTP(w, r)
 	})
 }
 
@@ -85,7 +93,7 @@ func (h *health) handler(routes []Route) http.Handler {
 		_, _ = io.WriteString(w, "ok")
 	})
 	for _, r := range routes {
-		mux.Handle(r.Pattern, h.whenReady(r.Handler))
+		mux.Handle(r.Pattern, h.whenReady(r))
 	}
 	return mux
 }

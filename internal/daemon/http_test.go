@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -14,7 +15,10 @@ func TestHealth(t *testing.T) {
 	var failure error
 	handler := h.handler([]Route{{Pattern: "POST /work", Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
-	})}})
+	})}, {Pattern: "/own", NotReady: func(w http.ResponseWriter, reason string) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = fmt.Fprintf(w, `{"error":%q}`, reason)
+	}}})
 	get := func(path string) (int, string) {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
@@ -40,6 +44,11 @@ func TestHealth(t *testing.T) {
 	failure = nil
 	h.setStopping()
 	readyz("while stopping", http.StatusServiceUnavailable)
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/own", nil))
+	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || w.Body.String() != `{"error":"stopping"}` {
+		t.Errorf("a route with an answer of its own says %d %v %s", w.Code, w.Header(), w.Body)
+	}
 	if code, body := get("/health"); code != http.StatusOK || body != `{"ok":true}` {
 		t.Errorf("/health says %d %q", code, body)
 	}

@@ -132,3 +132,19 @@ func TestDocumentGolden(t *testing.T) {
 		t.Errorf("the document has changed; look at it, and run: go test ./internal/httpapi -run Golden -update && git diff")
 	}
 }
+
+func TestNotReadyIsAProblem(t *testing.T) {
+	w := httptest.NewRecorder()
+	NotReady(w, "starting")
+	var p struct {
+		Type, Title, Detail string
+		Status              int
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
+		t.Fatal(err)
+	}
+	if w.Code != 503 || p.Status != 503 || w.Header().Get("Content-Type") != "application/problem+json" || !strings.Contains(p.Detail, "starting") ||
+		p.Type != "urn:fairlead:problem:ServiceUnavailable" {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+}

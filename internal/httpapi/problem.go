@@ -111,6 +111,14 @@ func writeProblem(w http.ResponseWriter, p *huma.ErrorModel, header http.Header)
 	_ = json.NewEncoder(w).Encode(p) // the client is gone if this fails
 }
 
+// NotReady answers a request that came before the daemon was ready, or while it
+// stops, which reason says.
+func NotReady(w http.ResponseWriter, reason string) {
+	writeProblem(w, problem(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "the daemon is not ready: "+reason), http.Header{
+		"Cache-Control": {"no-store"},
+	})
+}
+
 // split takes an error of asProblem apart.
 func split(err error) (*huma.ErrorModel, http.Header) {
 	p := &huma.ErrorModel{}

@@ -90,15 +90,6 @@ func New(config *rest.Config, scheme *runtime.Scheme, mapper meta.RESTMapper) (c
 	})
 }
 
-// Updater makes a client that acts as the updater.
-func Updater(config *rest.Config, scheme *runtime.Scheme, mapper meta.RESTMapper) (client.WithWatch, error) {
-	c, err := client.NewWithWatch(updaterConfig(config), client.Options{Scheme: scheme, Mapper: mapper})
-	if err != nil {
-		return nil, fmt.Errorf("connect to the API as %s: %w", UpdaterName, err)
-	}
-	return c, nil
-}
-
 func updaterConfig(config *rest.Config) *rest.Config {
 	c := rest.CopyConfig(config)
 	c.QPS = -1

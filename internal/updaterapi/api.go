@@ -25,9 +25,12 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/uuid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead-dev/fairlead/internal/httpapi/audit"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
+	"github.com/fairlead-dev/fairlead/internal/identity"
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
 )
 
@@ -52,9 +55,16 @@ type Guard interface {
 	Succeeded(addr netip.Prefix, token string)
 }
 
+// Audit writes down who wanted to change what; *audit.Log is one.
+type Audit interface {
+	Write(e audit.Event)
+}
+
 // Options say what is served.
 type Options struct {
-	// Client returns the client of the API of objects, nil until there is one.
+	// Client returns the client of the API of objects, nil until there is one. Its
+	// requests are made for the caller of their context, which is the updater; see
+	// package identity.
 	Client func() Client
 	// Namespace and Application that updates are asked for.
 	Namespace string
@@ -70,9 +80,12 @@ type Options struct {
 	MaxBody int64
 	// Guard slows down guessing. Required.
 	Guard Guard
+	// Audit gets a line for every attempt to change something, and for every wrong
+	// token. Required.
+	Audit Audit
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
-	// Log gets a line for every attempt to change something, and for every refusal.
+	// Log of what goes wrong.
 	Log logr.Logger
 }
 
@@ -117,12 +130,20 @@ func (a *api) guarded(w http.ResponseWriter, r *http.Request, next http.HandlerF
 	}
 	if !guard.Equal(shown, a.Token) {
 		a.Guard.Failed(addr, shown)
-		a.Log.Info("refused", "audit", true, "result", "unauthorized", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr)
 		send(w, http.StatusUnauthorized, failed{Error: "unauthorized"})
+		a.Audit.Write(audit.Event{ID: uuid.NewString(), From: addr.Addr().String(), Verb: "authenticate", Method: r.Method, Path: r.URL.Path,
+			Status: http.StatusUnauthorized, Reason: "no token, or a wrong one"})
 		return
 	}
 	a.Guard.Succeeded(addr, shown)
-	next(w, r)
+	next(w, r.WithContext(identity.With(r.Context(), identity.Caller{Updater: true, Address: addr.Addr().String(), AuditID: uuid.NewString()})))
+}
+
+// audited writes the audit line of an attempt to start an update.
+func (a *api) audited(r *http.Request, request string, status int, reason string) {
+	caller, _ := identity.Of(r.Context())
+	a.Audit.Write(audit.Event{ID: caller.AuditID, Who: identity.UpdaterName, From: caller.Address, Verb: "create", Resource: "updaterequests",
+		Namespace: a.Namespace, Name: request, Method: r.Method, Path: r.URL.Path, Status: status, Reason: reason})
 }
 
 // failed is an error of the API; success is there, and false, where the updater
@@ -158,12 +179,18 @@ func plainText(w http.ResponseWriter) {
 	h.Set("Cache-Control", "no-store")
 }
 
-// unavailable answers while there is no API of objects.
+// NotReady answers a request that came before the daemon was ready, or while it
+// stops.
+func NotReady(w http.ResponseWriter, reason string) {
+	send(w, http.StatusServiceUnavailable, failed{Error: reason})
+}
+
+// client is nil, and the answer given, while there is no API of objects.
 func (a *api) client(w http.ResponseWriter) Client {
 	c := a.Client()
 	if c == nil {
 		w.Header().Set("Retry-After", "1")
-		send(w, http.StatusServiceUnavailable, failed{Error: "starting"})
+		NotReady(w, "starting")
 	}
 	return c
 }

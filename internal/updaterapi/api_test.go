@@ -24,7 +24,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/httpapi/audit"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
+	"github.com/fairlead-dev/fairlead/internal/identity"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
 
@@ -32,12 +34,15 @@ const token = "a-long-random-token"
 
 // bench is the API on a fake of the API of objects.
 type bench struct {
-	t    *testing.T
-	objs client.WithWatch
-	dir  string
-	logs string
-	now  time.Time
-	url  string
+	t     *testing.T
+	objs  client.WithWatch
+	dir   string
+	logs  string
+	now   time.Time
+	url   string
+	audit []audit.Event // of what was wanted, by one client at a time
+	// creating is called, if set, when an object is made.
+	creating func(context.Context)
 	// watching gets a word for each watch that has begun: what happens before is
 	// lost, as the fake API keeps no history.
 	watching chan struct{}
@@ -55,7 +60,12 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	b.objs = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.UpdateRequest{}).
-		WithInterceptorFuncs(interceptor.Funcs{Watch: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) (watch.Interface, error) {
+		WithInterceptorFuncs(interceptor.Funcs{Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			if b.creating != nil {
+				b.creating(ctx)
+			}
+			return c.Create(ctx, o, opts...)
+		}, Watch: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) (watch.Interface, error) {
 			w, err := c.Watch(ctx, list, opts...)
 			select {
 			case b.watching <- struct{}{}:
@@ -66,12 +76,15 @@ func newBench(t *testing.T) *bench {
 	s := httptest.NewServer(Handler(Options{
 		Client: func() Client { return b.objs }, Namespace: "default", Application: func() string { return "shop" },
 		Directory: b.dir, LogDir: b.logs, Token: token, MaxBody: 1 << 20,
-		Guard: guard.New(guard.Options{Now: func() time.Time { return b.now }}), Now: func() time.Time { return b.now }, Log: logr.Discard(),
+		Guard: guard.New(guard.Options{Now: func() time.Time { return b.now }}), Audit: b, Now: func() time.Time { return b.now }, Log: logr.Discard(),
 	}))
 	t.Cleanup(s.Close)
 	b.url = s.URL
 	return b
 }
+
+// Write implements Audit.
+func (b *bench) Write(e audit.Event) { b.audit = append(b.audit, e) }
 
 type answer struct {
 	code int
@@ -138,6 +151,43 @@ const (
 	jsonKind = "application/json"
 	textKind = "text/plain; charset=utf-8"
 )
+
+// Whoever wanted to start an update, or showed a wrong token, is written down once.
+func TestWritesAreAudited(t *testing.T) {
+	b := newBench(t)
+	var asCaller identity.Caller
+	b.creating = func(ctx context.Context) { asCaller, _ = identity.Of(ctx) }
+	for _, tt := range []struct {
+		name, method, path, body string
+		headers                  []string
+		want                     string // who, verb, name, status, reason; empty: no line
+	}{
+		{"a read", "GET", "/jobs", "", []string{tokenHeader, token}, ""},
+		{"an update", "POST", "/update", `{"async":true}`, []string{tokenHeader, token}, identity.UpdaterName + " create update-1764000000000 202 "},
+		{"a bad port", "POST", "/update", `{"DB_PORT":"x"}`, []string{tokenHeader, token}, identity.UpdaterName + " create  400 DB_PORT must be a port from 1 to 65535"},
+		{"a large body", "POST", "/update", strings.Repeat(" ", 1<<20+1), []string{tokenHeader, token}, identity.UpdaterName + " create  413 payload_too_large"},
+		{"a wrong token", "POST", "/update", "", []string{tokenHeader, "guess"}, " authenticate  401 no token, or a wrong one"},
+	} {
+		b.audit = nil
+		b.call(tt.method, tt.path, tt.body, tt.headers...)
+		got := ""
+		for _, e := range b.audit {
+			got += fmt.Sprintf("%s %s %s %d %s", e.Who, e.Verb, e.Name, e.Status, e.Reason)
+			if e.ID == "" || e.From != "127.0.0.1" || e.Method != tt.method || e.Path != tt.path || strings.Contains(fmt.Sprintf("%+v", e), "guess") {
+				t.Errorf("%s: %+v", tt.name, e)
+			}
+			if e.Status == 202 && e.ID != asCaller.AuditID {
+				t.Errorf("%s: the API of objects knows it as %s, not as %s", tt.name, asCaller.AuditID, e.ID)
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	if !asCaller.Updater || asCaller.Address != "127.0.0.1" {
+		t.Errorf("the request was made for %+v", asCaller)
+	}
+}
 
 // The answers of the former updater, to the letter.
 func TestContract(t *testing.T) {
@@ -437,5 +487,10 @@ func TestNotReady(t *testing.T) {
 		if w.Code != 503 || w.Header().Get("Retry-After") == "" {
 			t.Errorf("%s: %d", r.URL, w.Code)
 		}
+	}
+	w := httptest.NewRecorder()
+	NotReady(w, "stopping")
+	if w.Code != 503 || w.Header().Get("Content-Type") != jsonKind || w.Body.String() != `{"error":"stopping"}` {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
 }

@@ -49,18 +49,23 @@ type invalidPort struct {
 }
 
 func (a *api) update(w http.ResponseWriter, r *http.Request) {
+	refuse := func(status int, body any, reason string) {
+		send(w, status, body)
+		a.audited(r, "", status, reason)
+	}
+	const payloadTooLarge = "payload_too_large"
 	if r.ContentLength > a.MaxBody {
-		send(w, http.StatusRequestEntityTooLarge, failed{Error: "payload_too_large"})
+		refuse(http.StatusRequestEntityTooLarge, failed{Error: payloadTooLarge}, payloadTooLarge)
 		return
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.MaxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		send(w, http.StatusRequestEntityTooLarge, failed{Error: "payload_too_large"})
+		refuse(http.StatusRequestEntityTooLarge, failed{Error: payloadTooLarge}, payloadTooLarge)
 		return
 	case err != nil:
-		send(w, http.StatusBadRequest, failed{Error: "invalid_body"})
+		refuse(http.StatusBadRequest, failed{Error: "invalid_body"}, "invalid_body")
 		return
 	}
 	body := parseBody(data)
@@ -75,8 +80,8 @@ func (a *api) update(w http.ResponseWriter, r *http.Request) {
 		}
 		port, ok := portOf(body[name])
 		if !ok {
-			a.Log.Info("refused", "audit", true, "result", "invalid_port", "field", name, "client", r.RemoteAddr)
-			send(w, http.StatusBadRequest, invalidPort{Error: "invalid_port", Field: name, Message: name + " must be a port from 1 to 65535"})
+			bad := invalidPort{Error: "invalid_port", Field: name, Message: name + " must be a port from 1 to 65535"}
+			refuse(http.StatusBadRequest, bad, bad.Message)
 			return
 		}
 		if spec.Variables == nil {
@@ -90,22 +95,26 @@ func (a *api) update(w http.ResponseWriter, r *http.Request) {
 	}
 	ur, err := a.create(r.Context(), c, spec)
 	if err != nil {
-		a.Log.Error(err, "the update was not started", "audit", true, "client", r.RemoteAddr)
-		send(w, http.StatusInternalServerError, failed{Error: "the update was not started: " + err.Error()})
+		a.Log.Error(err, "the update was not started")
+		refuse(http.StatusInternalServerError, failed{Error: "the update was not started: " + err.Error()}, err.Error())
 		return
 	}
 	j := job{ID: ur.Labels[v1alpha1.LabelJob]}
 	j.Logfile = a.jobFile(j.ID)
-	a.Log.Info("update asked for", "audit", true, "result", "created", "request", ur.Name, "application", spec.ApplicationRef.Name,
-		"profiles", spec.Profiles, "variables", spec.Variables, "client", r.RemoteAddr)
-	a.announce(ur)
 	prefer := strings.Join(r.Header.Values("Prefer"), ", ")
-	if strings.Contains(prefer, "respond-async") || truthy(body["async"]) {
-		send(w, http.StatusAccepted, started{Started: true, Job: j})
+	background := strings.Contains(prefer, "respond-async") || truthy(body["async"])
+	status := http.StatusOK
+	if background {
+		status = http.StatusAccepted
+	}
+	a.audited(r, ur.Name, status, "")
+	a.announce(ur)
+	if background {
+		send(w, status, started{Started: true, Job: j})
 		return
 	}
 	plainText(w)
-	w.WriteHeader(http.StatusOK)
+	w.WriteHeader(status)
 	out := &flusher{w: w}
 	fmt.Fprintf(out, "# Update job %s started...\n# Logs: %s\n# This endpoint is designed for async usage; logs are written to file.\n", j.ID, j.Logfile)
 	// The update is the request's, not this connection's: a client that goes away

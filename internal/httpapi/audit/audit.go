@@ -9,6 +9,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/go-logr/zapr"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -72,6 +74,10 @@ func (l *Log) Write(e Event) {
 	}
 	l.logger.Info("write over HTTP", append(fields, zap.Int("status", e.Status))...)
 }
+
+// Logger takes records that are no Events, such as deliveries of webhooks, to the
+// same places.
+func (l *Log) Logger() logr.Logger { return zapr.NewLogger(l.logger) }
 
 // Close closes the file.
 func (l *Log) Close() error {
