@@ -310,9 +310,9 @@ func (w *world) awaitEvent(request, event string) {
 }
 
 // eventually polls for what nothing tells of.
-func (h *hub) eventually(what string, ok func() bool) {
-	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
+func (w *world) eventually(what string, ok func() bool) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -320,7 +320,7 @@ func (h *hub) eventually(what string, ok func() bool) {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			h.t.Fatalf("not seen: %s", what)
+			w.t.Fatalf("not seen: %s", what)
 		}
 	}
 }

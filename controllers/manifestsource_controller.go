@@ -20,12 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/manifests"
@@ -56,8 +52,6 @@ type ManifestSourceReconciler struct {
 	As     func(user string) (client.Client, error)
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
-	// Pokes names those that are to be looked at now. May be nil.
-	Pokes <-chan event.TypedGenericEvent[types.NamespacedName]
 }
 
 // SetupWithManager registers the reconciler.
@@ -65,17 +59,10 @@ func (r *ManifestSourceReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
-	b := ctrl.NewControllerManagedBy(mgr).
+	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.ManifestSource{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, checkPredicate()))).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 2})
-	if r.Pokes != nil {
-		b = b.WatchesRawSource(source.TypedChannel(r.Pokes, handler.TypedFuncs[types.NamespacedName, reconcile.Request]{
-			GenericFunc: func(_ context.Context, e event.TypedGenericEvent[types.NamespacedName], q workqueue) {
-				q.Add(reconcile.Request{NamespacedName: e.Object})
-			},
-		}))
-	}
-	return b.Complete(r)
+		WithOptions(controller.Options{MaxConcurrentReconciles: 2}).
+		Complete(r)
 }
 
 // Reconcile looks at the directory and applies it, whole or not at all.
@@ -166,11 +153,14 @@ func (r *ManifestSourceReconciler) sync(ctx context.Context, ms *v1alpha1.Manife
 		}
 	}
 	for _, name := range plan.Prune {
-		if err := a.prune(ctx, name); err != nil {
+		deleted, err := a.prune(ctx, name)
+		if err != nil {
 			out.retry = transient(err)
 			return fail(v1alpha1.ReasonRefused, err)
 		}
-		logf.FromContext(ctx).Info("an Application that is not in Git any more was deleted", "application", name)
+		if deleted {
+			logf.FromContext(ctx).Info("an Application that is not in Git any more was deleted", "application", name)
+		}
 	}
 	out.plan = &plan
 	return out
@@ -261,17 +251,19 @@ func (a applier) refused(o manifests.Object, err error) error {
 	return fmt.Errorf("%s: %w", o.At(), err)
 }
 
-// prune deletes an Application that was applied from here.
-func (a applier) prune(ctx context.Context, name string) error {
+// prune deletes an Application that was applied from here, unless somebody took it
+// over since.
+func (a applier) prune(ctx context.Context, name string) (deleted bool, err error) {
 	var app v1alpha1.Application
-	err := a.api.Get(ctx, client.ObjectKey{Namespace: a.ms.Namespace, Name: name}, &app)
+	err = a.api.Get(ctx, client.ObjectKey{Namespace: a.ms.Namespace, Name: name}, &app)
 	if err == nil && app.Labels[v1alpha1.LabelManifestSource] == a.ms.Name {
 		err = a.api.Delete(ctx, &app, client.Preconditions{UID: &app.UID})
+		deleted = err == nil
 	}
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete the Application %s, which is not in Git any more: %w", name, err)
+		return false, fmt.Errorf("delete the Application %s, which is not in Git any more: %w", name, err)
 	}
-	return nil
+	return deleted, nil
 }
 
 // every is the time until the next look; sources of one interval fall apart.

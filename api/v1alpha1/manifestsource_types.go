@@ -13,6 +13,7 @@ type ManifestSourceSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[A-Za-z]+://[^/@]*:[^/@]*@')",message="url must not contain a password: put it into a Secret and name that in secretRef"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[Hh][Tt][Tt][Pp][Ss]?://[^/:@]*@')",message="url must not contain a user name, which may be a token: put it into a Secret and name that in secretRef"
 	// +required
 	URL string `json:"url"`
 

@@ -132,6 +132,44 @@ func TestBadObjectsAreRefused(t *testing.T) {
 		{"bad age", "Application", "a", `{"compose":{"directory":"/opt/shop"},"retention":{"backups":{"age":"30d"}}}`, duration},
 		{"bad quantity", "Application", "a", `{"compose":{"directory":"/opt/shop"},"preflight":{"minFreeDisk":"lots"}}`, "spec.preflight.minFreeDisk"},
 
+		{"branch and tags", "Application", "a", `{"compose":{"directory":"/opt/shop"},"update":{"branch":"main","semver":"1.x"}}`, "update follows at most one of branch, tagPattern and semver"},
+		{"another policy", "Application", "a", `{"compose":{"directory":"/opt/shop"},"update":{"policy":"auto"}}`, `supported values: "Manual", "Automatic"`},
+		{"option as branch", "Application", "a", `{"compose":{"directory":"/opt/shop"},"update":{"branch":"--all"}}`, "update.branch must be the name of a branch"},
+		{"range as branch", "Application", "a", `{"compose":{"directory":"/opt/shop"},"update":{"branch":"a..b"}}`, "update.branch must be the name of a branch"},
+		{"empty tag pattern", "Application", "a", `{"compose":{"directory":"/opt/shop"},"update":{"tagPattern":""}}`, "spec.update.tagPattern"},
+		{"hasty interval", "Application", "a", `{"compose":{"directory":"/opt/shop"},"update":{"interval":"9s"}}`, "update.interval must be at least 10s"},
+		{"bad interval", "Application", "a", `{"compose":{"directory":"/opt/shop"},"update":{"interval":"often"}}`, duration},
+		{"bad cooldown", "Application", "a", `{"compose":{"directory":"/opt/shop"},"update":{"cooldown":"-1h"}}`, duration},
+		{"window of no length", "Application", "a", `{"compose":{"directory":"/opt/shop"},"update":{"windows":[{"start":"04:00","end":"04:00"}]}}`, "a window must not end when it starts: leave windows out for always"},
+		{"window without an end", "Application", "a", `{"compose":{"directory":"/opt/shop"},"update":{"windows":[{"start":"04:00"}]}}`, "spec.update.windows[0].end: Required value"},
+		{"window at 24:00", "Application", "a", `{"compose":{"directory":"/opt/shop"},"update":{"windows":[{"start":"22:00","end":"24:00"}]}}`, "spec.update.windows[0].end in body should match"},
+		{"window on another day", "Application", "a", `{"compose":{"directory":"/opt/shop"},"update":{"windows":[{"days":["Monday"],"start":"22:00","end":"04:00"}]}}`, `supported values: "Mon", "Tue"`},
+		{"window on a day twice", "Application", "a", `{"compose":{"directory":"/opt/shop"},"update":{"windows":[{"days":["Mon","Mon"],"start":"22:00","end":"04:00"}]}}`, "Duplicate value"},
+		{"window in no zone", "Application", "a", `{"compose":{"directory":"/opt/shop"},"update":{"windows":[{"start":"22:00","end":"04:00","timeZone":"UTC; x"}]}}`, "spec.update.windows[0].timeZone in body should match"},
+		{"bad owner on GitHub", "Application", "a", `{"compose":{"directory":"/opt/shop"},"github":{"owner":"me/shop"}}`, "spec.github.owner in body should match"},
+		{"bad repository on GitHub", "Application", "a", `{"compose":{"directory":"/opt/shop"},"github":{"repository":"../shop"}}`, "spec.github.repository in body should match"},
+		{"password for GitHub", "Application", "a", `{"compose":{"directory":"/opt/shop"},"github":{"apiURL":"https://me:secret@example.com/api/v3/"}}`, "spec.github.apiURL in body should match"},
+		{"GitHub by file", "Application", "a", `{"compose":{"directory":"/opt/shop"},"github":{"apiURL":"file:///etc"}}`, "spec.github.apiURL in body should match"},
+		{"hook without a command", "Application", "a", `{"compose":{"directory":"/opt/shop"},"hooks":[{"name":"x","at":["Success"],"exec":{"service":"web","command":[]}}]}`, "should have at least 1 items"},
+		{"hook by another method", "Application", "a", `{"compose":{"directory":"/opt/shop"},"hooks":[{"name":"x","at":["Success"],"http":{"url":"http://a","method":"DELETE"}}]}`, `supported values: "POST", "PUT", "GET"`},
+		{"hook that is ignored", "Application", "a", `{"compose":{"directory":"/opt/shop"},"hooks":[{"name":"x","at":["Success"],"http":{"url":"http://a"},"onFailure":"Ignore"}]}`, `supported values: "Fail", "Continue"`},
+		{"news of another kind", "Application", "a", `{"compose":{"directory":"/opt/shop"},"notifications":[{"name":"x","events":["Finished"],"webhook":{"url":"http://a"}}]}`, `supported values: "Started"`},
+		{"receiver twice", "Application", "a", `{"compose":{"directory":"/opt/shop"},"notifications":[{"name":"x","webhook":{"url":"http://a"}},{"name":"x","webhook":{"url":"http://b"}}]}`, "Duplicate value"},
+		{"webhook by mail", "Application", "a", `{"compose":{"directory":"/opt/shop"},"notifications":[{"name":"x","webhook":{"url":"smtp://a"}}]}`, "should match '^https?://'"},
+
+		{"manifests of nowhere", "ManifestSource", "m", `{}`, "spec.url: Required value"},
+		{"manifests with a password", "ManifestSource", "m", `{"url":"https://me:secret@example.com/fleet.git"}`, "url must not contain a password: put it into a Secret and name that in secretRef"},
+		{"manifests with a token", "ManifestSource", "m", `{"url":"https://ghp_0123456789@github.com/me/fleet.git"}`, "url must not contain a user name, which may be a token: put it into a Secret and name that in secretRef"},
+		{"option as ref of manifests", "ManifestSource", "m", `{"url":"https://example.com/fleet.git","ref":"--upload-pack=x"}`, "ref must be the name of a branch or tag"},
+		{"absolute path of manifests", "ManifestSource", "m", `{"url":"https://example.com/fleet.git","path":"/etc"}`, "path must be relative to the top of the repository, without .."},
+		{"path out of the repository", "ManifestSource", "m", `{"url":"https://example.com/fleet.git","path":"a/../../b"}`, "path must be relative to the top of the repository, without .."},
+		{"hasty manifests", "ManifestSource", "m", `{"url":"https://example.com/fleet.git","interval":"1s"}`, "interval must be at least 10s"},
+		{"bad account of manifests", "ManifestSource", "m", `{"url":"https://example.com/fleet.git","serviceAccountName":"a:b"}`, "spec.serviceAccountName in body should match"},
+		{"long name of manifests", "ManifestSource", strings.Repeat("m", 64), `{"url":"https://example.com/fleet.git"}`, "must have at most 63 characters"},
+
+		{"profile twice", "UpdateRequest", "u", `{` + commit + `,"profiles":["a","a"]}`, "Duplicate value"},
+		{"variable as a number", "UpdateRequest", "u", `{` + commit + `,"variables":{"PORT":80}}`, "must be of type string"},
+
 		{"no application", "UpdateRequest", "u", `{}`, "spec.applicationRef: Required value"},
 		{"empty application", "UpdateRequest", "u", `{"applicationRef":{"name":""}}`, "spec.applicationRef.name"},
 		{"commit and release", "UpdateRequest", "u", `{` + commit + `,"commit":"main","rollbackTo":{"name":"shop-1"}}`, "name either a commit or a release in rollbackTo, not both"},
@@ -170,6 +208,10 @@ func TestGoodObjectsAreTaken(t *testing.T) {
 		"selections":  {"Application", "selections", `{"compose":{"directory":"/opt/shop"},"backup":{"databases":"db, cache","volumes":"None"}}`},
 		"checks": {"Application", "checks", `{"compose":{"directory":"/opt/shop"},"verify":{"checks":[{"name":"a","http":{"url":"http://127.0.0.1/"}},
 			{"name":"b","tcp":{"address":"[::1]:80"}},{"name":"c","exec":{"service":"web","command":["true"]}}]}}`},
+		"follows": {"Application", "follows", `{"compose":{"directory":"/opt/shop"},"update":{"policy":"Automatic","semver":">=1.4.0 <2.0.0","interval":"10s","cooldown":"1h",
+			"windows":[{"days":["Mon","Sun"],"start":"22:00","end":"04:00","timeZone":"America/Argentina/Buenos_Aires"}]}}`},
+		"enterprise":    {"Application", "enterprise", `{"compose":{"directory":"/opt/shop"},"github":{"owner":"me","repository":"shop.js","apiURL":"https://github.example.com/api/v3/","environment":"production"}}`},
+		"manifests":     {"ManifestSource", "manifests", `{"url":"ssh://git@example.com/fleet.git","ref":"main","path":"hosts/a..b","interval":"10s","prune":true}`},
 		"head":          {"UpdateRequest", "head", `{` + commit + `}`},
 		"tag":           {"UpdateRequest", "tag", `{` + commit + `,"commit":"v1.2.3+build"}`},
 		"branch":        {"UpdateRequest", "branch", `{` + commit + `,"commit":"feature/a-b_c"}`},
@@ -203,6 +245,8 @@ func TestChangesAreRefused(t *testing.T) {
 			{"dryRun", `{"dryRun":true}`, "dryRun cannot be changed: create a new UpdateRequest"},
 			{"dryRun said again", `{"dryRun":false}`, ""},
 			{"force", `{"force":true}`, "force cannot be changed: create a new UpdateRequest"},
+			{"profiles", `{"profiles":["agent"]}`, "profiles cannot be changed"},
+			{"variables", `{"variables":{"PORT":"80"}}`, "variables cannot be changed"},
 			{"suspend", `{"suspend":true}`, ""},
 			{"resume", `{"suspend":null}`, ""},
 			{"retry", `{"retry":true}`, ""},
@@ -210,7 +254,9 @@ func TestChangesAreRefused(t *testing.T) {
 			{"cancel undone", `{"cancel":false}`, "a cancelled request cannot be taken up again: create a new UpdateRequest"},
 			{"cancel taken away", `{"cancel":null}`, "a cancelled request cannot be taken up again"},
 		}},
-		{"UpdateRequest", "to-head", `{` + commit + `,"dryRun":true,"force":true}`, []change{
+		{"UpdateRequest", "to-head", `{` + commit + `,"dryRun":true,"force":true,"profiles":["a"],"variables":{"PORT":"80"}}`, []change{
+			{"profiles taken away", `{"profiles":null}`, "profiles cannot be changed"},
+			{"variable changed", `{"variables":{"PORT":"81"}}`, "variables cannot be changed"},
 			{"commit added", `{"commit":"c0de"}`, "commit cannot be changed"},
 			{"release added", `{"rollbackTo":{"name":"shop-1"}}`, "rollbackTo cannot be changed"},
 			{"dryRun taken away", `{"dryRun":null}`, "dryRun cannot be changed"},
@@ -291,6 +337,7 @@ func TestStatusIsAPartOfItsOwn(t *testing.T) {
 	for kind, spec := range map[string]string{
 		"Application": `{"compose":{"directory":"/opt/shop"}}`, "UpdateRequest": `{` + commit + `}`,
 		"Release": `{` + commit + `,"number":1,"project":"shop"}`, "Backup": `{` + commit + `,"id":"backup_20260301_120000"}`, "DockerHost": `{}`,
+		"ManifestSource": `{"url":"https://example.com/fleet.git"}`,
 	} {
 		t.Run(kind, func(t *testing.T) {
 			o := object(t, ns, kind, "status-"+strings.ToLower(kind), spec)
@@ -300,7 +347,7 @@ func TestStatusIsAPartOfItsOwn(t *testing.T) {
 			must(t, unstructured.SetNestedField(o.Object, map[string]any{}, "status"))
 			must(t, c.Create(t.Context(), o))
 			generation := o.GetGeneration()
-			field := map[string]string{"Application": "project", "UpdateRequest": "message", "Release": "message", "Backup": "path", "DockerHost": "platform"}[kind]
+			field := map[string]string{"Application": "project", "UpdateRequest": "message", "Release": "message", "Backup": "path", "DockerHost": "platform", "ManifestSource": "commit"}[kind]
 			must(t, unstructured.SetNestedField(o.Object, "written by hand", "status", field))
 			must(t, c.Update(t.Context(), o))
 			if v, _, _ := unstructured.NestedString(o.Object, "status", field); v != "" {

@@ -66,8 +66,6 @@ type Handles struct {
 	// Poke has the source of an application looked at now, as somebody told that
 	// ref (in full, or "" for any) moved to the commit sha (or "").
 	Poke func(app types.NamespacedName, ref, sha string)
-	// PokeManifests has a ManifestSource looked at now. It may block until ctx ends.
-	PokeManifests func(ctx context.Context, source types.NamespacedName)
 }
 
 // identity is who the daemon is, in requests that it makes by itself.
@@ -144,10 +142,9 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		if err := policy.SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up the controller of update policies: %w", err)
 		}
-		pokes := make(chan event.TypedGenericEvent[types.NamespacedName])
 		manifestSources := &controllers.ManifestSourceReconciler{
 			Client: cached, Reader: &manifests.Git{Dir: opts.ManifestDir, Secrets: secrets{direct}},
-			As: actAs(mgr), Events: mgr.GetEventRecorder("fairlead"), Pokes: pokes,
+			As: actAs(mgr), Events: mgr.GetEventRecorder("fairlead"),
 		}
 		if err := manifestSources.SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up the controller of ManifestSources: %w", err)
@@ -158,7 +155,7 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 			}
 		}
 		if opts.Expose != nil {
-			opts.Expose(Handles{Poke: follower.Poke, PokeManifests: sendTo(pokes)})
+			opts.Expose(Handles{Poke: follower.Poke})
 		}
 		if err := notifications(mgr, cached, direct); err != nil {
 			return err

@@ -29,14 +29,16 @@ const (
 	registryPassword = "correct-horse-battery"
 )
 
-// registry is a real one, with a password, on loopback.
+// registry is a real one on loopback.
 type registry struct {
 	t      *testing.T
+	id     string // of its container
 	addr   string
 	config string // directory of a Docker configuration with the credentials
 }
 
-func newRegistry(t *testing.T) *registry {
+// newRegistry starts one, with a password or open to all of this host.
+func newRegistry(t *testing.T, password bool) *registry {
 	t.Helper()
 	port, err := apps.FreePort(t.Context())
 	if err != nil {
@@ -51,21 +53,25 @@ func newRegistry(t *testing.T) *registry {
 	if err := os.WriteFile(users, []byte(registryUser+":"+string(hash)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.login(registryPassword)
-	id := strings.TrimSpace(r.docker("run", "--detach", "--label", "fairlead.dev/test=e2e", "--publish", r.addr+":5000",
-		"--volume", users+":/htpasswd:ro", "--env", "REGISTRY_AUTH=htpasswd", "--env", "REGISTRY_AUTH_HTPASSWD_REALM=test",
-		"--env", "REGISTRY_AUTH_HTPASSWD_PATH=/htpasswd", "fairlead-test/registry:2"))
+	run := []string{"run", "--detach", "--label", "fairlead.dev/test=e2e", "--publish", r.addr + ":5000"}
+	if password {
+		r.login(registryPassword)
+		run = append(run, "--volume", users+":/htpasswd:ro", "--env", "REGISTRY_AUTH=htpasswd", "--env", "REGISTRY_AUTH_HTPASSWD_REALM=test",
+			"--env", "REGISTRY_AUTH_HTPASSWD_PATH=/htpasswd")
+	}
+	r.id = strings.TrimSpace(r.docker(append(run, "fairlead-test/registry:2")...))
 	t.Cleanup(func() {
-		if _, errOut, code := harness.Run(context.Background(), nil, "", "docker", "rm", "--force", "--volumes", id); code != 0 {
+		if _, errOut, code := harness.Run(context.Background(), nil, "", "docker", "rm", "--force", "--volumes", r.id); code != 0 {
 			t.Errorf("remove the registry: %s", errOut)
 		}
 	})
-	r.waitReady()
+	r.waitReady(map[bool]int{true: http.StatusUnauthorized, false: http.StatusOK}[password])
 	return r
 }
 
-// waitReady waits until the registry answers, and that it wants a password.
-func (r *registry) waitReady() {
+// waitReady waits until the registry answers, and checks how it does without a
+// password.
+func (r *registry) waitReady(want int) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
 	defer cancel()
@@ -78,7 +84,7 @@ func (r *registry) waitReady() {
 		}
 		if resp, err := http.DefaultClient.Do(req); err == nil {
 			resp.Body.Close()
-			if resp.StatusCode != http.StatusUnauthorized {
+			if resp.StatusCode != want {
 				r.t.Fatalf("the registry answers %s without a password", resp.Status)
 			}
 			return
@@ -125,15 +131,10 @@ func (r *registry) push(s *site, tag, version string) string {
 
 func TestPulledImages(t *testing.T) {
 	t.Parallel()
-	r := newRegistry(t)
+	r := newRegistry(t, true)
 	d := harness.Start(t, harness.Options{Env: []string{"DOCKER_CONFIG=" + r.config}})
 	t.Cleanup(func() { // Down knows the project's own names only
-		out, _, _ := harness.Run(context.Background(), nil, "", "docker", "image", "ls", "--quiet", "--no-trunc", "--filter", "reference="+r.addr+"/team/web")
-		for id := range strings.FieldsSeq(out) {
-			if _, errOut, code := harness.Run(context.Background(), nil, "", "docker", "image", "rm", "--force", id); code != 0 && !strings.Contains(errOut, "No such image") {
-				t.Errorf("remove %s: %s", id, errOut)
-			}
-		}
+		removeImages(t, r.addr+"/team/web")
 	})
 	s := siteOf(t, d, apps.Hello)
 	r.push(s, "1", "1")

@@ -38,8 +38,8 @@ type monitor struct {
 // gitToken is what the Git server wants, as a private repository on GitHub does.
 const gitToken = "ghp_a-token-of-github"
 
-// newMonitor brings one up.
-func newMonitor(t *testing.T, env map[string]string) *monitor {
+// newMonitor brings one up. prepare is called before anything runs.
+func newMonitor(t *testing.T, env map[string]string, prepare ...func(*monitor)) *monitor {
 	t.Helper()
 	m := &monitor{t: t, repo: apps.ForTest(t, apps.Monitor, apps.Options{Label: "e2e"}), token: rand.Text()}
 	ports := map[string]int{}
@@ -66,6 +66,9 @@ func newMonitor(t *testing.T, env map[string]string) *monitor {
 	m.writeEnv()
 	m.git("remote", "set-url", "origin", server+"/lonelyrower/"+m.repo.Project+".git")
 	m.base = "http://127.0.0.1:" + m.env["UPDATER_PORT"]
+	for _, p := range prepare {
+		p(m)
+	}
 	if err := m.repo.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -47,40 +47,39 @@ func connect(t *testing.T, transport http.RoundTripper, api, token string) *clie
 	return c
 }
 
-func TestNewest(t *testing.T) {
+func TestCompare(t *testing.T) {
 	t.Parallel()
 	_, r, c := fake(t)
-	v, err := c.Newest(t.Context(), shop, sha("a0"), "refs/heads/main")
+	got, err := c.Compare(t.Context(), shop, sha("a0"), sha("a2"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v.Relation != client.Ahead || v.Behind != 2 || v.Ahead != 0 || len(v.Changes) != 2 {
-		t.Fatalf("got %+v", v)
+	if got.Relation != client.Ahead || got.Behind != 2 || got.Ahead != 0 || len(got.Changes) != 2 {
+		t.Fatalf("got %+v", got)
 	}
-	if n := v.Newest; n.Commit != sha("a2") || n.Subject != "Finish red" || n.Author != "Ada Lovelace" ||
+	if n := got.Changes[0]; n.Commit != sha("a2") || n.Subject != "Finish red" || n.Author != "Ada Lovelace" ||
 		n.URL != "https://github.com/acme/shop/commit/"+sha("a2") || n.Time.IsZero() {
 		t.Errorf("newest is %+v", n)
 	}
-	if s := v.Changes[1].Subject; s != "Go on" {
+	if s := got.Changes[1].Subject; s != "Go on" {
 		t.Errorf("subject %q", s)
 	}
 
-	v, err = c.Newest(t.Context(), shop, sha("a2"), "refs/heads/main")
-	if err != nil || v.Relation != client.Identical || v.Behind != 0 || v.Newest.Subject != "Finish red" {
-		t.Errorf("identical: %+v, %v", v, err)
+	got, err = c.Compare(t.Context(), shop, sha("a2"), sha("a2"))
+	if err != nil || got.Relation != client.Identical || got.Behind != 0 || len(got.Changes) != 0 {
+		t.Errorf("identical: %+v, %v", got, err)
 	}
-	v, err = c.Newest(t.Context(), shop, sha("a2"), "refs/tags/v1")
-	if err != nil || v.Relation != client.Behind || v.Behind != 0 || v.Ahead != 1 || v.Newest.Commit != sha("a1") {
-		t.Errorf("behind: %+v, %v", v, err)
+	got, err = c.Compare(t.Context(), shop, sha("a2"), sha("a1"))
+	if err != nil || got.Relation != client.Behind || got.Behind != 0 || got.Ahead != 1 {
+		t.Errorf("behind: %+v, %v", got, err)
 	}
 	r.Push("heads/side", githubtest.Commit{SHA: sha("b0"), Parents: []string{sha("a0")}, Message: "Aside", Login: "bob"})
-	v, err = c.Newest(t.Context(), shop, sha("a2"), "refs/heads/side")
-	if err != nil || v.Relation != client.Diverged || v.Behind != 1 || v.Ahead != 2 || v.Newest.Author != "bob" {
-		t.Errorf("diverged: %+v, %v", v, err)
+	got, err = c.Compare(t.Context(), shop, sha("a2"), sha("b0"))
+	if err != nil || got.Relation != client.Diverged || got.Behind != 1 || got.Ahead != 2 || got.Changes[0].Author != "bob" {
+		t.Errorf("diverged: %+v, %v", got, err)
 	}
-	v, err = c.Newest(t.Context(), shop, sha("fefe"), "refs/heads/main")
-	if !errors.Is(err, client.ErrUnknownCommit) || v.Newest.Commit != sha("a2") {
-		t.Errorf("a commit that was never pushed: %+v, %v", v, err)
+	if _, err = c.Compare(t.Context(), shop, sha("fefe"), sha("a2")); !errors.Is(err, client.ErrUnknownCommit) {
+		t.Errorf("a commit that was never pushed: %v", err)
 	}
 }
 

@@ -5,7 +5,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -45,47 +44,6 @@ type Comparison struct {
 	Changes []v1alpha1.Change
 	// URL of a page that shows it.
 	URL string
-}
-
-// Versions is the answer to "is there something newer".
-type Versions struct {
-	Comparison
-	// Newest is the commit that the ref is at.
-	Newest v1alpha1.Change
-}
-
-// Newest compares the commit that runs with the head of a ref. If GitHub does not
-// know the commit that runs, as one that was never pushed, the error is
-// ErrUnknownCommit and Newest is set all the same.
-func (c *Client) Newest(ctx context.Context, r Repo, running, ref string) (Versions, error) {
-	var v Versions
-	head, err := c.Head(ctx, r, ref)
-	if err != nil {
-		return v, err
-	}
-	v.Newest.Commit = head
-	if v.Comparison, err = c.Compare(ctx, r, running, head); err != nil {
-		return v, err
-	}
-	if len(v.Changes) > 0 && v.Changes[0].Commit == head {
-		v.Newest = v.Changes[0]
-		return v, nil
-	}
-	v.Newest, err = c.Commit(ctx, r, head)
-	return v, err
-}
-
-// Commit describes one commit, by its full SHA.
-func (c *Client) Commit(ctx context.Context, r Repo, sha string) (v1alpha1.Change, error) {
-	var out v1alpha1.Change
-	err := c.call(fmt.Sprintf("look up %s of %s", Line(sha, 64), r), func() error {
-		commit, _, err := c.api.Git.GetCommit(ctx, r.Owner, r.Name, sha)
-		if err == nil {
-			out = change(commit.GetSHA(), commit, commit.GetHTMLURL(), "")
-		}
-		return err
-	})
-	return out, missing(err)
 }
 
 // Compare tells what lies between running and newest, both full SHAs. A commit
