@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -240,6 +241,8 @@ func (a applier) refused(o manifests.Object, err error) error {
 	}
 	name := a.ms.Spec.ServiceAccountName
 	switch {
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot impersonate"):
+		err = fmt.Errorf("the daemon may not act as the service account %s: %w; a cluster administrator can let it, see docs/guides/kubernetes.md", name, err)
 	case apierrors.IsForbidden(err):
 		err = fmt.Errorf("the service account %s may not do that: %w; an administrator can let it: kubectl -n %s create rolebinding %s --clusterrole=fairlead-operator --serviceaccount=%s:%s (fairlead-admin for Applications)",
 			name, err, a.ms.Namespace, name, a.ms.Namespace, name)

@@ -35,8 +35,9 @@ type BuildSpec struct {
 	Parallel int32 `json:"parallel,omitempty"`
 
 	// pull says when images of services without a build section are pulled:
-	// Auto (as the Compose file's pull_policy says), Always, Missing or Never.
-	// Default: Auto.
+	// Auto (as the Compose file's pull_policy says), Always (but for services
+	// whose own pull_policy is never, missing or if_not_present), Missing or
+	// Never. Default: Auto.
 	// +kubebuilder:default=Auto
 	// +optional
 	Pull PullPolicy `json:"pull,omitempty"`

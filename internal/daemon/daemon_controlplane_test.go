@@ -305,25 +305,127 @@ func TestAgentOfACluster(t *testing.T) {
 	// The manager's role is enough where everything is installed already.
 	admin.run(t, "", "created", "create", "serviceaccount", "agent")
 	admin.run(t, "", "created", "create", "clusterrolebinding", "agent", "--clusterrole=fairlead-manager", "--serviceaccount=default:agent")
-	token := strings.TrimSpace(admin.run(t, "", ".", "create", "token", "agent"))
-	limited := filepath.Join(t.TempDir(), "kubeconfig")
-	data, err := os.ReadFile(cluster.Addresses.Kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(limited, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	k := tool{[]string{"kubectl"}, limited}
-	k.run(t, "", "", "config", "set-credentials", "agent", "--token="+token)
-	k.run(t, "", "", "config", "set-context", "--current", "--user=agent")
+	limited := admin.limited(t, "agent")
 	second := serve(t, filepath.Join(t.TempDir(), "second"), "--kubeconfig", limited)
 	if err := second.Stop(); err != nil {
 		t.Error(err)
 	}
 	admin.run(t, "", "deleted", "delete", "crd", "releases.fairlead.dev")
-	_, err = testenv.Serve(t.Context(), binary(t), filepath.Join(t.TempDir(), "third"), "--controllers=false", "--kubeconfig", limited)
+	_, err := testenv.Serve(t.Context(), binary(t), filepath.Join(t.TempDir(), "third"), "--controllers=false", "--kubeconfig", limited)
 	if err == nil || !strings.Contains(err.Error(), "releases.fairlead.dev/v1alpha1") || !strings.Contains(err.Error(), "administrator") {
 		t.Errorf("without the definitions: got %v, want an error that says what is missing and whom to ask", err)
+	}
+}
+
+// limited is a kubeconfig with nothing but a token of a service account.
+func (k tool) limited(t *testing.T, account string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	data, err := os.ReadFile(k.kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	own := tool{k.command, path}
+	own.run(t, "", "", "config", "set-credentials", account, "--token="+k.token(t, account))
+	own.run(t, "", "", "config", "set-context", "--current", "--user="+account)
+	return path
+}
+
+func (k tool) token(t *testing.T, account string) string {
+	t.Helper()
+	return strings.TrimSpace(k.run(t, "", ".", "create", "token", account))
+}
+
+// TestAgentServesTheCluster: the HTTP API of an agent that has no more than the
+// manager's role takes the cluster's tokens, and the cluster's RBAC decides.
+func TestAgentServesTheCluster(t *testing.T) {
+	cluster := serve(t, filepath.Join(t.TempDir(), "cluster"))
+	admin := tool{[]string{"kubectl"}, cluster.Addresses.Kubeconfig}
+	for account, role := range map[string]string{"agent": "fairlead-manager", "ops": "fairlead-operator", "reader": "fairlead-viewer"} {
+		admin.run(t, "", "created", "create", "serviceaccount", account)
+		admin.run(t, "", "created", "create", "clusterrolebinding", account, "--clusterrole="+role, "--serviceaccount=default:"+account)
+	}
+	admin.run(t, "", "created", "create", "serviceaccount", "stranger")
+	admin.run(t, application("web"), "created", "apply", "-f", "-")
+	limited := admin.limited(t, "agent")
+	t.Setenv("UPDATER_TOKEN", "the-updaters-secret")
+
+	// Without the account of UPDATER_TOKEN it says whom to ask.
+	_, err := testenv.Serve(t.Context(), binary(t), filepath.Join(t.TempDir(), "none"), "--kubeconfig", limited)
+	if err == nil || !strings.Contains(err.Error(), "fairlead-updater") || !strings.Contains(err.Error(), "administrator") {
+		t.Errorf("without the updater's account: %v", err)
+	}
+	// As docs/guides/kubernetes.md has it.
+	admin.run(t, "", "created", "create", "namespace", "fairlead-system")
+	admin.run(t, "", "created", "-n", "fairlead-system", "create", "serviceaccount", "fairlead-updater")
+	admin.run(t, "", "created", "create", "clusterrolebinding", "fairlead-updater", "--clusterrole=fairlead-operator", "--serviceaccount=fairlead-system:fairlead-updater")
+	dir := filepath.Join(t.TempDir(), "agent")
+	agent := serve(t, dir, "--controllers=true", "--kubeconfig", limited)
+
+	const wish = `{"spec":{"applicationRef":{"name":"web"},"suspend":true}}`
+	call := func(token, method, path, body string) (int, string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, "http://"+agent.Addresses.HTTP+"/api/v1"+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Content-Type", "application/json")
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode, string(text)
+	}
+	for _, c := range []struct {
+		who, token, name string
+		create, list     int
+	}{
+		{"system:serviceaccount:default:ops", admin.token(t, "ops"), "by-ops", http.StatusCreated, http.StatusOK},
+		{"system:serviceaccount:default:reader", admin.token(t, "reader"), "by-reader", http.StatusForbidden, http.StatusOK},
+		{"system:serviceaccount:default:stranger", admin.token(t, "stranger"), "by-stranger", http.StatusForbidden, http.StatusForbidden},
+		{"system:serviceaccount:fairlead-system:fairlead-updater", "the-updaters-secret", "by-updater", http.StatusCreated, http.StatusOK},
+		{"", "guessed", "by-nobody", http.StatusUnauthorized, http.StatusUnauthorized},
+	} {
+		wished := strings.Replace(wish, "{", `{"metadata":{"name":"`+c.name+`"},`, 1)
+		if code, body := call(c.token, http.MethodPost, "/namespaces/default/requests", wished); code != c.create {
+			t.Errorf("%s creates: %d %s, want %d", c.name, code, body, c.create)
+		}
+		if code, body := call(c.token, http.MethodGet, "/namespaces/default/requests", ""); code != c.list {
+			t.Errorf("%s lists: %d %s, want %d", c.name, code, body, c.list)
+		}
+		if c.create != http.StatusCreated {
+			admin.refused(t, "", "NotFound", "get", "updaterequest", c.name)
+			continue
+		}
+		if by := admin.run(t, "", "", "get", "updaterequest", c.name, "-o", `jsonpath={.metadata.annotations.fairlead\.dev/requested-by}`); by != c.who {
+			t.Errorf("%s was asked for by %q, want %s", c.name, by, c.who)
+		}
+	}
+	log, err := os.ReadFile(filepath.Join(dir, "audit-http.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{`"name":"by-ops"`, `"name":"by-updater"`, `"status":403`, `"status":401`} {
+		if !strings.Contains(string(log), part) {
+			t.Errorf("the audit log has no %s:\n%s", part, log)
+		}
+	}
+
+	// A ManifestSource may name the account that is meant for it, and no other.
+	for _, account := range []string{"fairlead-manifests", "ops"} {
+		as := "system:serviceaccount:default:" + account
+		out, err := tool{admin.command, limited}.try(t, "", "--as="+as, "auth", "whoami")
+		if may := err == nil && strings.Contains(out, as); may != (account == "fairlead-manifests") {
+			t.Errorf("the agent may act as %s: %t\n%s", as, may, out)
+		}
 	}
 }

@@ -172,10 +172,19 @@ func (s *run) desirePulled(ctx context.Context, d *wanted) error {
 	return nil
 }
 
-// pullPolicy is the Application's, or what the Compose file says.
+// pullPolicy is the Application's, or what the Compose file says. Always is for
+// services that may be pulled, as with `docker compose pull`: one whose own policy is
+// not to, often as its image is in no registry, keeps that.
 func (s *run) pullPolicy(svc compose.Service) v1alpha1.PullPolicy {
-	if p := s.Application.Spec.Build.Pull; p != "" && p != v1alpha1.PullAuto {
-		return p
+	application := s.Application.Spec.Build.Pull
+	switch svc.PullPolicy {
+	case "never", "missing", "if_not_present":
+		if application == v1alpha1.PullAlways {
+			application = v1alpha1.PullAuto
+		}
+	}
+	if application != "" && application != v1alpha1.PullAuto {
+		return application
 	}
 	switch svc.PullPolicy {
 	case "always", "daily", "weekly", "refresh":

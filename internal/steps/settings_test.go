@@ -79,7 +79,11 @@ func TestPullPolicy(t *testing.T) {
 		{v1alpha1.PullAuto, "if_not_present", v1alpha1.PullMissing}, {v1alpha1.PullAuto, "build", v1alpha1.PullMissing},
 		{v1alpha1.PullAuto, "always", v1alpha1.PullAlways}, {v1alpha1.PullAuto, "daily", v1alpha1.PullAlways}, {v1alpha1.PullAuto, "weekly", v1alpha1.PullAlways},
 		{v1alpha1.PullAuto, "every_12h", v1alpha1.PullAlways}, {v1alpha1.PullAuto, "never", v1alpha1.PullNever},
-		{v1alpha1.PullNever, "always", v1alpha1.PullNever}, {v1alpha1.PullAlways, "never", v1alpha1.PullAlways}, {v1alpha1.PullMissing, "always", v1alpha1.PullMissing},
+		{v1alpha1.PullNever, "always", v1alpha1.PullNever}, {v1alpha1.PullMissing, "always", v1alpha1.PullMissing}, {v1alpha1.PullMissing, "never", v1alpha1.PullMissing},
+		{v1alpha1.PullAlways, "", v1alpha1.PullAlways}, {v1alpha1.PullAlways, "daily", v1alpha1.PullAlways},
+		// What the file says of one service is more than what is said of all.
+		{v1alpha1.PullAlways, "never", v1alpha1.PullNever}, {v1alpha1.PullAlways, "missing", v1alpha1.PullMissing},
+		{v1alpha1.PullAlways, "if_not_present", v1alpha1.PullMissing},
 	} {
 		s := newRun(func(a *v1alpha1.Application, _ *v1alpha1.UpdateRequest) { a.Spec.Build.Pull = tt.app })
 		if got := s.pullPolicy(compose.Service{PullPolicy: tt.file}); got != tt.want {

@@ -5,12 +5,17 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/cli"
 	"github.com/fairlead-dev/fairlead/internal/doctor"
 	"github.com/fairlead-dev/fairlead/test/apps"
@@ -49,6 +54,58 @@ func wantFinding(t *testing.T, findings []doctor.Finding, check string, result d
 	}
 }
 
+// troubleWithDisk has a build write to a disk that is full, and asks for more room
+// than there is.
+func (s *site) troubleWithDisk() {
+	s.t.Helper()
+	dockerfile, err := os.ReadFile(filepath.Join(s.repo.Work, "Dockerfile"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	full := s.publish("Fills the disk", map[string]string{"Dockerfile": "FROM fairlead-test/base:bookworm\nRUN cat /dev/zero >/dev/full\n"})
+	ended := s.ends(full, v1alpha1.PhaseFailed)
+	wantCondition(s.t, ended, v1alpha1.ConditionSucceeded, "False/"+v1alpha1.ReasonNoSpace)
+	own, _ := s.diagnose(s.name)
+	wantFinding(s.t, own, "requests", doctor.Problem, "No space left on device", "fairlead logs ur/"+ended.Name)
+	wantFinding(s.t, own, "requests", doctor.Problem, "docker system df", "")
+	if slices.ContainsFunc(own, func(f doctor.Finding) bool { return f.Check == "failed-commits" }) {
+		s.t.Errorf("a full disk is blamed on the commit: %+v", own)
+	}
+	s.apply("  preflight: {minFreeDisk: 900Pi, minFreeMemory: 800Pi}\n")
+	own, _ = s.diagnose(s.name)
+	wantFinding(s.t, own, "disk", doctor.Problem, "900Pi", "preflight.minFreeDisk")
+	wantFinding(s.t, own, "memory", doctor.Problem, "800Pi", "preflight.minFreeMemory")
+	s.apply("")
+	s.succeeds(s.publish("Room again", map[string]string{"Dockerfile": string(dockerfile)}))
+}
+
+// troubleWithReceiver has somebody told who does not listen.
+func (s *site) troubleWithReceiver() {
+	s.t.Helper()
+	s.apply("  notifications: [{name: pager, webhook: {url: \"http://127.0.0.1:1/hook\"}}]\n")
+	s.succeeds("")
+	ctx, cancel := context.WithTimeout(s.t.Context(), harness.Patience)
+	defer cancel()
+	w, err := s.Client.Watch(ctx, &corev1.EventList{}, client.InNamespace(s.Namespace))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer w.Stop()
+	seen := false
+	for e := range w.ResultChan() {
+		if event, ok := e.Object.(*corev1.Event); ok && event.Reason == "NotificationFailed" && event.InvolvedObject.Name == s.name {
+			seen = true
+			break
+		}
+	}
+	if !seen {
+		s.t.Fatalf("no Event tells of the receiver: %v", ctx.Err())
+	}
+	own, _ := s.diagnose(s.name)
+	wantFinding(s.t, own, "notifications", doctor.Warning, "pager", "its receiver answers")
+	s.apply("")
+}
+
 // Each trouble is provoked in turn and must be named, with what to do.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
@@ -65,6 +122,9 @@ func TestDoctor(t *testing.T) {
 	for _, check := range []string{"api", "http", "daemon", "certificates", "engine", "git"} {
 		wantFinding(t, host, check, doctor.OK, "", "")
 	}
+
+	s.troubleWithDisk()
+	s.troubleWithReceiver()
 
 	bad := s.publish("Crashes", map[string]string{"version.txt": "2\n", "behaviour.json": apps.Behaviour{Crash: true}.JSON()})
 	s.ends(bad, "RolledBack")

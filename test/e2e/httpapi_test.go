@@ -128,19 +128,20 @@ func TestHTTPAPI(t *testing.T) {
 	s.WantEnd(again.Name, v1alpha1.PhaseSucceeded)
 
 	viewer := s.httpClient("viewer")
-	for _, write := range []string{"/requests", "/plan", "/requests/" + ur.Name + "/cancel", "/requests/" + ur.Name + "/retry"} {
+	for _, write := range []string{"POST /requests", "POST /plan", "POST /requests/" + ur.Name + "/cancel", "POST /requests/" + ur.Name + "/retry", "DELETE /requests/" + ur.Name} {
+		method, path, _ := strings.Cut(write, " ")
 		body := ""
-		if !strings.Contains(write, ur.Name) {
+		if !strings.Contains(path, ur.Name) {
 			body = wish(second)
 		}
-		response := viewer.open("POST", write, body)
+		response := viewer.open(method, path, body)
 		if response.StatusCode != http.StatusForbidden {
-			t.Errorf("the viewer's POST %s: %s", write, response.Status)
+			t.Errorf("the viewer's %s: %s", write, response.Status)
 		}
 		for _, name := range []string{"audit.log", "audit-http.log"} {
 			log, err := os.ReadFile(filepath.Join(s.DataDir, name))
 			if err != nil || !strings.Contains(string(log), response.Header.Get("Audit-Id")) {
-				t.Errorf("POST %s is not in %s (%v)", write, name, err)
+				t.Errorf("%s is not in %s (%v)", write, name, err)
 			}
 		}
 	}

@@ -263,3 +263,43 @@ func TestSelfUpdate(t *testing.T) {
 		t.Errorf("the first request is %s", r.Status.Phase)
 	}
 }
+
+// TestSelfUpdateUndone: the new daemon works, and what is verified after it does not.
+// The new daemon then hands over to the old one again.
+func TestSelfUpdateUndone(t *testing.T) {
+	t.Parallel()
+	u := startUpdater(t)
+	before, at := u.runs(), u.deployed()
+	webBefore := u.containers()
+	v2 := u.image("v2", "ENV VERSION=2")
+	u.apply("  rollout: {healthTimeout: 30s, minHealthy: 500ms, stopTimeout: 3s, soak: 1s}\n" +
+		"  verify: {attempts: 2, interval: 200ms, checks: [{name: never, tcp: {address: \"127.0.0.1:1\"}}]}\n")
+	bad := u.publish("A new version of both", map[string]string{"docker-compose.yml": u.compose(v2, ""), "version.txt": "2\n"})
+	a := u.Update(u.name, bad, harness.Named("undone"))
+	u.WaitStep(a.Name, v1alpha1.StepPreflight)
+	b := u.Update(u.name, at, harness.Named("after"))
+	u.WaitRequest(b.Name, "its place in the queue", func(r *v1alpha1.UpdateRequest) bool { return strings.Contains(r.Status.Message, a.Name) })
+	a = u.WantEnd(a.Name, v1alpha1.PhaseRolledBack)
+
+	is := u.runs()
+	if is.Image != before.Image {
+		t.Errorf("the daemon runs %s, want %s again", is.Image, before.Image)
+	}
+	if is.ID != before.ID {
+		t.Errorf("the daemon is in the new container %s, though the old one was kept", is.Name)
+	}
+	wantCondition(t, a, v1alpha1.ConditionSucceeded, "False/"+v1alpha1.ReasonVerifyFailed)
+	if n := strings.Count(u.Log(a), "handing over to"); n != 2 {
+		t.Errorf("the log tells of %d handovers, want one there and one back:\n%s", n, u.Log(a))
+	}
+	u.wantVersion("1")
+	if got := identities(u.containers()["web"]); len(got) != 1 || !strings.Contains(got[0], webBefore["web"][0].ID[:12]) {
+		t.Errorf("web is %v, want %s again", got, webBefore["web"][0].Name)
+	}
+	u.wantDeployed(at)
+	// What waited is carried out by the daemon that is back, and has nothing to do.
+	u.WantEnd(b.Name, v1alpha1.PhaseSucceeded)
+	if after := u.runs(); after.ID != is.ID {
+		t.Errorf("the daemon was replaced once more: %s", after.Name)
+	}
+}

@@ -134,12 +134,18 @@ func TestUpdaterPullsImages(t *testing.T) {
 	})
 	m.in(t, "no registry", func(m *monitor) {
 		before := m.containers()
+		m.pushVersion(r, map[string]string{"version.txt": "4\n", "behaviour.json": "{}"})
 		r.docker("stop", "--time", "1", r.id)
-		log := m.ended(m.start(`{}`))
-		m.wantCode(log, 1)
-		wantContains(m.t, "the log", log, r.addr)
+		id := m.start(`{}`)
+		// A lost network is waited for, and told.
+		m.await("the job to tell of the registry", func() bool {
+			return strings.Contains(m.asked(http.MethodGet, "/jobs/"+id+"?tail=0", "").body, "could not be fetched from "+r.addr)
+		})
 		untouched(m, before)
 		m.wantVersion("2")
+		r.docker("start", r.id)
+		m.wantCode(m.ended(id), 0)
+		m.wantVersion("4")
 	})
 	if health := m.call(http.MethodGet, "/health", ""); health.code != http.StatusOK {
 		t.Errorf("/health: %d", health.code)

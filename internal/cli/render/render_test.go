@@ -143,6 +143,12 @@ func sequences() map[string][]frame {
 			st.Steps = append(st.Steps[:4:4], done(v1alpha1.StepRollout, 18, 40, ""), done(v1alpha1.StepVerify, 40, 74, "2 checks passed"),
 				done(v1alpha1.StepCleanUp, 74, 75, ""))
 			st.Services = services("healthy", "healthy")
+			st.Hooks = []v1alpha1.HookStatus{
+				{Name: "lock", At: v1alpha1.HookPreflight, State: v1alpha1.HookSucceeded},
+				{Name: "warm", At: v1alpha1.HookAfterService, Service: "web", State: v1alpha1.HookSucceeded},
+				{Name: "warm", At: v1alpha1.HookAfterService, Service: "worker", State: v1alpha1.HookFailed, Message: "exit code 7\x1b[2J"},
+				{Name: "dump", At: v1alpha1.HookBeforeBackup, State: v1alpha1.HookSkipped, Message: "there is no container yet"},
+			}
 			st.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionSucceeded, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSucceeded}}
 		}, nil, ""})
 	bad := append(opening(),
@@ -253,6 +259,70 @@ func TestSequences(t *testing.T) {
 			golden(t, name, "=== live\n"+live.String()+"=== plain\n"+plain.String()+"=== report\n"+report)
 		})
 	}
+}
+
+// TestApplications shows what is newer, what drifted, and why nothing is done about it.
+func TestApplications(t *testing.T) {
+	app := func(change func(*v1alpha1.Application)) *v1alpha1.Application {
+		a := &v1alpha1.Application{}
+		a.Name, a.Spec.Compose.Directory = "shop", "/opt/shop"
+		a.Status = v1alpha1.ApplicationStatus{Release: "shop-7", Commit: oldSHA, Branch: "main", Healthy: "2/2"}
+		change(a)
+		return a
+	}
+	newer := func(n int) *v1alpha1.UpdateStatus {
+		u := &v1alpha1.UpdateStatus{Ref: "refs/heads/main", Commit: newSHA, Available: true, Behind: int32(n)}
+		for range min(n, 100) {
+			u.Changes = append(u.Changes, v1alpha1.Change{Commit: newSHA, Subject: "Serve\x1b[2J faster", Author: "Ada\a"})
+		}
+		return u
+	}
+	var all strings.Builder
+	for _, c := range []struct {
+		name string
+		app  *v1alpha1.Application
+	}{
+		{"not looked at yet", app(func(*v1alpha1.Application) {})},
+		{"the newest runs", app(func(a *v1alpha1.Application) {
+			a.Status.Update = &v1alpha1.UpdateStatus{Ref: "refs/heads/main", Commit: oldSHA}
+		})},
+		{"two newer commits, by hand", app(func(a *v1alpha1.Application) { a.Status.Update = newer(2) })},
+		{"many newer commits, which wait for a window", app(func(a *v1alpha1.Application) {
+			a.Spec.Update.Policy = v1alpha1.UpdateAutomatic
+			a.Status.Update = newer(120)
+			a.Status.Update.Message = "abc1234 waits for the next window of spec.update.windows, which opens at 2026-03-04T22:00:00+01:00"
+		})},
+		{"a tag that failed before", app(func(a *v1alpha1.Application) {
+			a.Spec.Update.Policy = v1alpha1.UpdateAutomatic
+			a.Status.Update = newer(1)
+			a.Status.Update.Ref = "refs/tags/v1.4.2"
+			a.Status.Update.Message = "abc1234 failed in the request shop-x (BuildFailed) and is not tried again by itself: push a newer commit, or ask with spec.retry"
+			a.Status.FailedCommits = []v1alpha1.FailedCommit{{Commit: newSHA, Request: "shop-x", Reason: v1alpha1.ReasonBuildFailed}}
+		})},
+		{"an older commit after a forced push", app(func(a *v1alpha1.Application) {
+			a.Status.Update = &v1alpha1.UpdateStatus{Ref: "refs/heads/main", Commit: newSHA}
+		})},
+		{"a source that does not answer", app(func(a *v1alpha1.Application) {
+			a.Status.Update = newer(1)
+			a.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionUpdateAvailable, Status: metav1.ConditionUnknown,
+				Reason: v1alpha1.ReasonSourceUnreachable, Message: "https://example.com/shop.git: unreachable: see the network"}}
+		})},
+		{"drift", app(func(a *v1alpha1.Application) {
+			a.Status.Update = &v1alpha1.UpdateStatus{Ref: "refs/heads/main", Commit: oldSHA}
+			a.Status.Drift = []v1alpha1.Drift{
+				{Service: "web", Kind: v1alpha1.DriftMissing, Message: "a container of the release is gone"},
+				{Service: "worker", Kind: v1alpha1.DriftStopped, Container: "shop-worker-1", Message: "it was stopped"},
+				{Service: "db", Kind: v1alpha1.DriftChanged, Container: "shop-db-1\x1b[31m", Message: "runs another image"},
+			}
+		})},
+	} {
+		text := Style{Width: 78}.Application(c.app, nil, nil, start) + "--- check\n" + Style{Width: 78}.Update(c.app)
+		if strings.ContainsAny(text, "\x1b\a") {
+			t.Errorf("%s: control characters in %q", c.name, text)
+		}
+		all.WriteString("=== " + c.name + "\n" + text)
+	}
+	golden(t, "applications", all.String())
 }
 
 func TestLiveFitsSmallTerminals(t *testing.T) {

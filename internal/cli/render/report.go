@@ -182,6 +182,7 @@ func (s Style) facts(b *strings.Builder, ur *v1alpha1.UpdateRequest) {
 			add("changes", plural(int(st.ChangesTotal), "commit", "commits"))
 		}
 	}
+	add("hooks", hooksSummary(st.Hooks))
 	add("backup", clean(orElse(st.BackupPath, st.Backup)))
 	add("log", clean(st.LogFile))
 	add("request", clean(ur.Name))
@@ -212,6 +213,37 @@ func servicesSummary(services []v1alpha1.ServiceUpdate) string {
 		if len(names) > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s (%s)", len(names), v.verb, strings.Join(names, ", ")))
 		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// hooksSummary counts the runs of hooks, and names those that failed and why.
+func hooksSummary(hooks []v1alpha1.HookStatus) string {
+	count := map[v1alpha1.HookState]int{}
+	var failed []string
+	for i := range hooks {
+		h := &hooks[i]
+		count[h.State]++
+		if h.State != v1alpha1.HookFailed {
+			continue
+		}
+		text := clean(h.Name) + " at " + string(h.At)
+		if h.Service != "" {
+			text += " of " + clean(h.Service)
+		}
+		if h.Message != "" {
+			text += ": " + clean(h.Message)
+		}
+		failed = append(failed, text)
+	}
+	var parts []string
+	for _, state := range []v1alpha1.HookState{v1alpha1.HookSucceeded, v1alpha1.HookSkipped, v1alpha1.HookRunning} {
+		if count[state] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", count[state], strings.ToLower(string(state))))
+		}
+	}
+	if len(failed) > 0 {
+		parts = append(parts, fmt.Sprintf("%d failed (%s)", len(failed), strings.Join(failed, "; ")))
 	}
 	return strings.Join(parts, ", ")
 }
