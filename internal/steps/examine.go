@@ -19,14 +19,15 @@ func ExamineHost(ctx context.Context, deps Deps) []v1alpha1.CheckResult {
 
 // Examine asks those checks of the preflight that concern the deployment
 // directory of an application and its repository: whether an update to the
-// newest commit could begin. It fetches, and writes to .update, as a dry run
+// newest commit could begin; and memory and disk by the application's own limits. It
+// fetches, and writes to .update, as a dry run
 // does. deps need an engine, and Secrets where source.secretRef is set.
 func Examine(ctx context.Context, deps Deps, app *v1alpha1.Application) []v1alpha1.CheckResult {
 	p := examination(deps, app)
 	_, _ = p.checkEngine(ctx) // for its directory; ExamineHost tells how it is
 	return p.examine(ctx, append([]check{
 		{"Repository", nil, p.checkRepository},
-		{"BackupDirectory", nil, p.checkBackupDirectory}, {"Disk", nil, p.checkDisk},
+		{"BackupDirectory", nil, p.checkBackupDirectory}, {"Memory", nil, p.checkMemory}, {"Disk", nil, p.checkDisk},
 	}, p.sourceChecks()...))
 }
 

@@ -25,6 +25,7 @@ var built = regexp.MustCompile(`(?m)^    build:\n      context: \.\n      docker
 // imageMonitor brings up a monitor none of whose images is built on the host.
 func imageMonitor(t *testing.T, r *registry) *monitor {
 	t.Helper()
+	t.Cleanup(func() { removeImages(t, r.addr+"/team/monitor-*") }) // after the containers
 	return newMonitor(t, map[string]string{"COMPOSE_FILE": imageFile, "IMAGE_REGISTRY": r.addr, "IMAGE_NAMESPACE": "team", "IMAGE_TAG": "latest"}, func(m *monitor) {
 		for _, service := range []string{"backend", "frontend", "agent"} {
 			m.pushImage(r, service)
@@ -42,7 +43,6 @@ func imageMonitor(t *testing.T, r *registry) *monitor {
 		}
 		m.publish("Images", map[string]string{imageFile: text})
 		m.git("pull", "--quiet", "--ff-only", m.repo.Origin, "main")
-		t.Cleanup(func() { removeImages(t, r.addr+"/team/monitor-*") })
 	})
 }
 
