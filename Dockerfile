@@ -6,10 +6,25 @@
 #
 # With a binary that `make build` has made, and without a Go image:
 #
-#   docker build --build-arg BINARY=prebuilt -t fairlead .
+#   make build && docker build --target prebuilt -t fairlead .
+#
+# That stage comes first: Docker's classic builder makes all stages up to the target.
 ARG BUILDER=golang:1.26-bookworm
 ARG BASE=debian:bookworm-slim
-ARG BINARY=compiled
+
+FROM ${BASE} AS runtime
+# git and ssh fetch the commits; curl is the healthcheck.
+RUN apt-get update \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates curl git git-lfs openssh-client \
+ && rm -rf /var/lib/apt/lists/*
+# The deployment directories belong to whoever made them on the host.
+RUN git config --system --add safe.directory '*'
+VOLUME /var/lib/fairlead
+ENTRYPOINT ["fairlead"]
+CMD ["serve"]
+
+FROM runtime AS prebuilt
+COPY bin/fairlead /usr/local/bin/fairlead
 
 FROM ${BUILDER} AS compiled
 WORKDIR /src
@@ -23,19 +38,5 @@ COPY internal internal
 ARG VERSION=devel
 RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION}" -o /fairlead ./cmd/fairlead
 
-FROM scratch AS prebuilt
-COPY bin/fairlead /fairlead
-
-FROM ${BINARY} AS binary
-
-FROM ${BASE}
-# git and ssh fetch the commits; curl is the healthcheck.
-RUN apt-get update \
- && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates curl git git-lfs openssh-client \
- && rm -rf /var/lib/apt/lists/*
-COPY --from=binary /fairlead /usr/local/bin/fairlead
-# The deployment directories belong to whoever made them on the host.
-RUN git config --system --add safe.directory '*'
-VOLUME /var/lib/fairlead
-ENTRYPOINT ["fairlead"]
-CMD ["serve"]
+FROM runtime
+COPY --from=compiled /fairlead /usr/local/bin/fairlead

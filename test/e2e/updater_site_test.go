@@ -96,7 +96,8 @@ func (m *monitor) writeEnv() {
 	}
 }
 
-// updaterImage is the image of the binary under test.
+// updaterImage is the image of the binary under test, by the Dockerfile that people
+// use, and by the builder that every engine has.
 func updaterImage(t *testing.T) string {
 	t.Helper()
 	binary, err := testenv.Binary(t.Context())
@@ -104,22 +105,25 @@ func updaterImage(t *testing.T) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := os.Link(binary, filepath.Join(dir, "fairlead")); err != nil {
-		data, err := os.ReadFile(binary)
+	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for from, to := range map[string]string{binary: "bin/fairlead", "../../Dockerfile": "Dockerfile"} {
+		to = filepath.Join(dir, to)
+		if os.Link(from, to) == nil {
+			continue
+		}
+		data, err := os.ReadFile(from)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "fairlead"), data, 0o755); err != nil {
+		if err := os.WriteFile(to, data, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const recipe = "FROM fairlead-test/fairlead:bookworm\nCOPY fairlead /usr/local/bin/fairlead\nENTRYPOINT [\"fairlead\"]\nCMD [\"serve\"]\n"
-	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(recipe), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	tag := "fairlead-test/updater:" + strings.ToLower(rand.Text()[:12])
 	if _, errOut, code := harness.Run(t.Context(), []string{"DOCKER_BUILDKIT=0"}, "", "docker", "build", "--quiet",
-		"--label", "fairlead.dev/test=e2e", "--tag", tag, dir); code != 0 {
+		"--target", "prebuilt", "--build-arg", "BASE=fairlead-test/fairlead:bookworm", "--label", "fairlead.dev/test=e2e", "--tag", tag, dir); code != 0 {
 		t.Fatalf("build the updater's image: %s", errOut)
 	}
 	t.Cleanup(func() { harness.Run(context.Background(), nil, "", "docker", "image", "rm", "--force", tag) })
