@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/fairlead-dev/fairlead/internal/agent"
 	"github.com/fairlead-dev/fairlead/internal/clientconfig"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/dropin"
@@ -125,7 +125,7 @@ func (u *updater) compose(ctx context.Context, c *composition) {
 
 // setup writes the Application, and connects the API with its own identity.
 func (u *updater) setup(ctx context.Context, mgr manager.Manager) error {
-	admin, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	admin, err := agent.Connect(mgr)
 	if err != nil {
 		return err
 	}

@@ -4,17 +4,16 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/zapr"
 	"go.uber.org/zap"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-dev/fairlead/config"
+	"github.com/fairlead-dev/fairlead/internal/agent"
 	"github.com/fairlead-dev/fairlead/internal/httpapi"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/audit"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
@@ -59,9 +58,9 @@ func composeHTTP(ctx context.Context, f serveFlags, limits *guard.Guard, audited
 
 // connect is a daemon.SetupFunc.
 func (a *httpAPI) connect(ctx context.Context, mgr manager.Manager) error {
-	own, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	own, err := agent.Connect(mgr)
 	if err != nil {
-		return fmt.Errorf("connect to the API: %w", err)
+		return err
 	}
 	if a.embedded {
 		// In somebody else's cluster the daemon has no business with accounts.

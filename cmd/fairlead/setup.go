@@ -4,14 +4,12 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	_ "time/tzdata" // a container or a small host may have none of its own
 
 	"github.com/go-logr/logr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -38,9 +36,9 @@ func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 		return nil
 	})
 	connect := func(_ context.Context, mgr manager.Manager) error {
-		c, err := client.NewWithWatch(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+		c, err := agent.Connect(mgr)
 		if err != nil {
-			return fmt.Errorf("connect to the API: %w", err)
+			return err
 		}
 		var r requestwatch.Reader = c
 		reader.Store(&r)

@@ -80,11 +80,11 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		}
 		// Releases and Backups are read and written in turn by one step: from
 		// the API server itself, not from a cache that may be behind.
-		direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+		connected, err := Connect(mgr)
 		if err != nil {
-			return fmt.Errorf("connect to the API: %w", err)
+			return err
 		}
-		cached := mgr.GetClient()
+		direct, cached := client.Client(connected), mgr.GetClient()
 		if opts.WrapClient != nil {
 			direct, cached = opts.WrapClient(direct), opts.WrapClient(cached)
 		}
@@ -135,19 +135,19 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		apps := &controllers.ApplicationReconciler{
 			Client: cached, Observer: observer, Engine: watcher.out, Follower: follower, News: news, Events: mgr.GetEventRecorder("fairlead"),
 		}
-		if err := apps.SetupWithManager(mgr); err != nil {
-			return fmt.Errorf("set up the controller of Applications: %w", err)
+		if err := setUp(mgr, "Applications", apps); err != nil {
+			return err
 		}
 		policy := &controllers.FollowReconciler{Client: cached, Identity: identity}
-		if err := policy.SetupWithManager(mgr); err != nil {
-			return fmt.Errorf("set up the controller of update policies: %w", err)
+		if err := setUp(mgr, "update policies", policy); err != nil {
+			return err
 		}
 		manifestSources := &controllers.ManifestSourceReconciler{
 			Client: cached, Reader: &manifests.Git{Dir: opts.ManifestDir, Secrets: secrets{direct}},
 			As: actAs(mgr), Events: mgr.GetEventRecorder("fairlead"),
 		}
-		if err := manifestSources.SetupWithManager(mgr); err != nil {
-			return fmt.Errorf("set up the controller of ManifestSources: %w", err)
+		if err := setUp(mgr, "ManifestSources", manifestSources); err != nil {
+			return err
 		}
 		for _, r := range []manager.Runnable{watcher, follower} {
 			if err := mgr.Add(r); err != nil {
@@ -161,10 +161,7 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 			return err
 		}
 		hosts := &controllers.DockerHostReconciler{Client: cached, Observer: observer, Endpoint: engine.DaemonHost(), Version: opts.Version}
-		if err := hosts.SetupWithManager(mgr); err != nil {
-			return fmt.Errorf("set up the controller of DockerHosts: %w", err)
-		}
-		return nil
+		return setUp(mgr, "DockerHosts", hosts)
 	}
 }
 
@@ -194,10 +191,7 @@ func notifications(mgr manager.Manager, cached, direct client.Client) error {
 	notifier := &controllers.NotifyReconciler{
 		Client: cached, Direct: direct, Sender: &notify.Sender{Secrets: secrets{direct}}, Events: mgr.GetEventRecorder("fairlead"),
 	}
-	if err := notifier.SetupWithManager(mgr); err != nil {
-		return fmt.Errorf("set up the controller of notifications: %w", err)
-	}
-	return nil
+	return setUp(mgr, "notifications", notifier)
 }
 
 // secrets reads Secrets from the API.

@@ -139,9 +139,9 @@ func (g *GitHub) Application(ctx context.Context, key types.NamespacedName) (*v1
 // Setup adds the controller that reports to GitHub. It comes after [Setup], whose
 // index it uses.
 func (g *GitHub) Setup(_ context.Context, mgr manager.Manager) error {
-	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	direct, err := Connect(mgr)
 	if err != nil {
-		return fmt.Errorf("connect to the API: %w", err)
+		return err
 	}
 	g.objects.Store(&objects{cached: mgr.GetClient(), secrets: secrets{direct}})
 	reports := &controllers.GitHubReportReconciler{Client: mgr.GetClient(), GitHub: g.resolver, Events: mgr.GetEventRecorder("fairlead")}
@@ -150,8 +150,5 @@ func (g *GitHub) Setup(_ context.Context, mgr manager.Manager) error {
 			return g.base.JoinPath("api/v1/namespaces", request.Namespace, "requests", request.Name).String()
 		}
 	}
-	if err := reports.SetupWithManager(mgr); err != nil {
-		return fmt.Errorf("set up the controller of reports to GitHub: %w", err)
-	}
-	return nil
+	return setUp(mgr, "reports to GitHub", reports)
 }
