@@ -8,9 +8,6 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
@@ -79,42 +76,26 @@ func (a *API) requestEvents(ctx context.Context, in *requestEventsInput) (*huma.
 		if err := errors.Join(s.beginEvents(), s.retry()); err != nil {
 			return err
 		}
-		recheck := func(ctx context.Context) error {
-			return client.IgnoreNotFound(a.kube().Get(ctx, types.NamespacedName{Namespace: in.Namespace, Name: in.Name}, &metav1.PartialObjectMetadata{
-				TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: kindOf[updateRequests]()},
-			}))
-		}
-		return a.withHeart(ctx, s.comment, recheck, func(ctx context.Context) error {
-			return a.followRequest(ctx, s, ur, in.LastEventID)
-		})
+		return a.withHeart(ctx, s.comment, nil, func(ctx context.Context) error { return a.followRequest(ctx, s, ur, in.LastEventID) })
 	})
 }
 
 // followRequest sends every state of ur but the one that the client has seen.
 func (a *API) followRequest(ctx context.Context, s *stream, ur *v1alpha1.UpdateRequest, seen string) error {
-	var failed error
-	err := requestwatch.Run(ctx, a.kube(), ur, func(e requestwatch.Event) bool {
+	err := a.followers.follow(ctx, ur, func(state *requestState) (bool, error) {
 		switch {
-		case e.Lost != nil:
-			failed = lasting(e.Lost)
-			return failed != nil
-		case e.Deleted:
-			failed = s.event(eventDeleted, "", struct{}{})
-			return true
+		case state.request == nil:
+			return true, s.event(eventDeleted, "", struct{}{})
+		case state.request.ResourceVersion == seen:
+			return false, nil
 		}
-		if e.Request.ResourceVersion != seen {
-			o, err := fromTyped[updateRequests](e.Request.DeepCopy())
-			if err == nil {
-				err = s.event(eventStatus, e.Request.ResourceVersion, o)
-			}
-			if err != nil {
-				failed = err
-				return true
-			}
+		event, err := state.encoded()
+		if err == nil {
+			_, err = s.Write(event)
 		}
-		return requestwatch.Concluded(e.Request)
+		return false, err
 	})
-	if err := errors.Join(failed, err); err != nil {
+	if err != nil {
 		return err
 	}
 	return s.event(eventEnd, "", struct{}{})

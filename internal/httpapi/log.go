@@ -162,7 +162,7 @@ func (r *logReader) run(ctx context.Context, ur *v1alpha1.UpdateRequest, s *stre
 		if err != nil || named == nil {
 			return err
 		}
-		f, err := logserver.Await(ctx, r.client, named, ended)
+		f, err := logserver.Await(ctx, sharedApplications{r.client, r.api}, named, ended)
 		if err != nil {
 			if s.begun && errors.Is(err, os.ErrNotExist) {
 				return nil // it ended before the file was made
@@ -177,16 +177,37 @@ func (r *logReader) run(ctx context.Context, ur *v1alpha1.UpdateRequest, s *stre
 // was deleted, without one.
 func (r *logReader) awaitName(ctx context.Context, ur *v1alpha1.UpdateRequest) (*v1alpha1.UpdateRequest, error) {
 	var named *v1alpha1.UpdateRequest
-	err := requestwatch.Run(ctx, r.client, ur, func(e requestwatch.Event) bool {
-		if e.Request == nil {
-			return e.Deleted
+	err := r.api.followers.follow(ctx, ur, func(s *requestState) (bool, error) {
+		if s.request != nil && s.request.Status.LogFile != "" {
+			named = s.request
 		}
-		if e.Request.Status.LogFile != "" {
-			named = e.Request
-		}
-		return named != nil || requestwatch.Concluded(e.Request)
+		return named != nil, nil
 	})
 	return named, err
+}
+
+// sharedApplications reads an Application once for all streams of one caller that
+// want it at the same time, as those do which waited for a log.
+type sharedApplications struct {
+	client.Reader
+	api *API
+}
+
+func (s sharedApplications) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	app, ok := o.(*v1alpha1.Application)
+	if !ok {
+		return s.Reader.Get(ctx, key, o, opts...)
+	}
+	answer, err, _ := s.api.rights.group.Do(fmt.Sprintf("application %x %s", recordOf(ctx).hash, key), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+		defer cancel()
+		found := &v1alpha1.Application{}
+		return found, s.Reader.Get(ctx, key, found, opts...)
+	})
+	if found, ok := answer.(*v1alpha1.Application); ok && err == nil {
+		found.DeepCopyInto(app)
+	}
+	return err
 }
 
 // send sends the log from where the client wants it.

@@ -86,6 +86,7 @@ type API struct {
 	identities   *identities
 	rights       *rights
 	streams      *streams
+	followers    *followers
 	logs         updatelog.Hub
 	mux          *http.ServeMux
 	document     *document
@@ -108,6 +109,7 @@ func New(o Options) *API {
 		opts: o, log: o.Log, updaterToken: o.UpdaterToken, guard: o.Guard, audit: o.Audit,
 		identities: newIdentities(time.Now), rights: newRights(time.Now), streams: newStreams(o.Streams), mux: http.NewServeMux(),
 	}
+	a.followers = &followers{api: a, open: map[followKey]*followed{}}
 	config := huma.DefaultConfig("Fairlead", o.Version)
 	// The document is made when somebody asks for it, see document.
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""

@@ -205,12 +205,16 @@ func encode(b *bytes.Buffer, name, id, data string) error {
 	return err
 }
 
-// heart calls beat and recheck again and again until ctx ends or one of them
-// fails, which ends the stream with that cause.
+// heart calls beat and recheck, which may be nil, again and again until ctx ends or
+// one of them fails, which ends the stream with that cause.
 func (a *API) heart(ctx context.Context, cancel context.CancelCauseFunc, beat func() error, recheck func(context.Context) error) {
 	beats, checks := time.NewTicker(a.opts.Heartbeat), time.NewTicker(a.opts.Recheck)
 	defer beats.Stop()
 	defer checks.Stop()
+	asked := checks.C
+	if recheck == nil {
+		asked = nil
+	}
 	for {
 		var err error
 		select {
@@ -218,7 +222,7 @@ func (a *API) heart(ctx context.Context, cancel context.CancelCauseFunc, beat fu
 			return
 		case <-beats.C:
 			err = beat()
-		case <-checks.C:
+		case <-asked:
 			err = lasting(recheck(ctx))
 		}
 		if err != nil {

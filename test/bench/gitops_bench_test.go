@@ -35,8 +35,12 @@ func TestPushToFirstStep(t *testing.T) {
 	before := f.publish(".")
 	f.update(before)
 	var times []time.Duration
+	// Pushes within 5 s of each other are one burst, and one look.
+	apart := time.NewTicker(7 * time.Second)
+	defer apart.Stop()
 	for i := range 5 {
 		commit := f.publish(".")
+		<-apart.C
 		w, err := f.daemon.Client.Watch(t.Context(), &v1alpha1.UpdateRequestList{}, client.InNamespace(f.daemon.Namespace))
 		if err != nil {
 			t.Fatal(err)

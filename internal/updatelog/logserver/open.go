@@ -81,15 +81,27 @@ func isIn(dir, deployment string) bool {
 // Open opens the log of ur for reading. reader finds its Application. The error is
 // one of the API's, and os.ErrNotExist besides if the file is not there.
 func Open(ctx context.Context, reader client.Reader, ur *v1alpha1.UpdateRequest) (*os.File, error) {
-	if ur.Status.LogFile == "" {
-		return nil, notFound(ur, "it has no log yet")
-	}
-	// Where the log must lie, as a root that nothing leads out of.
-	var app v1alpha1.Application
-	if err := reader.Get(ctx, types.NamespacedName{Namespace: ur.Namespace, Name: ur.Spec.ApplicationRef.Name}, &app); err != nil {
+	dir, err := root(ctx, reader, ur)
+	if err != nil {
 		return nil, err
 	}
-	f, err := OpenFile(filepath.Clean(app.Spec.Compose.Directory), ur.Status.LogFile)
+	return openBelow(dir, ur)
+}
+
+// root is where the log of ur must lie: a directory that nothing leads out of.
+func root(ctx context.Context, reader client.Reader, ur *v1alpha1.UpdateRequest) (string, error) {
+	if ur.Status.LogFile == "" {
+		return "", notFound(ur, "it has no log yet")
+	}
+	var app v1alpha1.Application
+	if err := reader.Get(ctx, types.NamespacedName{Namespace: ur.Namespace, Name: ur.Spec.ApplicationRef.Name}, &app); err != nil {
+		return "", err
+	}
+	return filepath.Clean(app.Spec.Compose.Directory), nil
+}
+
+func openBelow(dir string, ur *v1alpha1.UpdateRequest) (*os.File, error) {
+	f, err := OpenFile(dir, ur.Status.LogFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, errors.Join(os.ErrNotExist, notFound(ur, "its log file "+ur.Status.LogFile+
 			" does not exist on the host: old logs are removed after the retention time"))
@@ -103,10 +115,14 @@ func Open(ctx context.Context, reader client.Reader, ur *v1alpha1.UpdateRequest)
 // Await is Open for a request that runs: it names its log, perhaps, a moment
 // before the file exists. It gives up when ended is closed.
 func Await(ctx context.Context, reader client.Reader, ur *v1alpha1.UpdateRequest, ended <-chan struct{}) (*os.File, error) {
+	dir, err := root(ctx, reader, ur)
+	if err != nil {
+		return nil, err
+	}
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for last := false; ; {
-		f, err := Open(ctx, reader, ur)
+		f, err := openBelow(dir, ur)
 		if err == nil || last || !errors.Is(err, os.ErrNotExist) {
 			return f, err
 		}
