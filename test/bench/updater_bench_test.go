@@ -26,7 +26,11 @@ const answerWithin = 20 * time.Millisecond
 // TestUpdaterAnswers measures how soon the updater's API answers while an update
 // runs. The daemon stands in an updater's place on the host.
 func TestUpdaterAnswers(t *testing.T) {
-	const asks = 100
+	const (
+		asks = 100
+		// pace is that of a page whose button is pressed again and again.
+		pace = 250 * time.Millisecond
+	)
 	repo := apps.ForTest(t, apps.Shop, apps.Options{Label: "bench"})
 	port, err := apps.FreePort(t.Context())
 	if err != nil {
@@ -38,8 +42,15 @@ func TestUpdaterAnswers(t *testing.T) {
 		Args: []string{"--listen", address},
 	})
 	d.Apply(harness.Manifest(repo.Project, repo, settings))
-	f := &fixture{T: t, repo: repo, daemon: d, name: repo.Project}
-	f.publish("web", "worker")
+	// The update goes on for longer than all that is asked.
+	files := map[string]string{}
+	for _, service := range []string{"web", "worker"} {
+		files[service+"/version.txt"] = "2\n"
+		files[service+"/behaviour.json"] = apps.Behaviour{StartDelay: (asks*pace + 15*time.Second).String()}.JSON()
+	}
+	if _, err := repo.Publish(t.Context(), "Slow to start", files); err != nil {
+		t.Fatal(err)
+	}
 
 	post := func() (id string, took time.Duration) {
 		begin := time.Now()
@@ -65,11 +76,10 @@ func TestUpdaterAnswers(t *testing.T) {
 	first, _ := post()
 	running := d.WaitStep("update-"+first, v1alpha1.StepBuild)
 	var times []time.Duration
-	// As a page whose button is pressed again and again.
-	pace := time.NewTicker(100 * time.Millisecond)
-	defer pace.Stop()
+	ticker := time.NewTicker(pace)
+	defer ticker.Stop()
 	for range asks {
-		<-pace.C
+		<-ticker.C
 		_, took := post()
 		times = append(times, took)
 	}
