@@ -17,7 +17,6 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/client"
-	"github.com/moby/buildkit/identity"
 )
 
 // DefaultParallelism is how many builds one Builder runs at a time.
@@ -241,8 +240,3 @@ func short(id string) string {
 	}
 	return id
 }
-
-// sessionKey returns the key under which BuildKit keeps a transferred context.
-// It is never the same twice: BuildKit compares files under one key by size and
-// time only, and the files of two commits often agree in both.
-func sessionKey() string { return identity.NewID() }

@@ -20,10 +20,12 @@ import (
 	"github.com/docker/docker/api/types/versions"
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
 	"github.com/moby/buildkit/util/grpcerrors"
+	"github.com/opencontainers/go-digest"
 	"github.com/tonistiigi/fsutil"
 	"google.golang.org/grpc/codes"
 )
@@ -124,7 +126,7 @@ func (j *job) solveOpt(ctx context.Context) (bkclient.SolveOpt, error) {
 		Frontend:      "dockerfile.v0",
 		FrontendAttrs: map[string]string{},
 		LocalMounts:   map[string]fsutil.FS{},
-		SharedKey:     sessionKey(),
+		SharedKey:     j.sharedKey(),
 		Exports:       []bkclient.ExportEntry{{Type: "moby", Attrs: map[string]string{}}},
 		Session:       []session.Attachable{&authServer{credentials: j.credentials}},
 	}
@@ -139,6 +141,17 @@ func (j *job) solveOpt(ctx context.Context) (bkclient.SolveOpt, error) {
 		}
 	}
 	return opt, nil
+}
+
+// sharedKey returns the key under which BuildKit keeps transferred files. It
+// compares those of one key by size and time only. Unless the Spec promises that
+// these tell contents apart, the key is never the same twice; nor where there is
+// something besides that the promise does not cover.
+func (j *job) sharedKey() string {
+	if j.spec.ContextKey == "" || j.src.inline != "" || len(j.spec.AdditionalContexts) > 0 {
+		return identity.NewID()
+	}
+	return digest.FromString(j.spec.ContextKey).Encoded()
 }
 
 func (j *job) addSources(_ context.Context, opt *bkclient.SolveOpt) error {

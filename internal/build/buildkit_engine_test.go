@@ -103,6 +103,53 @@ func TestBuildDoesNotMixContexts(t *testing.T) {
 	}
 }
 
+// Under one key files are kept from build to build; what is built is what is in
+// the context all the same.
+func TestBuildKeepsContext(t *testing.T) {
+	b := newBench(t, Options{})
+	second := 0
+	files := func(dockerfile string, contents map[string]string) []string {
+		t.Helper()
+		contents["Dockerfile"] = dockerfile
+		second++ // no two contents have one time
+		for name, content := range contents {
+			b.write(name, content)
+			at := time.Unix(1e9, int64(len(name)*1000+second))
+			if err := os.Chtimes(filepath.Join(b.dir, name), at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var layers []string
+		for _, key := range []string{"key of " + b.nonce, ""} {
+			spec := b.spec()
+			spec.ContextKey, spec.NoCache = key, true
+			i, err := b.docker.ImageInspect(t.Context(), b.build(spec).ImageID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			layers = append(layers, strings.Join(i.RootFS.Layers, ","))
+		}
+		if layers[0] != layers[1] {
+			t.Errorf("with files that were kept %s, without %s", layers[0], layers[1])
+		}
+		return layers
+	}
+	one := files("FROM scratch\nCOPY a b* /\n", map[string]string{"a": "aaaa", "b1": "bbbb"})
+	two := files("FROM scratch\nCOPY a b* /\n", map[string]string{"a": "cccc"})
+	if err := os.Remove(filepath.Join(b.dir, "b1")); err != nil {
+		t.Fatal(err)
+	}
+	three := files("FROM scratch\nCOPY a b* /\n", map[string]string{"b2": "bbbb"})
+	four := files("FROM scratch\nCOPY a /\n", map[string]string{})
+	seen := map[string]bool{}
+	for _, l := range [][]string{one, two, three, four} {
+		seen[l[0]] = true
+	}
+	if len(seen) != 4 {
+		t.Errorf("four contexts made %d images", len(seen))
+	}
+}
+
 func TestBuildFailure(t *testing.T) {
 	b := newBench(t, Options{})
 	e := b.fails(b.spec("FROM scratch", "COPY app /app", `RUN ["/app","fail","3"]`))

@@ -42,6 +42,12 @@ type Spec struct {
 	Key string
 	// Context is an absolute directory, or a remote URL (Git or HTTP archive).
 	Context string
+	// ContextKey says that a file below Context, or a Dockerfile outside of it,
+	// never has two contents with one size and modification time: under one key
+	// BuildKit keeps the files of one build for the next, and takes only those
+	// that changed. Default: none, every build takes all files. The classic
+	// builder always does.
+	ContextKey string
 	// Dockerfile is relative to Context or absolute, and may lie outside of a
 	// local Context. Default: DefaultDockerfile.
 	Dockerfile string

@@ -51,8 +51,10 @@ func (p *Prober) Gate(ctx context.Context, containerID string, policy Policy, on
 	defer deadline.Stop()
 	next := time.NewTimer(0)
 	defer next.Stop()
-	ears := time.NewTicker(listenPoll)
-	defer ears.Stop()
+	var listener ears
+	defer listener.close()
+	listen := time.NewTicker(listenPoll)
+	defer listen.Stop()
 
 	for {
 		var result *probeResult
@@ -63,8 +65,8 @@ func (p *Prober) Gate(ctx context.Context, containerID string, policy Policy, on
 		case <-wake:
 		case r := <-g.results:
 			g.probing, result = false, &r
-		case <-ears.C:
-			if g.mayProbe && !g.probing && g.listensAnew() {
+		case <-listen.C:
+			if g.mayProbe && !g.probing && listener.anew(g.last.Pid) {
 				g.startProbe(ctx)
 			}
 			continue
@@ -111,7 +113,6 @@ type gate struct {
 	mayProbe  bool // the container runs and has a test
 	remaining time.Duration
 	output    string // of the last failed probe
-	listens   string // where the container listened at the last look
 	told      string
 
 	probing bool
@@ -160,14 +161,6 @@ func (g *gate) look(ctx context.Context, r *probeResult) (done bool, err error) 
 	g.mayProbe = c.Healthcheck != nil && c.State == docker.StateRunning
 	g.remaining = v.Remaining
 	return false, nil
-}
-
-// listensAnew reports whether the container began or ended to listen somewhere.
-func (g *gate) listensAnew() bool {
-	now := listening(g.last.Pid)
-	anew := now != g.listens
-	g.listens = now
-	return anew
 }
 
 // startProbe runs a probe beside the loop, which goes on listening for exits.

@@ -16,37 +16,27 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/fairlead-dev/fairlead/internal/atomicfile"
 )
-
-// Exported reports whether dest is a complete export: Export gives a directory
-// its name only when all is in it and on disk.
-func Exported(dest string) bool {
-	info, err := os.Lstat(dest)
-	return err == nil && info.IsDir()
-}
 
 // Export writes the whole tree of the commit (a full SHA that is here) to dest,
 // as a checkout would: with executable bits, links, line ends and filters (LFS)
 // as the commit's attributes say, and submodules at every depth, fetched if need
 // be. There is no .git in it and export-ignore has no meaning. Modes are 0755 and
-// 0644 whatever the umask, all times are the commit's, so that equal trees
-// make equal build contexts. Working tree and index of the clone are not touched.
+// 0644 whatever the umask. The time of a file is that of the commit with which it
+// came into an export to this parent as it is now, so that what a commit did not
+// change looks unchanged. Working tree and index of the clone are not touched.
 //
-// dest must not exist (fs.ErrExist); its parent is made. It appears only when it
-// is whole. What an earlier Export to the same dest left when it was killed is
-// removed: no two may run for one dest at once. Errors besides: ErrNotFound,
+// dest must not be Exported already (fs.ErrExist); its parent is made. It appears
+// only when it is whole. What is at dest otherwise, as the machine went down, and
+// what an earlier Export to it left when it was killed, are removed: no two may
+// run for one dest at once. Errors besides: ErrNotFound,
 // ErrLFS, *RemoteError.
 func (r *Repo) Export(ctx context.Context, commit, dest string) (err error) {
 	if err := r.need(ctx, commit); err != nil {
 		return err
 	}
-	if _, err := os.Lstat(dest); !errors.Is(err, fs.ErrNotExist) {
-		if err == nil {
-			err = fs.ErrExist
-		}
-		return fmt.Errorf("export to %s: %w", dest, err)
+	if Exported(dest) {
+		return fmt.Errorf("export to %s: %w", dest, fs.ErrExist)
 	}
 	c, err := r.commit(ctx, commit)
 	if err != nil {
@@ -78,16 +68,38 @@ func (r *Repo) Export(ctx context.Context, commit, dest string) (err error) {
 	if err := e.checkout(ctx, r.git, r.url, commit, tree, 0); err != nil {
 		return fmt.Errorf("export %s: %w", c.Short, err)
 	}
-	if err := settle(tree, c.Time); err != nil {
+	if err := publish(tree, dest, c.Time); err != nil {
 		return err
 	}
-	if err := syncTree(tree); err != nil {
+	return os.RemoveAll(temp)
+}
+
+// publish gives a tree that is whole the name dest.
+func publish(tree, dest string, at time.Time) error {
+	exportsMutex.Lock()
+	defer exportsMutex.Unlock()
+	parent, name := filepath.Split(dest)
+	known := readExports(parent)
+	files, err := settle(tree, at, known.Files)
+	if err != nil {
+		return err
+	}
+	if known.Boot == "" {
+		if err := syncFileSystem(tree); err != nil {
+			return err
+		}
+	}
+	if err := os.RemoveAll(dest); err != nil {
 		return err
 	}
 	if err := os.Rename(tree, dest); err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(temp), atomicfile.SyncDir(parent))
+	known.Files = files
+	if !slices.Contains(known.Trees, name) {
+		known.Trees = append(known.Trees, name)
+	}
+	return known.write(parent)
 }
 
 // removeLeft removes the temporary directories of exports that were killed.
@@ -220,78 +232,6 @@ func (e *exporter) checkPointers(ctx context.Context, g git, index, dir string) 
 		return nil // kept as they are on purpose
 	}
 	return fmt.Errorf("%w: %s and %d more files are kept in Git LFS; install git-lfs on this machine", ErrLFS, left[0], len(left)-1)
-}
-
-// settle gives all below dir the same times and modes, whatever the umask.
-func settle(dir string, at time.Time) error {
-	ts := []unix.Timespec{unix.NsecToTimespec(at.UnixNano()), unix.NsecToTimespec(at.UnixNano())}
-	var dirs []string
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir():
-			dirs = append(dirs, path)
-			return os.Chmod(path, 0o755) //nolint:gosec // for containers to read
-		case d.Type().IsRegular():
-			info, err := d.Info()
-			if err != nil {
-				return err
-			}
-			perm := fs.FileMode(0o644)
-			if info.Mode()&0o100 != 0 {
-				perm = 0o755
-			}
-			if err := os.Chmod(path, perm); err != nil {
-				return err
-			}
-		}
-		return unix.UtimesNanoAt(unix.AT_FDCWD, path, ts, unix.AT_SYMLINK_NOFOLLOW)
-	})
-	if err != nil {
-		return err
-	}
-	for _, path := range slices.Backward(dirs) {
-		if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, ts, 0); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// syncFew is up to how many files and directories are brought to disk one by one.
-const syncFew = 64
-
-// syncTree brings all below dir to disk: one by one where there are few, as
-// everything else that was written to the file system need not be waited for.
-func syncTree(dir string) error {
-	var paths []string
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && (d.IsDir() || d.Type().IsRegular()) {
-			paths = append(paths, path)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if len(paths) > syncFew {
-		return syncFileSystem(dir)
-	}
-	for _, path := range slices.Backward(paths) {
-		if err := syncPath(path); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func syncPath(path string) error {
-	f, err := os.Open(path) //nolint:gosec // in our own directory
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // syncFileSystem brings all that was written near path to disk at once, which

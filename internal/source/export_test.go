@@ -5,7 +5,6 @@ package source
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -27,7 +26,7 @@ func export(t *testing.T, r *Repo, sha string) string {
 	if !Exported(dest) {
 		t.Error("not exported")
 	}
-	if entries, err := os.ReadDir(filepath.Dir(dest)); err != nil || len(entries) != 1 {
+	if entries, err := os.ReadDir(filepath.Dir(dest)); err != nil || len(entries) != 2 || entries[0].Name() != ExportsName {
 		t.Errorf("beside the export: %v, %v", entries, err)
 	}
 	return dest
@@ -72,7 +71,7 @@ func TestExport(t *testing.T) {
 			return err
 		}
 		rel, _ := filepath.Rel(dest, path)
-		if !info.ModTime().Equal(at) {
+		if of := info.ModTime(); !of.Equal(at) && (!d.Type().IsRegular() || !of.Truncate(time.Second).Equal(at)) {
 			t.Errorf("%q is of %v", rel, info.ModTime())
 		}
 		perm := fs.FileMode(0o644)
@@ -308,25 +307,6 @@ func TestTreeDigest(t *testing.T) {
 	for _, p := range []string{"../x", "/etc", "a/../../b"} {
 		if _, err := r.TreeDigest(t.Context(), one, p); err == nil {
 			t.Errorf("%q was taken", p)
-		}
-	}
-}
-
-// Trees of many files are brought to disk in another way than small ones.
-func TestExportOfManyFiles(t *testing.T) {
-	sandbox(t)
-	up := newRepo(t)
-	for i := range syncFew + 1 {
-		write(t, up, fmt.Sprintf("d/%d", i), fmt.Sprint(i))
-	}
-	sha := commitAll(t, up, "many")
-	dest := filepath.Join(t.TempDir(), "tree")
-	if err := open(t, up, Options{}).Export(t.Context(), sha, dest); err != nil {
-		t.Fatal(err)
-	}
-	for i := range syncFew + 1 {
-		if got := read(t, dest, fmt.Sprintf("d/%d", i)); got != fmt.Sprint(i) {
-			t.Errorf("file %d holds %q", i, got)
 		}
 	}
 }

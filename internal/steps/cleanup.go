@@ -25,6 +25,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/release"
+	"github.com/fairlead-dev/fairlead/internal/source"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
 
@@ -378,7 +379,7 @@ func (s *run) cleanStaleWork(w *workspace) error {
 	for _, e := range entries {
 		path := w.path("work", e.Name())
 		var st unix.Stat_t
-		if slices.Contains(own, e.Name()) || unix.Lstat(path, &st) != nil {
+		if e.Name() == source.ExportsName || slices.Contains(own, e.Name()) || unix.Lstat(path, &st) != nil {
 			continue
 		}
 		if s.Clock.Since(time.Unix(st.Ctim.Unix())) > workAge {

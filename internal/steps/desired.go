@@ -255,12 +255,21 @@ func (s *run) buildSpec(ctx context.Context, w *workspace, project *compose.Proj
 			return spec, err
 		}
 	}
+	if w.exported(commit, b.Context) && (!filepath.IsAbs(b.Dockerfile) || w.exported(commit, b.Dockerfile)) {
+		spec.ContextKey = strings.Join([]string{w.dir, svc.Name}, "\n")
+	}
 	spec.Tags = []string{contentRepository(project, svc) + ":" + Short12(commit)}
 	spec.Key = build.Key(spec, digest)
 	if s.Request.Spec.Force {
 		spec.NoCache = true
 	}
 	return spec, nil
+}
+
+// exported reports whether a path lies in the exported tree of a commit.
+func (w *workspace) exported(commit, path string) bool {
+	rel, err := filepath.Rel(w.treeRoot(commit), path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // contextDigest identifies the content of a build context: the Git tree of a

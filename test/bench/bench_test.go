@@ -82,8 +82,10 @@ func (f *fixture) publish(dirs ...string) string {
 
 func (f *fixture) update(commit string) (time.Duration, *v1alpha1.UpdateRequest) {
 	begin := time.Now()
-	ur := f.daemon.WantEnd(f.daemon.Update(f.name, commit).Name, v1alpha1.PhaseSucceeded)
-	return time.Since(begin), ur
+	name := f.daemon.Update(f.name, commit).Name
+	f.daemon.WaitPhase(name, v1alpha1.PhaseSucceeded)
+	took := time.Since(begin)
+	return took, f.daemon.WantEnd(name, v1alpha1.PhaseSucceeded) // its log is whole then
 }
 
 func (f *fixture) withoutBackup(commit string) time.Duration {
