@@ -300,7 +300,8 @@ type Application struct {
 	// spec is what a person wishes.
 	// +required
 	Spec ApplicationSpec `json:"spec"`
-	// status is what was observed; written by the controller alone.
+	// status is what was observed; written by the controller alone, as a whole.
+	// +structType=atomic
 	// +optional
 	Status ApplicationStatus `json:"status,omitzero"`
 }

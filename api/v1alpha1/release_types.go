@@ -137,7 +137,8 @@ type Release struct {
 	// spec is the record.
 	// +required
 	Spec ReleaseSpec `json:"spec"`
-	// status is what is known of it now.
+	// status is what is known of it now; written as a whole.
+	// +structType=atomic
 	// +optional
 	Status ReleaseStatus `json:"status,omitzero"`
 }

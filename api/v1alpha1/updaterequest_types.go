@@ -460,7 +460,8 @@ type UpdateRequest struct {
 	// spec is what a person wishes.
 	// +required
 	Spec UpdateRequestSpec `json:"spec"`
-	// status is what became of it; written by the controller alone.
+	// status is what became of it; written by the controller alone, as a whole.
+	// +structType=atomic
 	// +optional
 	Status UpdateRequestStatus `json:"status,omitzero"`
 }

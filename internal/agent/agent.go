@@ -116,7 +116,7 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		if err := mgr.Add(newTakeover(ctx, engine, finder, gate)); err != nil {
 			return err
 		}
-		var carry controllers.StepRunner = runner
+		carry := newPaced(runner)
 		if opts.WrapSteps != nil {
 			carry = opts.WrapSteps(carry)
 		}

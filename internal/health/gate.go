@@ -24,6 +24,9 @@ func cadence(waited time.Duration) time.Duration {
 	}
 }
 
+// maxProbes is how many probes may run at once.
+const maxProbes = 2
+
 // idlePause is the pause where no result is due sooner; events wake the gate.
 const idlePause = 500 * time.Millisecond
 
@@ -37,11 +40,11 @@ const idlePause = 500 * time.Millisecond
 // would run it: as the container's user, in its environment, with the
 // healthcheck's own timeout.
 func (p *Prober) Gate(ctx context.Context, containerID string, policy Policy, onChange func(reason string)) error {
-	g := &gate{p: p, id: containerID, policy: policy, timeout: policy.withDefaults().Timeout, began: time.Now(), results: make(chan probeResult, 1), onChange: onChange}
+	g := &gate{p: p, id: containerID, policy: policy, timeout: policy.withDefaults().Timeout, began: time.Now(), results: make(chan probeResult, maxProbes), onChange: onChange}
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		cancel()
-		if g.probing {
+		for range g.probing {
 			<-g.results
 		}
 	}()
@@ -64,14 +67,16 @@ func (p *Prober) Gate(ctx context.Context, containerID string, policy Policy, on
 		case <-deadline.C:
 		case <-wake:
 		case r := <-g.results:
-			g.probing, result = false, &r
+			g.probing--
+			result = &r
 		case <-listen.C:
-			if g.mayProbe && !g.probing && listener.anew(g.last.Pid) {
+			// A probe that began before may be about to fail.
+			if g.mayProbe && g.probing < maxProbes && listener.anew(g.last.Pid) {
 				g.startProbe(ctx)
 			}
 			continue
 		case <-next.C:
-			if g.mayProbe && !g.probing {
+			if g.mayProbe && g.probing == 0 {
 				g.startProbe(ctx)
 				continue
 			}
@@ -85,7 +90,7 @@ func (p *Prober) Gate(ctx context.Context, containerID string, policy Policy, on
 			return err
 		}
 		switch {
-		case g.probing: // its result is the next occasion
+		case g.probing > 0: // its result is the next occasion
 		case result == nil && g.mayProbe && before: // a probe is due already
 		case result == nil && g.mayProbe:
 			g.startProbe(ctx)
@@ -115,7 +120,7 @@ type gate struct {
 	output    string // of the last failed probe
 	told      string
 
-	probing bool
+	probing int // how many probes run
 	results chan probeResult
 }
 
@@ -165,7 +170,7 @@ func (g *gate) look(ctx context.Context, r *probeResult) (done bool, err error) 
 
 // startProbe runs a probe beside the loop, which goes on listening for exits.
 func (g *gate) startProbe(ctx context.Context) {
-	g.probing = true
+	g.probing++
 	c := g.last
 	go func() { g.results <- g.p.probe(ctx, c) }()
 }

@@ -175,12 +175,13 @@ func locking(err error) error {
 	return err
 }
 
-// moveHead moves the branch, or detaches HEAD.
+// moveHead moves the branch, or detaches HEAD, and remembers where it is.
 func (r *Repo) moveHead(ctx context.Context, hold *os.File, commit string) error {
 	h, err := r.Head(ctx)
 	if err != nil {
 		return err
 	}
+	refs := []string{fmt.Sprintf("update %s %s\n", refMoved, commit)}
 	if h.Commit != commit {
 		along := true
 		if h.Branch != "" {
@@ -194,20 +195,20 @@ func (r *Repo) moveHead(ctx context.Context, hold *os.File, commit string) error
 				h.Branch = ""
 			}
 		}
-		args := []string{"update-ref", "-m", "fairlead: moving to " + commit}
+		head := fmt.Sprintf("update HEAD %s %s\n", commit, h.Commit)
 		if !along {
-			args = append(args, "--no-deref")
+			head = "option no-deref\n" + head
 		}
-		if _, err := r.git.run(ctx, call{args: append(args, "HEAD", commit, h.Commit), hold: hold}); err != nil {
-			return locking(err)
-		}
+		refs = append(refs, head)
+	}
+	update := call{args: []string{"update-ref", "-m", "fairlead: moving to " + commit, "--stdin"}, stdin: []byte(strings.Join(refs, "")), hold: hold}
+	if _, err := r.git.run(ctx, update); err != nil {
+		return locking(err)
 	}
 	if h.Branch == "" {
-		if err := r.attach(ctx, hold, commit); err != nil {
-			return err
-		}
+		return r.attach(ctx, hold, commit)
 	}
-	return r.setRef(ctx, hold, refMoved, commit)
+	return nil
 }
 
 // attach puts a detached HEAD back on the branch from which a move of ours took

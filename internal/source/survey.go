@@ -91,16 +91,8 @@ func (r *Repo) LocalEdits(ctx context.Context, to string) ([]string, error) {
 
 func (r *Repo) survey(ctx context.Context, from, to string, interrupted bool) (survey, error) {
 	s := survey{verdicts: map[string]verdict{}}
-	out, err := r.git.run(ctx, call{args: []string{"diff-tree", "-r", "-z", "--raw", "--no-renames", from, to, "--"}})
-	if err != nil {
-		return s, err
-	}
-	changes := parseDiff(out)
-	if len(changes) == 0 {
-		return s, nil
-	}
-	index, dirty, err := r.state(ctx)
-	if err != nil {
+	changes, index, dirty, err := r.state(ctx, from, to)
+	if err != nil || len(changes) == 0 {
 		return s, err
 	}
 	tracked := map[string]bool{}
@@ -145,20 +137,26 @@ func (r *Repo) survey(ctx context.Context, from, to string, interrupted bool) (s
 	return s, nil
 }
 
-// state reads the index, and which files differ from it.
-func (r *Repo) state(ctx context.Context) (index indexState, dirty map[string]dirtyState, err error) {
-	var both errgroup.Group
-	both.Go(func() error {
+// state reads what differs between two commits, the index, and which files differ
+// from that.
+func (r *Repo) state(ctx context.Context, from, to string) (changes []change, index indexState, dirty map[string]dirtyState, err error) {
+	var all errgroup.Group
+	all.Go(func() error {
+		out, err := r.git.run(ctx, call{args: []string{"diff-tree", "-r", "-z", "--raw", "--no-renames", from, to, "--"}})
+		changes = parseDiff(out)
+		return err
+	})
+	all.Go(func() error {
 		out, err := r.git.run(ctx, call{args: []string{"ls-files", "-z", "-s", "-v"}})
 		index = parseIndex(out)
 		return err
 	})
-	both.Go(func() error {
+	all.Go(func() error {
 		out, err := r.git.run(ctx, call{args: []string{"status", "--porcelain=v2", "-z", "--untracked-files=no", "--no-renames", "--ignore-submodules=none"}})
 		dirty = parseStatus(out)
 		return err
 	})
-	return index, dirty, both.Wait()
+	return changes, index, dirty, all.Wait()
 }
 
 // look fills in what is at the path, but for the object name of a regular

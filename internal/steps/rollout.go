@@ -20,17 +20,21 @@ import (
 // rollout moves the working tree and brings the containers to the wanted
 // revisions.
 func (s *run) rollout(ctx context.Context) error {
-	w, err := s.workspace(ctx)
+	var w *workspace
+	var releases []v1alpha1.Release
+	var project *compose.Project
+	err := s.together(
+		func() (err error) { w, err = s.workspace(ctx); return err },
+		func() (err error) { releases, err = s.Store.Releases(ctx, s.Application); return err },
+		func() (err error) {
+			if project, _, err = readModel((&workspace{dir: s.Application.Spec.Compose.Directory}).modelPath(s.Request.Status.ID)); err != nil {
+				return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", err)
+			}
+			return nil
+		},
+	)
 	if err != nil {
 		return err
-	}
-	releases, err := s.Store.Releases(ctx, s.Application)
-	if err != nil {
-		return err
-	}
-	project, _, err := readModel(w.modelPath(s.Request.Status.ID))
-	if err != nil {
-		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", err)
 	}
 	if err := w.moveTo(ctx, s.Request.Status.Commit); err != nil {
 		return err
