@@ -76,12 +76,15 @@ func TestUpdaterAnswers(t *testing.T) {
 	first, _ := post()
 	running := d.WaitStep("update-"+first, v1alpha1.StepBuild)
 	var times []time.Duration
-	ticker := time.NewTicker(pace)
+	begin, ticker := time.Now(), time.NewTicker(pace)
 	defer ticker.Stop()
 	for range asks {
 		<-ticker.C
 		_, took := post()
 		times = append(times, took)
+		if took > answerWithin {
+			t.Logf("after %s, in %s: %s", time.Since(begin).Round(time.Second), d.Request(running.Name).Status.Phase, took.Round(time.Millisecond))
+		}
 	}
 	during := d.Request(running.Name)
 	if during.Status.FinishedAt != nil {
