@@ -134,8 +134,15 @@ type ServiceRollout struct {
 
 	// order of replacement of this service, unless the Compose file says one
 	// (x-fairlead.order, deploy.update_config.order). Default: rollout.order.
+	// Behind the gateway, StopFirst holds requests while none of its containers
+	// is ready.
 	// +optional
 	Order RolloutOrder `json:"order,omitempty"`
+
+	// gateway: Auto, or Off to leave this service out of the gateway, unless
+	// the Compose file says so (x-fairlead.gateway). Default: Auto.
+	// +optional
+	Gateway GatewayMode `json:"gateway,omitempty"`
 }
 
 // VerifySpec names the application's own checks.

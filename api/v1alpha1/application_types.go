@@ -27,6 +27,12 @@ type ApplicationSpec struct {
 	// +optional
 	Rollout RolloutSpec `json:"rollout,omitzero"`
 
+	// gateway says whether a gateway stands in front of the application's
+	// services, so that updates lose no request.
+	// +kubebuilder:default={}
+	// +optional
+	Gateway GatewaySpec `json:"gateway,omitzero"`
+
 	// verify names the checks that must pass after the rollout, before the
 	// update counts as succeeded.
 	// +kubebuilder:default={}

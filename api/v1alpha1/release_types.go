@@ -81,6 +81,9 @@ type ReleaseService struct {
 	// oneShot says that the service runs to its end.
 	// +optional
 	OneShot bool `json:"oneShot,omitempty"`
+	// gateway says that its containers are behind the gateway.
+	// +optional
+	Gateway bool `json:"gateway,omitempty"`
 	// containers, by ID, that ran the service when the release was recorded.
 	// +listType=atomic
 	// +optional

@@ -213,6 +213,9 @@ type ServiceUpdate struct {
 	// wanted revision already.
 	// +optional
 	Recreate bool `json:"recreate,omitempty"`
+	// gateway says that its containers are behind the gateway after the update.
+	// +optional
+	Gateway bool `json:"gateway,omitempty"`
 	// oldContainers by ID (first 12 characters).
 	// +listType=atomic
 	// +optional
@@ -399,6 +402,11 @@ type UpdateRequestStatus struct {
 	// +listType=atomic
 	// +optional
 	Hooks []HookStatus `json:"hooks,omitempty"`
+
+	// downtime is what was seen from outside while containers were replaced.
+	// It is missing where nothing could be probed.
+	// +optional
+	Downtime *DowntimeStatus `json:"downtime,omitempty"`
 
 	// failure is the reason why the update is being undone; it is kept over
 	// a restart so that a rollback that was begun is finished.
