@@ -80,6 +80,14 @@ type RolloutSpec struct {
 	// +optional
 	Soak *metav1.Duration `json:"soak,omitempty"`
 
+	// strategy: Together makes all new containers ready beside the old ones;
+	// OneByOne replaces one service after another, which needs less memory. Auto
+	// chooses Together if the memory of the host suffices, and the plan says why.
+	// Default: Auto.
+	// +kubebuilder:default=Auto
+	// +optional
+	Strategy RolloutStrategy `json:"strategy,omitempty"`
+
 	// services are settings of single services.
 	// +kubebuilder:validation:MaxItems=256
 	// +listType=map
@@ -87,6 +95,20 @@ type RolloutSpec struct {
 	// +optional
 	Services []ServiceRollout `json:"services,omitempty"`
 }
+
+// RolloutStrategy says how many services are replaced at once.
+// +kubebuilder:validation:Enum=Auto;Together;OneByOne
+type RolloutStrategy string
+
+// Rollout strategies.
+const (
+	// StrategyAuto goes by the memory of the host.
+	StrategyAuto RolloutStrategy = "Auto"
+	// StrategyTogether makes all new containers ready before any old one goes.
+	StrategyTogether RolloutStrategy = "Together"
+	// StrategyOneByOne replaces one service after another.
+	StrategyOneByOne RolloutStrategy = "OneByOne"
+)
 
 // RolloutTimings are the times of a replacement, for all services or for one.
 type RolloutTimings struct {

@@ -25,10 +25,18 @@ const (
 	// LabelRevision holds the revision of the service that a container runs:
 	// the digest of its configuration, image content and mounted files.
 	LabelRevision = "fairlead.dev/revision"
+	// LabelGateway holds, on a container of a service, GatewayBehind if a gateway
+	// stands in front of it, and on a gateway what it was made for.
+	LabelGateway = "fairlead.dev/gateway"
+	// LabelGatewayProject holds, on a gateway, the Compose project that it is for.
+	LabelGatewayProject = "fairlead.dev/gateway-project"
 	// LabelJob holds, on an UpdateRequest, the number by which the updater's
 	// HTTP API knows it: the milliseconds since 1970 when it was asked for.
 	LabelJob = "fairlead.dev/job"
 )
+
+// GatewayBehind is the value of LabelGateway on containers behind a gateway.
+const GatewayBehind = "behind"
 
 // Annotations on UpdateRequests. They inform; nothing is decided by them.
 const (

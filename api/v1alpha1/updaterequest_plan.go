@@ -56,6 +56,12 @@ type UpdatePlan struct {
 	// summary in one sentence.
 	// +optional
 	Summary string `json:"summary,omitempty"`
+	// strategy: Together or OneByOne.
+	// +optional
+	Strategy RolloutStrategy `json:"strategy,omitempty"`
+	// strategyReason says why.
+	// +optional
+	StrategyReason string `json:"strategyReason,omitempty"`
 	// services and what is to be done with each.
 	// +listType=map
 	// +listMapKey=name

@@ -24,6 +24,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/cli"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/restore"
 	"github.com/fairlead-dev/fairlead/internal/self"
@@ -153,6 +154,7 @@ func rollbackOffline(ctx context.Context, f offlineFlags, in io.Reader, out io.W
 			},
 			Puller:  build.NewPuller(engine, build.Options{}),
 			Traffic: steps.DirectTraffic{}, Clock: clock.RealClock{}, Version: buildVersion(),
+			Gateways: &boxes.Keeper{Engine: engine}, // what it brings back has its ports and names itself
 		},
 		Program: program, Out: out, Self: own,
 		Confirm: func(ctx context.Context) (bool, error) {

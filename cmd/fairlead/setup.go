@@ -66,7 +66,8 @@ func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 		guard: limits, audit: audited,
 		setup: []daemon.SetupFunc{connect, api.connect, openSessions, agent.Setup(agent.Options{
 			DockerHost: f.dockerHost, Version: buildVersion(), ManifestDir: filepath.Join(f.dataDir, "manifests"),
-			Enricher: github.Enricher(), Expose: github.Exposed, HandoverTimeout: f.handoverTimeout,
+			GatewayDir: filepath.Join(f.dataDir, "gateway"),
+			Enricher:   github.Enricher(), Expose: github.Exposed, HandoverTimeout: f.handoverTimeout,
 		}), github.Setup},
 		routes: []daemon.Route{
 			{Pattern: webhook.Pattern, Handler: github.Webhook(), NotReady: httpapi.NotReady},

@@ -27,6 +27,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/follow"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/hooks"
 	"github.com/fairlead-dev/fairlead/internal/manifests"
@@ -48,6 +49,8 @@ type Options struct {
 	// ManifestDir is where mirrors of the repositories that ManifestSources name
 	// are kept. They can be removed at any time.
 	ManifestDir string
+	// GatewayDir is where the daemon and the gateways of applications share files.
+	GatewayDir string
 	// Enricher, if set, knows more of sources than Git tells.
 	Enricher follow.Enricher
 	// Expose, if set, is called with what others may ask of the controllers.
@@ -106,7 +109,8 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 				return build.NewBuilder(engine, build.Options{Parallelism: parallel})
 			},
 			Puller: build.NewPuller(engine, build.Options{}), Store: store, Secrets: secrets{direct},
-			Traffic: steps.DirectTraffic{}, Self: finder, Others: gate, Clock: clock.RealClock{}, Version: opts.Version,
+			Traffic: steps.DirectTraffic{}, Self: finder,
+			Gateways: &boxes.Keeper{Engine: engine, Dir: opts.GatewayDir, Program: "/proc/self/exe", Self: finder.Find}, Others: gate, Clock: clock.RealClock{}, Version: opts.Version,
 		}
 		deps.Restorer = &restore.Steps{Deps: deps, Program: program}
 		runner := &steps.Runner{Deps: deps}

@@ -79,6 +79,15 @@ type CreateRequest struct {
 	KeepContainerName bool
 	// DropPorts publishes no ports; the container still exposes them.
 	DropPorts bool
+	// Behind makes containers whose names and fixed ports of the host something
+	// else has: they have no alias in their networks and publish no such port.
+	Behind bool
+	// Links are "container:name", by the networks' names in the engine: what
+	// answers to a name there, for these containers.
+	Links map[string][]string
+	// Unlinked are services that the service's own links do not lead to, as Links
+	// take their place.
+	Unlinked []string
 	// Labels are put on the containers. They are not part of the configuration hash.
 	Labels map[string]string
 	// References says which container stands for a service that this one shares
@@ -142,6 +151,8 @@ func (c *Creator) Create(ctx context.Context, r CreateRequest) ([]Created, error
 		existing:   existing,
 		definition: &definition,
 		labels:     r.Labels,
+		behind:     r.Behind,
+		links:      r.Links,
 	}
 	if r.KeepContainerName {
 		g.name = definition.ContainerName
@@ -197,12 +208,18 @@ func (r CreateRequest) altered(definition types.ServiceConfig, existing int, con
 	// be kept, guard gives it.
 	s.ContainerName = ""
 	s.SetScale(existing + r.Count)
-	if r.DropPorts {
-		for _, p := range s.Ports {
-			s.Expose = append(s.Expose, fmt.Sprintf("%d/%s", p.Target, p.Protocol))
+	s.Ports = slices.Clone(s.Ports)
+	s.Ports = slices.DeleteFunc(s.Ports, func(p types.ServicePortConfig) bool {
+		drop := r.DropPorts || r.Behind && Port{Published: p.Published}.Fixed()
+		if drop {
+			s.Expose = append(slices.Clone(s.Expose), fmt.Sprintf("%d/%s", p.Target, p.Protocol))
 		}
-		s.Ports = nil
-	}
+		return drop
+	})
+	s.Links = slices.DeleteFunc(slices.Clone(s.Links), func(link string) bool {
+		service, _, _ := strings.Cut(link, ":")
+		return slices.Contains(r.Unlinked, service)
+	})
 	if err := r.resolve(&s, containers); err != nil {
 		return nil, err
 	}

@@ -18,6 +18,8 @@ const ExtensionKey = "x-fairlead"
 type Extension struct {
 	// Order is "Auto", "StartFirst" or "StopFirst".
 	Order string
+	// Gateway is "Auto" or "Off".
+	Gateway string
 	// HealthTimeout is how long a new container may take to become healthy.
 	HealthTimeout time.Duration
 	// MinHealthy is how long it must then stay healthy.
@@ -28,7 +30,10 @@ type Extension struct {
 	StopTimeout time.Duration
 }
 
-var extensionOrders = []string{"Auto", "StartFirst", "StopFirst"}
+var (
+	extensionOrders   = []string{"Auto", "StartFirst", "StopFirst"}
+	extensionGateways = []string{"Auto", "Off"}
+)
 
 // parseExtension reads the x-fairlead value of a service; unknown keys and
 // malformed values are problems, not ignored.
@@ -52,7 +57,7 @@ func parseExtension(service string, value any) (Extension, []Problem) {
 		"drainTimeout":  &e.DrainTimeout,
 		"stopTimeout":   &e.StopTimeout,
 	}
-	known := []string{"order"}
+	known := []string{"order", "gateway"}
 	for key := range durations {
 		known = append(known, key)
 	}
@@ -72,6 +77,16 @@ func parseExtension(service string, value any) (Extension, []Problem) {
 				continue
 			}
 			e.Order = text
+		case key == "gateway":
+			// YAML reads an unquoted Off as false.
+			if off, isBool := settings[key].(bool); isBool && !off {
+				text = "Off"
+			}
+			if !slices.Contains(extensionGateways, text) {
+				report("%s.gateway must be one of %s", ExtensionKey, strings.Join(extensionGateways, ", "))
+				continue
+			}
+			e.Gateway = text
 		case isDuration:
 			d, err := time.ParseDuration(text)
 			if !isText || err != nil || d < 0 {

@@ -70,6 +70,9 @@ type guard struct {
 	name string
 	// labels go on networks and volumes that are made.
 	labels map[string]string
+	// behind takes aliases away; links are added, by network.
+	behind bool
+	links  map[string][]string
 
 	mu        sync.Mutex
 	created   []Created
@@ -94,6 +97,11 @@ func (g *guard) ContainerCreate(ctx context.Context, o client.ContainerCreateOpt
 			for _, endpoint := range o.NetworkingConfig.EndpointsConfig {
 				g.rename(endpoint)
 			}
+		}
+	}
+	if o.NetworkingConfig != nil {
+		for name, endpoint := range o.NetworkingConfig.EndpointsConfig {
+			g.retreat(name, endpoint)
 		}
 	}
 	result, err := g.APIClient.ContainerCreate(ctx, o)
@@ -159,7 +167,20 @@ func (g *guard) NetworkConnect(ctx context.Context, id string, o client.NetworkC
 		return client.NetworkConnectResult{}, fmt.Errorf("%w (connect container %s)", errRefused, o.Container)
 	}
 	g.rename(o.EndpointConfig)
+	g.retreat(id, o.EndpointConfig)
 	return g.APIClient.NetworkConnect(ctx, id, o)
+}
+
+// retreat takes the aliases of a container that something stands in front of,
+// and links it to what answers to names in its network.
+func (g *guard) retreat(network string, endpoint *network.EndpointSettings) {
+	if endpoint == nil {
+		return
+	}
+	if g.behind {
+		endpoint.Aliases = nil
+	}
+	endpoint.Links = append(slices.Clone(endpoint.Links), g.links[network]...)
 }
 
 // rename makes the fixed name the container's alias, as Compose does.

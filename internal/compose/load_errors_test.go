@@ -87,7 +87,7 @@ func TestLoadErrors(t *testing.T) {
 		"secret not set":     {tree: map[string]string{"compose.yml": "services: {a: {image: a, secrets: [s]}}\nsecrets: {s: {environment: NOPE}}"}, want: []string{"required variable NOPE is not set", "secret s"}},
 		"project name":       {tree: map[string]string{"compose.yml": "services: {a: {image: a}}"}, options: Options{ProjectName: "Not Good"}, want: []string{`"Not Good"`, "lower-case"}},
 		"extension": {tree: map[string]string{"compose.yml": "services: {a: {image: a, x-fairlead: {order: first, healthTimeout: 5, nope: 1}}, b: {image: b, x-fairlead: [1]}}"},
-			want: []string{"service a: x-fairlead.order must be one of Auto, StartFirst, StopFirst", "x-fairlead.healthTimeout must be a duration", "x-fairlead.nope is not known: it may have drainTimeout, healthTimeout", "service b: x-fairlead must be a mapping"}},
+			want: []string{"service a: x-fairlead.order must be one of Auto, StartFirst, StopFirst", "x-fairlead.healthTimeout must be a duration", "x-fairlead.nope is not known: it may have drainTimeout, gateway, healthTimeout", "service b: x-fairlead must be a mapping"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			deployDir, treeDir := deployment(t, merged(base, tc.deployed), tc.tree)

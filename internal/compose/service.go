@@ -2,7 +2,10 @@
 
 package compose
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Service is what a rollout needs to know of one service: plain data, with
 // all variables, paths and names resolved.
@@ -74,6 +77,17 @@ type Service struct {
 	TrackedPaths []string
 }
 
+// LinkNames are the names that links give to services, by service.
+func (s Service) LinkNames() map[string]string {
+	out := map[string]string{}
+	for _, link := range s.Links {
+		if service, name, ok := strings.Cut(link, ":"); ok {
+			out[service] = name
+		}
+	}
+	return out
+}
+
 // DependsOnService returns the named dependency; false when there is none.
 func (s Service) DependsOnService(name string) (Dependency, bool) {
 	for _, d := range s.DependsOn {
@@ -112,6 +126,8 @@ type Port struct {
 	Target uint16
 	// Protocol is "tcp", "udp" or "sctp".
 	Protocol string
+	// App is app_protocol, such as "http"; "" when not set.
+	App string
 }
 
 // Fixed reports whether a certain host port is taken, so that two containers

@@ -84,7 +84,7 @@ func ports(all []types.ServicePortConfig) []Port {
 		if protocol == "" {
 			protocol = "tcp"
 		}
-		result = append(result, Port{HostIP: p.HostIP, Published: p.Published, Target: uint16(p.Target), Protocol: protocol})
+		result = append(result, Port{HostIP: p.HostIP, Published: p.Published, Target: uint16(p.Target), Protocol: protocol, App: p.AppProtocol})
 	}
 	return result
 }

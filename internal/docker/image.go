@@ -42,6 +42,8 @@ type Image struct {
 	// Volumes are the paths for which a container without a mount there gets
 	// an anonymous volume, sorted.
 	Volumes []string
+	// Exposed are the ports that the image says it listens on, as "80/tcp", sorted.
+	Exposed []string
 	// Architecture and OS as in "amd64" and "linux".
 	Architecture, OS string
 }
@@ -64,6 +66,7 @@ func (c *Client) ImageContent(ctx context.Context, ref string) (Image, error) {
 	if r.Config != nil {
 		img.Labels = r.Config.Labels
 		img.Volumes = slices.Sorted(maps.Keys(r.Config.Volumes))
+		img.Exposed = slices.Sorted(maps.Keys(r.Config.ExposedPorts))
 		h := r.Config.Healthcheck
 		img.HasHealthcheck = h != nil && len(h.Test) > 0 && h.Test[0] != testNone
 	}

@@ -29,6 +29,17 @@ const (
 	VerbRetire Verb = "Retire"
 	// VerbRemove removes the container.
 	VerbRemove Verb = "Remove"
+	// VerbOpen makes and starts a gateway, in the place of one that was made
+	// otherwise.
+	VerbOpen Verb = "Open"
+	// VerbClose ends and removes a gateway.
+	VerbClose Verb = "Close"
+	// VerbHold has new requests to the service wait at the gateway, and waits
+	// until those that began have ended.
+	VerbHold Verb = "Hold"
+	// VerbSwitch has the gateway send what is new for Services to their ready
+	// containers, all at once, and what is held too.
+	VerbSwitch Verb = "Switch"
 	// VerbHandOver lets the container take the place of the one that the
 	// deciding daemon itself runs in, which ends the daemon.
 	VerbHandOver Verb = "HandOver"
@@ -44,6 +55,12 @@ type Action struct {
 	Count int
 	// NewName for VerbRename.
 	NewName string
+	// Services for VerbSwitch, and the IDs of the containers that serve each of them
+	// from then on.
+	Services []string
+	Serve    map[string][]string
+	// Gateway for VerbOpen and VerbClose.
+	Gateway string
 	// Reason in words.
 	Reason string
 }
@@ -51,7 +68,7 @@ type Action struct {
 // Key names the action: the same action has the same key as long as it is not
 // done.
 func (a Action) Key() string {
-	return string(a.Verb) + "/" + a.Service + "/" + a.Container.ID
+	return string(a.Verb) + "/" + a.Service + a.Gateway + "/" + a.Container.ID
 }
 
 // Target is one service that the rollout brings to a revision.
@@ -63,6 +80,9 @@ type Target struct {
 	// Displaces are services that go away and whose containers must be down
 	// before this one starts, as both want the same port, data or address.
 	Displaces []string
+	// BlockedBy are gateways that have ports of the host which its containers are
+	// to publish themselves.
+	BlockedBy []string
 }
 
 // RolloutInput is what Rollout decides from.
@@ -82,6 +102,16 @@ type RolloutInput struct {
 	// Broken says, going back, why no container of a service can be made. The
 	// others are brought back all the same. Keyed by service.
 	Broken map[string]string
+	// Gateways of the application, in order of their names.
+	Gateways []Gateway
+	// Held are the services whose requests wait at the gateway.
+	Held map[string]bool
+	// Warm keeps old containers running that can take the traffic back at once.
+	// Another rollout without it ends them.
+	Warm bool
+	// Serial replaces one service after another, as there is not room for old and
+	// new containers of all of them.
+	Serial bool
 }
 
 // RolloutDecision is the answer of Rollout.
@@ -118,12 +148,18 @@ func Rollout(in RolloutInput) RolloutDecision {
 	if failed != nil && !in.Undo {
 		return RolloutDecision{Failed: failed}
 	}
-	actions, allReady, waiting := r.bring(others)
+	if opens := r.openInner(); len(opens) > 0 {
+		return RolloutDecision{Actions: opens}
+	}
+	actions, allReady, waiting := r.bringInOrder(others)
 	actions = append(actions, r.removeOthers()...)
 	if own != nil && allReady && len(actions) == 0 {
 		if actions, allReady = r.handOver(*own); allReady && len(actions) == 0 {
 			actions, allReady, waiting = r.bring(behind)
 		}
+	}
+	if allReady && len(actions) == 0 {
+		actions = r.closeRest()
 	}
 	slices.SortStableFunc(actions, func(a, b Action) int { return cmp.Compare(a.Service, b.Service) })
 	switch {
@@ -146,9 +182,28 @@ type rollout struct {
 	own string
 }
 
-// bring makes the services ready and, once all are, retires what is left of
-// other revisions.
+// bringInOrder is bring for all, or for one after another.
+func (r *rollout) bringInOrder(targets []Target) (actions []Action, allReady bool, waiting string) {
+	if !r.in.Serial {
+		return r.bring(targets)
+	}
+	for _, t := range serial(targets) {
+		if actions, allReady, waiting = r.bring([]Target{t}); len(actions) > 0 || !allReady {
+			return actions, allReady, waiting
+		}
+	}
+	return r.bring(targets)
+}
+
+// bring makes the services ready and, once all are, moves the traffic and
+// retires what is left of other revisions.
 func (r *rollout) bring(targets []Target) (actions []Action, allReady bool, waiting string) {
+	if r.in.Undo {
+		// What runs already takes its traffic back before anything else.
+		if actions = r.switchAll(targets); len(actions) > 0 {
+			return actions, false, ""
+		}
+	}
 	allReady = true
 	for _, t := range targets {
 		a, ready, why := r.bringUp(t)
@@ -158,10 +213,17 @@ func (r *rollout) bring(targets []Target) (actions []Action, allReady bool, wait
 			waiting = cmp.Or(waiting, why)
 		}
 	}
-	if allReady {
-		for _, t := range targets {
-			actions = append(actions, r.takeDown(t)...)
-		}
+	if !allReady || len(actions) > 0 {
+		return actions, allReady, waiting
+	}
+	if actions = r.openFronts(); len(actions) > 0 {
+		return actions, allReady, ""
+	}
+	if actions = r.switchAll(targets); len(actions) > 0 {
+		return actions, allReady, ""
+	}
+	for _, t := range targets {
+		actions = append(actions, r.takeDown(t)...)
 	}
 	return actions, allReady, waiting
 }
@@ -263,11 +325,19 @@ func (r *rollout) bringUp(t Target) (actions []Action, ready bool, waiting strin
 		}
 	}
 	if start && t.Order == v1alpha1.OrderStopFirst {
+		if holds := r.hold(t, old); len(holds) > 0 {
+			return holds, false, ""
+		}
 		if stops := retire(t, old, "two copies must not run at once"); len(stops) > 0 {
 			return stops, false, ""
 		}
 		if names := r.rename(t, fit, old); len(names) > 0 {
 			return names, false, ""
+		}
+	}
+	if start {
+		if frees := r.unblock(t); len(frees) > 0 {
+			return frees, false, ""
 		}
 	}
 	for _, c := range fit {
@@ -279,6 +349,9 @@ func (r *rollout) bringUp(t Target) (actions []Action, ready bool, waiting strin
 			actions = append(actions, Action{Verb: VerbGate, Service: t.Name, Container: c, Reason: "runs, not known to be ready yet"})
 			ready = false
 		}
+	}
+	if ready && r.alone(t) && r.toSwitch(t) {
+		return []Action{r.switchOf("its containers are ready, and nothing else serves", t.Name)}, false, ""
 	}
 	return actions, ready, ""
 }
@@ -372,6 +445,9 @@ func (r *rollout) unmet(t Target) string {
 			}
 			return d.Service + " to be ready"
 		}
+		if r.alone(dt) && r.toSwitch(dt) {
+			return d.Service + " to be reached through the gateway"
+		}
 	}
 	return ""
 }
@@ -392,7 +468,7 @@ func (r *rollout) takeDown(t Target) []Action {
 		return nil // nothing can take the place of what runs
 	}
 	var actions []Action
-	if stops := retire(t, old, "its successor is ready"); len(stops) > 0 {
+	if stops := retire(t, r.cold(t, old), "its successor is ready"); len(stops) > 0 {
 		return stops
 	}
 	if r.in.Undo {

@@ -27,18 +27,22 @@ type world struct {
 	dies map[string]bool
 	// undo says that what is made does not count as the request's own.
 	undo bool
-	out  strings.Builder
+	// gateways are those that are wanted, and those that are there; held are
+	// services that wait.
+	gateways []Gateway
+	held     map[string]bool
+	out      strings.Builder
 }
 
 func (w *world) find(id string) *Container {
 	return &w.containers[slices.IndexFunc(w.containers, func(c Container) bool { return c.ID == id })]
 }
 
-func (w *world) apply(in RolloutInput, a Action) {
-	t := Target{}
-	for _, target := range in.Targets {
-		if target.Name == a.Service {
-			t = target
+func (w *world) apply(t *testing.T, in RolloutInput, a Action) {
+	target := Target{}
+	for _, one := range in.Targets {
+		if one.Name == a.Service {
+			target = one
 		}
 	}
 	switch a.Verb {
@@ -47,7 +51,7 @@ func (w *world) apply(in RolloutInput, a Action) {
 			w.next++
 			w.containers = append(w.containers, Container{
 				ID: fmt.Sprintf("n%d-%s", w.next, a.Service), Name: fmt.Sprintf("p-%s-%d", a.Service, w.next), Service: a.Service,
-				Number: w.next, Revision: t.Revision, State: StateCreated, Mine: !w.undo,
+				Number: w.next, Revision: target.Revision, State: StateCreated, Mine: !w.undo,
 			})
 		}
 	case VerbRename:
@@ -74,8 +78,11 @@ func (w *world) apply(in RolloutInput, a Action) {
 	case VerbRetire:
 		c := w.find(a.Container.ID)
 		c.State, c.Ready = StateExited, false
+		w.mayStop(t, *c)
 	case VerbHandOver:
 		w.handOver(a)
+	case VerbOpen, VerbClose, VerbHold, VerbSwitch:
+		w.gateway(t, in, a)
 	case VerbRemove:
 		w.containers = slices.DeleteFunc(w.containers, func(c Container) bool { return c.ID == a.Container.ID })
 	}
@@ -85,6 +92,7 @@ func (w *world) play(t *testing.T, in RolloutInput) RolloutDecision {
 	t.Helper()
 	for round := 1; round < 50; round++ {
 		in.Containers = slices.Clone(w.containers)
+		in.Gateways, in.Held = slices.Clone(w.gateways), w.held
 		d := Rollout(in)
 		if len(d.Actions) == 0 {
 			switch {
@@ -106,8 +114,9 @@ func (w *world) play(t *testing.T, in RolloutInput) RolloutDecision {
 			if a.NewName != "" {
 				what += " -> " + a.NewName
 			}
+			what += a.Gateway + strings.Join(a.Services, ", ")
 			fmt.Fprintf(&w.out, "   %-8s %-8s %s: %s\n", a.Verb, a.Service, what, a.Reason)
-			w.apply(in, a)
+			w.apply(t, in, a)
 		}
 		w.invariants(t, in)
 	}
@@ -364,7 +373,7 @@ func goesOn(t *testing.T, have []Container, in RolloutInput) {
 			}
 			for _, a := range d.Actions {
 				if left > 0 {
-					w.apply(in, a)
+					w.apply(t, in, a)
 					left--
 				}
 			}

@@ -59,6 +59,16 @@ type Service struct {
 	HeldPort string
 	// Exclusive are reasons why two copies must not run at once.
 	Exclusive []string
+	// Gateway says that a gateway stands in front of its containers.
+	Gateway bool
+	// Follows says that all services whose namespaces it uses are behind a gateway,
+	// so that its old containers go on working beside the new ones.
+	Follows bool
+	// Handover are the ports of the host that come to the gateway, or come back
+	// from it, as "127.0.0.1:8080"; "" for none.
+	Handover string
+	// HoldTimeout is how long requests may be held, as "60s".
+	HoldTimeout string
 	// Completed says that the last release ran this one-shot service to its
 	// end at this Revision.
 	Completed bool
@@ -96,6 +106,10 @@ type Container struct {
 	Ready bool
 	// Failed says why it did not pass its health gate.
 	Failed string
+	// Serving says that the gateway sends it requests.
+	Serving bool
+	// Warm says that it could take requests back at once.
+	Warm bool
 	// Started says that it was started just now: that it exited since is for
 	// its gate to judge, and no reason to start it again.
 	Started bool
@@ -142,7 +156,7 @@ func Services(in SelectInput) []v1alpha1.ServicePlan {
 				p.Order, p.OrderReason = v1alpha1.OrderStopFirst, "Fairlead itself runs in it: a helper container replaces it when all else is done"
 			}
 		}
-		p.Interruption = interruption(*p)
+		p.Interruption = interruption(*p, s)
 	}
 	last := int32(0)
 	for _, w := range waves {
@@ -258,7 +272,7 @@ func propagate(services []Service, plans map[string]*v1alpha1.ServicePlan) {
 
 // Order says which of the old and the new container comes first, and why.
 func Order(s Service) (v1alpha1.RolloutOrder, string) {
-	if len(s.Shares) > 0 && s.Order != v1alpha1.OrderStartFirst {
+	if len(s.Shares) > 0 && !s.Follows && s.Order != v1alpha1.OrderStartFirst {
 		return v1alpha1.OrderStopFirst, "shares the namespaces of " + strings.Join(s.Shares, ", ")
 	}
 	if s.Order == v1alpha1.OrderStartFirst && s.HeldPort != "" && s.OrderYields {
@@ -273,14 +287,24 @@ func Order(s Service) (v1alpha1.RolloutOrder, string) {
 	return v1alpha1.OrderStartFirst, "two copies can run side by side"
 }
 
-func interruption(p v1alpha1.ServicePlan) string {
+func interruption(p v1alpha1.ServicePlan, s Service) string {
 	switch {
-	case p.Action == v1alpha1.ActionReplace && p.Order == v1alpha1.OrderStopFirst:
-		return "from the stop of the old container until the new one is ready"
-	case p.Action == v1alpha1.ActionReplace:
-		return "none for new connections; open ones end when the old container stops"
-	default:
+	case p.Action != v1alpha1.ActionReplace:
 		return "none"
+	case s.Gateway && s.Handover != "" && p.Order == v1alpha1.OrderStopFirst:
+		return "once, as the gateway takes over " + s.Handover + ": from the stop of the old container until the new one is ready and the gateway listens"
+	case s.Gateway && s.Handover != "":
+		return "once, as the gateway takes over " + s.Handover + ": from the stop of the old container until the gateway listens"
+	case s.Gateway && p.Order == v1alpha1.OrderStopFirst:
+		return "none if the new container is ready in time: requests are held from the stop of the old one, for at most " + s.HoldTimeout
+	case s.Gateway:
+		return "none"
+	case s.Handover != "":
+		return "once, as the gateway gives back " + s.Handover + ": from the stop of the old container until the new one is ready"
+	case p.Order == v1alpha1.OrderStopFirst:
+		return "from the stop of the old container until the new one is ready"
+	default:
+		return "none for new connections; open ones end when the old container stops"
 	}
 }
 

@@ -200,7 +200,7 @@ func (s *run) describeService(ctx context.Context, w *workspace, releases []v1al
 	slices.SortStableFunc(cs, func(a, b docker.Container) int { return boolRank(a.Running()) - boolRank(b.Running()) })
 	first := cs[0]
 	rs := v1alpha1.ReleaseService{Name: name, Image: first.Image, ImageID: first.ImageID}
-	rs.Revision = release.RevisionOf(releases, first.ID, first.Labels)
+	rs.Revision, rs.Gateway = release.RevisionOf(releases, first.ID, first.Labels), isBehind(first)
 	for _, c := range cs {
 		if c.Running() {
 			rs.Replicas++

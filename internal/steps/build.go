@@ -58,6 +58,9 @@ func (s *run) build(ctx context.Context) error {
 	if _, err := writeModel(w.modelPath(s.Request.Status.ID), project); err != nil {
 		return err
 	}
+	if err := s.putBehind(ctx, want, containers, current); err != nil {
+		return err
+	}
 	services, err := s.planServices(ctx, project, want, containers, releases, current)
 	if err != nil {
 		return err

@@ -45,6 +45,11 @@ func (s *run) cleanUp(ctx context.Context) error {
 	if err != nil {
 		return s.tell(err)
 	}
+	if err := s.settle(ctx, w); docker.IsUnavailable(err) {
+		return err // old containers must not go on beside the new ones
+	} else if err != nil && ctx.Err() == nil {
+		_ = s.tell(fmt.Errorf("end the old containers: %w", err))
+	}
 	err = s.clean(ctx, w)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

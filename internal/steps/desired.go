@@ -42,6 +42,10 @@ type wanted struct {
 	definition string
 	// files is the digest of mounted files that the commit brings.
 	files string
+	// gateway says that its containers are behind the gateway, and direct names the
+	// services that settings leave out: its links to the gateway depend on them.
+	gateway bool
+	direct  string
 }
 
 func (w wanted) known() bool { return w.image.ID != "" }
@@ -51,7 +55,11 @@ func (w wanted) revision() string {
 	if !w.known() {
 		return ""
 	}
-	return release.Revision(w.definition, w.image.Content, w.files)
+	definition := w.definition
+	if w.gateway {
+		definition += " behind the gateway" + w.direct // they are made otherwise
+	}
+	return release.Revision(definition, w.image.Content, w.files)
 }
 
 // desire works out what each service of the model at a commit is to run, as
@@ -334,9 +342,17 @@ func (s *run) planServices(ctx context.Context, project *compose.Project, want [
 		return nil, err
 	}
 	in := plan.SelectInput{Containers: facts, Force: s.Request.Spec.Force}
+	behind := map[string]bool{}
+	for _, d := range want {
+		behind[d.Name] = d.gateway
+	}
 	for _, d := range want {
 		svc := s.planService(d, want, current)
-		svc.HeldPort = heldByItself(d.Service, containers)
+		svc.Handover = handover(d, containers)
+		svc.Follows = follows(d.Service, behind)
+		if !d.gateway {
+			svc.HeldPort = heldByItself(d.Service, containers)
+		}
 		in.Services = append(in.Services, svc)
 		in.Model = append(in.Model, d.Name)
 	}
@@ -353,6 +369,7 @@ func (s *run) planService(d wanted, all []wanted, current *v1alpha1.Release) pla
 	out := plan.Service{
 		Name: d.Name, Revision: d.revision(), Build: d.how, Replicas: d.Replicas, OneShot: d.OneShot,
 		ContainerName: d.ContainerName, Exclusive: exclusive(d, all), Shares: shares(d.Service),
+		Gateway: d.gateway, HoldTimeout: s.holdTimeout().String(),
 	}
 	for _, dep := range d.DependsOn {
 		out.DependsOn = append(out.DependsOn, plan.Dependency{Service: dep.Service, Condition: plan.Condition(dep.Condition), Restart: dep.Restart})
@@ -365,6 +382,10 @@ func (s *run) planService(d wanted, all []wanted, current *v1alpha1.Release) pla
 		out.Completed = d.OneShot && rs.Revision != "" && rs.Revision == out.Revision
 		switch {
 		case out.Revision != "" && rs.Revision == out.Revision:
+		case d.gateway && !rs.Gateway:
+			out.Changed = "comes behind the gateway"
+		case !d.gateway && rs.Gateway:
+			out.Changed = "does without the gateway from now on"
 		case !d.known() && (d.Build != nil || d.builtBy != ""):
 			out.Changed = "its image has to be built"
 		case !d.known():
@@ -409,7 +430,7 @@ func impossibleOrders(services []v1alpha1.ServicePlan, want []wanted, containers
 			continue
 		}
 		i := slices.IndexFunc(want, func(d wanted) bool { return d.Name == sp.Name })
-		if i < 0 {
+		if i < 0 || want[i].gateway {
 			continue
 		}
 		if port := heldByItself(want[i].Service, containers); port != "" {

@@ -26,12 +26,12 @@ func exclusive(d wanted, all []wanted) []string {
 	var why []string
 	svc := d.Service
 	for _, p := range svc.Ports {
-		if p.Fixed() {
+		if p.Fixed() && !d.gateway {
 			why = append(why, fmt.Sprintf("publishes the host port %s", hostPort(p)))
 		}
 	}
 	for _, other := range all {
-		if by := namedBy(svc, other.Service); by {
+		if by := namedBy(svc, other.Service); by && !d.gateway {
 			why = append(why, fmt.Sprintf("%s addresses it by its container_name %s", other.Name, svc.ContainerName))
 		}
 	}

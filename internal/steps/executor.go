@@ -67,6 +67,13 @@ type executor struct {
 	own string
 	// swapFailed says why a handover of this step failed; it is not tried again.
 	swapFailed string
+	// gw are the gateways, nil if the application has nothing to do with any.
+	gw *gatewayRun
+	// before are the services as they ran before the request.
+	before map[string]v1alpha1.ReleaseService
+	// settling only ends what was kept for a way back: all that is wanted is known
+	// to be ready.
+	settling bool
 }
 
 // imageRef is an image by the name that people know and by its ID.
@@ -82,6 +89,11 @@ type outcome struct {
 func (e *executor) loop(ctx context.Context) error {
 	e.ready, e.failed = map[string]bool{}, map[string]string{}
 	e.started, e.lapsed, e.broken = map[string]bool{}, map[string]bool{}, map[string]string{}
+	if e.settling {
+		for _, c := range e.found {
+			e.ready[c.ID] = c.State == docker.StateRunning
+		}
+	}
 	e.hooks.before, e.hooks.errs = map[string]*sync.Once{}, map[string]error{}
 	if err := e.settleSwaps(ctx); err != nil {
 		return err
@@ -91,6 +103,9 @@ func (e *executor) loop(ctx context.Context) error {
 	}
 	if e.touched == nil {
 		e.touched = untouched
+	}
+	if err := e.setUpGateways(ctx); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -110,6 +125,9 @@ func (e *executor) loop(ctx context.Context) error {
 				broken = e.fail(context.WithoutCancel(ctx), *decision.Failed)
 			case decision.Done && len(inFlight) == 0:
 				// Clients find the new containers before a hook may take its time.
+				if err := e.syncGateways(ctx); err != nil || e.settling {
+					return err
+				}
 				if err := e.resolveAnew(ctx); err != nil {
 					return err
 				}
@@ -173,6 +191,8 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 			return nil //nolint:nilerr // the others are brought back first
 		}
 		return err
+	case plan.VerbOpen:
+		return startError("the gateway "+o.action.Gateway, o.err)
 	case plan.VerbRename:
 		if !docker.IsConflict(o.err) {
 			return fmt.Errorf("rename %s: %w", o.action.Container.Name, o.err)
@@ -186,7 +206,7 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 		}
 		return err
 	default:
-		return fmt.Errorf("%s %s: %w", strings.ToLower(string(o.action.Verb)), o.action.Container.Name, o.err)
+		return fmt.Errorf("%s %s: %w", strings.ToLower(string(o.action.Verb)), cmp.Or(o.action.Container.Name, o.action.Gateway, o.action.Service), o.err)
 	}
 }
 
@@ -203,15 +223,12 @@ func (e *executor) decide(ctx context.Context, inFlight map[string]plan.Action) 
 	if err != nil {
 		return plan.RolloutDecision{}, fmt.Errorf("list the containers of the project %s: %w", e.project.Name(), err)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.seen = map[string]docker.Container{}
-	for _, c := range containers {
-		e.seen[c.ID] = c
-	}
+	e.see(containers)
 	in := e.in
-	in.Broken = maps.Clone(e.broken)
+	in.Targets = slices.Clone(in.Targets)
 	in.Containers = markSelf(observe.Facts(containers, e.releases, e.requestID, e.touched), e.own)
+	e.mu.Lock()
+	in.Broken = maps.Clone(e.broken)
 	for i := range in.Containers {
 		c := &in.Containers[i]
 		_, starting := inFlight[plan.Action{Verb: plan.VerbStart, Service: c.Service, Container: *c}.Key()]
@@ -220,7 +237,18 @@ func (e *executor) decide(ctx context.Context, inFlight map[string]plan.Action) 
 		c.Ready = (c.Ready || e.ready[c.ID]) && !starting
 		c.Failed, c.Started = e.failed[c.ID], e.started[c.ID]
 	}
+	e.mu.Unlock()
+	e.gatewayFacts(&in, containers)
 	return plan.Rollout(in), nil
+}
+
+func (e *executor) see(containers []docker.Container) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.seen = map[string]docker.Container{}
+	for _, c := range containers {
+		e.seen[c.ID] = c
+	}
 }
 
 // lapse notices that a container which had been ready exited while others were
@@ -321,6 +349,8 @@ func (e *executor) do(ctx context.Context, a plan.Action) error {
 		return e.retire(ctx, a)
 	case plan.VerbHandOver:
 		return e.handOver(ctx, a)
+	case plan.VerbOpen, plan.VerbClose, plan.VerbHold, plan.VerbSwitch:
+		return e.gateway(ctx, a)
 	case plan.VerbRemove:
 		e.say("%s: removing %s (%s)", a.Service, c.Name, a.Reason)
 		return e.Docker.Remove(keep, c.ID, false)
@@ -334,9 +364,16 @@ func (e *executor) create(ctx context.Context, a plan.Action) error {
 		return err
 	}
 	labels := maps.Clone(e.labels)
-	labels[v1alpha1.LabelRevision] = e.target(a.Service).Revision
+	t := e.target(a.Service)
+	labels[v1alpha1.LabelRevision] = t.Revision
+	if t.Gateway {
+		labels[v1alpha1.LabelGateway] = v1alpha1.GatewayBehind
+	}
+	svc, _ := e.project.Service(a.Service)
+	links, unlinked := e.links(svc)
 	created, err := e.Creator.Create(ctx, compose.CreateRequest{
 		Project: e.project, Service: a.Service, Image: image, Count: a.Count, Labels: labels,
+		Behind: t.Gateway, Links: links, Unlinked: unlinked,
 	})
 	if err != nil {
 		return err
@@ -439,7 +476,7 @@ func (e *executor) retire(ctx context.Context, a plan.Action) error {
 	if !ok {
 		return nil
 	}
-	if err := e.Traffic.Leave(ctx, c, t.drain); err != nil {
+	if err := e.leave(ctx, a.Service, c); err != nil {
 		return err
 	}
 	if _, known := e.project.Service(a.Service); !known && c.StopTimeout != nil {

@@ -69,7 +69,8 @@ func (e *executor) hook(ctx context.Context, service, id string, h compose.Hook)
 func (e *executor) resolveAnew(ctx context.Context) error {
 	changed := map[string]bool{}
 	for _, t := range e.in.Targets {
-		if t.Action != v1alpha1.ActionKeep {
+		// Behind the gateway its address stays the same.
+		if t.Action != v1alpha1.ActionKeep && !(t.Gateway && e.before[t.Name].Gateway) {
 			changed[t.Name] = true
 		}
 	}

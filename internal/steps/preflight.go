@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/source"
@@ -146,6 +147,9 @@ func (p *preflightRun) decide(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.putBehind(ctx, want, p.containers, p.current); err != nil {
+		return err
+	}
 	services, err := s.planServices(ctx, p.project, want, p.containers, p.releases, p.current)
 	if err != nil {
 		return err
@@ -154,6 +158,7 @@ func (p *preflightRun) decide(ctx context.Context) error {
 		return p.refuse("Order", err)
 	}
 	up := &v1alpha1.UpdatePlan{Summary: plan.Summary(services), Services: services}
+	up.Strategy, up.StrategyReason = p.strategy(ctx, services)
 	previous := p.w.head.Commit
 	if p.current != nil && p.current.Spec.Commit != "" {
 		previous = p.current.Spec.Commit
@@ -188,10 +193,39 @@ func (p *preflightRun) decide(ctx context.Context) error {
 		st.Plan, st.Services = up, updates
 	})
 	s.say("%s -> %s, %d commits: %s", Short(previous), Short(sha), total, up.Summary)
+	if up.Strategy == v1alpha1.StrategyOneByOne {
+		s.say("one service after another: %s", up.StrategyReason)
+	}
 	for _, sp := range services {
 		s.say("  %-12s %-8s %s%s", sp.Name, sp.Action, sp.Reason, orderNote(sp))
 	}
 	return nil
+}
+
+// strategy is whether services are replaced together. What cannot be found out of
+// the memory is left out.
+func (p *preflightRun) strategy(ctx context.Context, services []v1alpha1.ServicePlan) (v1alpha1.RolloutStrategy, string) {
+	set := p.Application.Spec.Rollout.Strategy
+	if set == v1alpha1.StrategyTogether || set == v1alpha1.StrategyOneByOne {
+		return plan.Strategy(set, 0, 0)
+	}
+	var need int64
+	for _, sp := range services {
+		if sp.Action != v1alpha1.ActionReplace || sp.Order != v1alpha1.OrderStartFirst {
+			continue
+		}
+		for _, c := range p.containers {
+			if c.Service == sp.Name && c.Running() {
+				used, err := p.Docker.MemoryUsed(ctx, c.ID)
+				if err != nil && ctx.Err() == nil {
+					p.say("%v", err)
+				}
+				need += used
+			}
+		}
+	}
+	available, _ := observe.MemoryAvailable() // 0 is not known
+	return plan.Strategy(set, need, available)
 }
 
 // refuse ends the preflight by a check that could be made only when it was
@@ -266,7 +300,7 @@ func serviceUpdates(services []v1alpha1.ServicePlan, want []wanted, containers [
 		if i := slices.IndexFunc(want, func(d wanted) bool { return d.Name == sp.Name }); i >= 0 {
 			u.Revision = want[i].revision()
 			u.ImageID, u.BuildKey = want[i].image.ID, want[i].buildKey
-			u.Image = want[i].ImageName
+			u.Image, u.Gateway = want[i].ImageName, want[i].gateway
 		}
 		for _, c := range containers {
 			if c.Service == sp.Name && c.Running() {

@@ -61,6 +61,7 @@ func (s *run) rollback(ctx context.Context) error {
 		run:   s, project: project, releases: releases,
 		in:        plan.RolloutInput{Targets: targets, Undo: true},
 		requestID: string(s.Request.UID),
+		before:    servicesOf(release.Find(releases, s.Request.Status.PreviousRelease)),
 		images:    previousImages(previous),
 		touched:   s.startedSince(v1alpha1.StepRollback),
 		labels: map[string]string{
@@ -71,7 +72,7 @@ func (s *run) rollback(ctx context.Context) error {
 	if previous != nil {
 		e.labels[v1alpha1.LabelRelease] = previous.Name
 	}
-	if err := e.loop(ctx); err != nil {
+	if err := s.watched(ctx, project, func() error { return e.loop(ctx) }); err != nil {
 		if t := failure.AsTerminal(err); t != nil {
 			return &failure.Terminal{Reason: v1alpha1.ReasonRollbackFailed, Message: t.Error() + s.dataNote(), Err: err}
 		}
@@ -190,7 +191,7 @@ func (s *run) previousTargets(project *compose.Project, previous *v1alpha1.Relea
 	var out []plan.Target
 	for _, rs := range previous.Spec.Services {
 		t := plan.Target{
-			Service: plan.Service{Name: rs.Name, Revision: rs.Revision, Replicas: int(rs.Replicas), OneShot: rs.OneShot},
+			Service: plan.Service{Name: rs.Name, Revision: rs.Revision, Replicas: int(rs.Replicas), OneShot: rs.OneShot, Gateway: rs.Gateway},
 			Action:  v1alpha1.ActionReplace, Order: v1alpha1.OrderStopFirst,
 		}
 		i := slices.IndexFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Name == rs.Name })
@@ -211,7 +212,7 @@ func (s *run) previousTargets(project *compose.Project, previous *v1alpha1.Relea
 		}
 		out = append(out, t)
 	}
-	return out
+	return following(out, project)
 }
 
 func previousImages(previous *v1alpha1.Release) map[string]imageRef {

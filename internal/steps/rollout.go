@@ -51,8 +51,9 @@ func (s *run) rollout(ctx context.Context) error {
 	e := &executor{
 		found: containers,
 		run:   s, project: project, releases: releases,
-		in:        plan.RolloutInput{Targets: targets, Fresh: s.fresh()},
+		in:        plan.RolloutInput{Targets: targets, Fresh: s.fresh(), Warm: !s.serial(), Serial: s.serial()},
 		requestID: string(s.Request.UID),
+		before:    servicesOf(release.Find(releases, s.Request.Status.PreviousRelease)),
 		images:    s.images(),
 		touched:   s.startedSince(v1alpha1.StepRollout),
 		labels: map[string]string{
@@ -61,7 +62,7 @@ func (s *run) rollout(ctx context.Context) error {
 			v1alpha1.LabelRelease:     s.releaseName(releases),
 		},
 	}
-	return e.loop(ctx)
+	return s.watched(ctx, project, func() error { return e.loop(ctx) })
 }
 
 // moveTo brings the working tree to a commit; somebody's edits that are in the
@@ -93,7 +94,7 @@ func (s *run) releaseName(releases []v1alpha1.Release) string {
 func (s *run) targets(project *compose.Project) []plan.Target {
 	var out []plan.Target
 	for _, u := range s.Request.Status.Services {
-		t := plan.Target{Service: plan.Service{Name: u.Name, Revision: u.Revision}, Action: u.Action, Order: u.Order}
+		t := plan.Target{Service: plan.Service{Name: u.Name, Revision: u.Revision, Gateway: u.Gateway}, Action: u.Action, Order: u.Order}
 		if svc, ok := project.Service(u.Name); ok {
 			t.Replicas, t.OneShot, t.ContainerName, t.Shares = svc.Replicas, svc.OneShot, svc.ContainerName, shares(svc)
 			for _, d := range svc.DependsOn {
@@ -102,7 +103,37 @@ func (s *run) targets(project *compose.Project) []plan.Target {
 		}
 		out = append(out, t)
 	}
+	return following(out, project)
+}
+
+// following marks the services that live in the network of those behind the gateway.
+func following(targets []plan.Target, project *compose.Project) []plan.Target {
+	behind := map[string]bool{}
+	for _, t := range targets {
+		behind[t.Name] = t.Gateway
+	}
+	for i := range targets {
+		if svc, ok := project.Service(targets[i].Name); ok {
+			targets[i].Follows = follows(svc, behind)
+		}
+	}
+	return targets
+}
+
+// servicesOf are the services of a release, which may be nil, by name.
+func servicesOf(r *v1alpha1.Release) map[string]v1alpha1.ReleaseService {
+	out := map[string]v1alpha1.ReleaseService{}
+	if r != nil {
+		for _, rs := range r.Spec.Services {
+			out[rs.Name] = rs
+		}
+	}
 	return out
+}
+
+// serial reports whether services are replaced one after another.
+func (s *run) serial() bool {
+	return s.Request.Status.Plan != nil && s.Request.Status.Plan.Strategy == v1alpha1.StrategyOneByOne
 }
 
 // fresh names the services whose containers are replaced although their

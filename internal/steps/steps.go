@@ -22,6 +22,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/hooks"
 	"github.com/fairlead-dev/fairlead/internal/jobs"
@@ -68,6 +69,8 @@ type Deps struct {
 	Hooks    *hooks.Runner
 	Restorer Restorer
 	Traffic  Traffic
+	// Gateways keeps the gateways of applications; nil where there can be none.
+	Gateways *boxes.Keeper
 	Self     Self
 	Others   Quiescer
 	Clock    clock.PassiveClock
@@ -200,6 +203,9 @@ func (r *Runner) Summarize(request *v1alpha1.UpdateRequest) error {
 		return err
 	}
 	sum := updatelog.Summary{Result: string(st.Phase), Message: st.Message, Backup: st.BackupPath, Version: st.Release}
+	if d := st.Downtime; d != nil {
+		sum.Downtime = fmt.Sprintf("longest gap %s, %d of %d probes failed, slowest answer %s (%s)", d.LongestGap, d.Failed, d.Probes, d.Slowest, d.Target)
+	}
 	if st.Commit != "" && st.Phase == v1alpha1.PhaseSucceeded {
 		sum.Version = Short(st.Commit)
 		if st.Release != "" {

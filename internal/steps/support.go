@@ -22,6 +22,7 @@ type timings struct {
 	// minHealthy is nil where nothing is set.
 	minHealthy *time.Duration
 	drain      time.Duration
+	drainSet   bool
 	stop       time.Duration
 }
 
@@ -40,7 +41,7 @@ func (e *executor) timings(service string) timings {
 		if r.MinHealthy != nil {
 			t.minHealthy = &r.MinHealthy.Duration
 		}
-		set(&t.drain, r.DrainTimeout)
+		t.drainSet = set(&t.drain, r.DrainTimeout) || t.drainSet
 		set(&t.stop, r.StopTimeout)
 	}
 	svc, _ := e.project.Service(service)

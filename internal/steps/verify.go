@@ -32,10 +32,15 @@ func (s *run) verify(ctx context.Context) error {
 	if err != nil {
 		return failure.Terminalf(v1alpha1.ReasonVerifyFailed, "%w", err)
 	}
-	if err := s.askChecks(ctx, project.Name()); err != nil {
+	var containers []docker.Container
+	err = s.watched(ctx, project, func() error {
+		if err := s.askChecks(ctx, project.Name()); err != nil {
+			return err
+		}
+		var err error
+		containers, err = s.soak(ctx, project)
 		return err
-	}
-	containers, err := s.soak(ctx, project)
+	})
 	if err != nil {
 		return err
 	}
@@ -118,6 +123,12 @@ func (s *run) soak(ctx context.Context, project *compose.Project) ([]docker.Cont
 	if set := s.Application.Spec.Rollout.Soak; set != nil {
 		d = set.Duration
 	}
+	for _, u := range s.Request.Status.Services {
+		svc, _ := project.Service(u.Name)
+		if c := svc.UpdateConfig; c != nil && u.Action == v1alpha1.ActionReplace {
+			d = max(d, c.Monitor) // as Swarm watches after it replaced a container
+		}
+	}
 	containers, err := observe.Containers(ctx, s.Docker, project.Name())
 	if err != nil {
 		return nil, err
@@ -130,7 +141,7 @@ func (s *run) soak(ctx context.Context, project *compose.Project) ([]docker.Cont
 		svc, _ := project.Service(u.Name)
 		running := 0
 		for _, c := range containers {
-			if c.Service == u.Name && c.Running() {
+			if c.Service == u.Name && c.Running() && !s.keptWarm(c, u) {
 				ids = append(ids, c.ID)
 				running++
 			}
@@ -245,7 +256,7 @@ func (s *run) describeRelease(ctx context.Context, w *workspace, project *compos
 		}
 		rs := v1alpha1.ReleaseService{
 			Name: u.Name, Image: u.Image, ImageID: u.ImageID, Revision: u.Revision, Replicas: int32(svc.Replicas),
-			OneShot: svc.OneShot, BuildKey: u.BuildKey,
+			OneShot: svc.OneShot, BuildKey: u.BuildKey, Gateway: u.Gateway,
 		}
 		if img, err := s.Docker.ImageContent(ctx, u.ImageID); err == nil && len(img.RepoDigests) > 0 {
 			rs.RepoDigest = img.RepoDigests[0]

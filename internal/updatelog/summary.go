@@ -24,6 +24,8 @@ type Summary struct {
 	Version string
 	// Backup is the path of the backup that was made.
 	Backup string
+	// Downtime in words, as it was seen from outside.
+	Downtime string
 	// Duration from the first step to the end; always written.
 	Duration time.Duration
 }
@@ -54,7 +56,7 @@ func (l *Log) Summary(s Summary) error {
 	}
 	var lines []string
 	for _, field := range [][2]string{
-		{"Result", s.Result}, {"Message", s.Message}, {"New version", s.Version}, {"Backup", s.Backup},
+		{"Result", s.Result}, {"Message", s.Message}, {"New version", s.Version}, {"Backup", s.Backup}, {"Downtime", s.Downtime},
 		{"Log file", l.path}, {"Duration", s.Duration.Round(100 * time.Millisecond).String()},
 	} {
 		if field[1] != "" {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 )
 
@@ -83,6 +84,34 @@ func handler(v version, db *sql.DB) http.Handler {
 		}
 		if pause(r.Context(), d) == nil {
 			fmt.Fprintln(w, v.name)
+		}
+	})
+	// Server-sent events, until one of both sides goes.
+	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		flush := http.NewResponseController(w)
+		for {
+			if _, err := fmt.Fprintf(w, "data: %s\n\n", v.name); err != nil || flush.Flush() != nil {
+				return
+			}
+			if pause(r.Context(), 100*time.Millisecond) != nil {
+				return
+			}
+		}
+	})
+	// A body of many bytes that takes its time, for whoever wants to see it come whole.
+	mux.HandleFunc("GET /download", func(w http.ResponseWriter, r *http.Request) {
+		n, err := strconv.Atoi(r.FormValue("kib"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(n<<10))
+		block := make([]byte, 1<<10)
+		for range n {
+			if _, err := w.Write(block); err != nil || pause(r.Context(), 5*time.Millisecond) != nil {
+				return
+			}
 		}
 	})
 	// Without a database: who answers. With one: a row is written, then the same.

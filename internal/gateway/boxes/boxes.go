@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package boxes makes, finds and removes the containers that gateways run in,
+// and the directories that they share with the daemon.
+package boxes
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/go-connections/nat"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
+	"github.com/fairlead-dev/fairlead/internal/gateway/layout"
+)
+
+const (
+	// mountPoint of the shared directory in a gateway.
+	mountPoint = "/run/fairlead-gateway"
+	// answerTimeout is how long a gateway that was started may take until it
+	// answers on its socket.
+	answerTimeout = 30 * time.Second
+	// stopTimeout is how long a gateway may take to let go of its clients.
+	stopTimeout = 10 * time.Second
+)
+
+// Keeper keeps the gateways of applications. Its methods may be called by several
+// goroutines, for one gateway by one at a time.
+type Keeper struct {
+	Engine *docker.Client
+	// Dir has one directory for each gateway.
+	Dir string
+	// Program is the path of the daemon's own program.
+	Program string
+	// Self finds the container that the daemon runs in, "" if in none.
+	Self func(ctx context.Context) (string, error)
+
+	mu    sync.Mutex
+	image string
+}
+
+// Box is a gateway container that is there.
+type Box struct {
+	layout.Box
+	ID      string
+	Running bool
+	Started time.Time
+}
+
+// List returns the gateways of a Compose project, sorted by name.
+func (k *Keeper) List(ctx context.Context, project string) ([]Box, error) {
+	all, err := k.Engine.ContainersByLabel(ctx, map[string]string{v1alpha1.LabelGatewayProject: project, v1alpha1.LabelGateway: ""})
+	if err != nil {
+		return nil, fmt.Errorf("list the gateways: %w", err)
+	}
+	var out []Box
+	for _, c := range all {
+		made, err := layout.Decode(c.Labels[v1alpha1.LabelGateway])
+		if err != nil {
+			made = layout.Box{} // of another version: it is made anew
+		}
+		made.Name = c.Name
+		out = append(out, Box{Box: made, ID: c.ID, Running: c.State == docker.StateRunning, Started: c.StartedAt})
+	}
+	slices.SortFunc(out, func(a, b Box) int { return cmp.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// Client speaks to the gateway of that name.
+func (k *Keeper) Client(name string) *gatewayapi.Client {
+	return gatewayapi.NewClient(k.dir(name))
+}
+
+// dir is short, as the path of a socket must be.
+func (k *Keeper) dir(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return filepath.Join(k.Dir, hex.EncodeToString(sum[:])[:16])
+}
+
+// Open makes a gateway, in the place of one of the same name that was made
+// otherwise, starts it, and returns when it answers. Its ports must be free.
+//
+// application is the value of the label that says what it belongs to.
+func (k *Keeper) Open(ctx context.Context, project, application string, b layout.Box) error {
+	img, err := k.ensureImage(ctx)
+	if err != nil {
+		return err
+	}
+	if k.Dir == "" {
+		return errors.New("this program keeps no gateways: only the daemon does")
+	}
+	source, err := k.onHost(ctx, k.dir(b.Name))
+	if err != nil {
+		return err
+	}
+	have, err := k.Engine.InspectContainer(ctx, b.Name)
+	shared := func(m docker.Mount) bool { return m.Destination == mountPoint && m.Source == source }
+	switch {
+	case docker.IsNotFound(err):
+	case err != nil:
+		return err
+	case have.Labels[v1alpha1.LabelGatewayProject] != project:
+		return fmt.Errorf("a container that is no gateway of the project %s has the name %s: remove or rename it", project, b.Name)
+	case have.Labels[v1alpha1.LabelGateway] != b.Encode(), !slices.ContainsFunc(have.Mounts, shared):
+		if err := k.remove(ctx, have.ID); err != nil {
+			return err
+		}
+		have = docker.Container{}
+	}
+	id := have.ID
+	if id == "" {
+		if id, err = k.create(ctx, project, application, img, source, b); err != nil {
+			return err
+		}
+	}
+	if err := k.Engine.Start(ctx, id); err != nil {
+		if have.ID == "" {
+			err = errors.Join(err, k.remove(context.WithoutCancel(ctx), id))
+		}
+		return err
+	}
+	return k.answers(ctx, b.Name, id)
+}
+
+// answers waits until the gateway does.
+func (k *Keeper) answers(ctx context.Context, name, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	c := k.Client(name)
+	for {
+		_, err := c.Observed(ctx)
+		if err == nil {
+			return nil
+		}
+		if now, lookErr := k.Engine.InspectContainer(ctx, id); lookErr == nil && now.RestartCount > 2 {
+			lines, _ := k.Engine.LogTail(ctx, id, 5)
+			return fmt.Errorf("the gateway %s does not stay up: %s", name, strings.Join(lines, " / "))
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the gateway %s does not answer: %w", name, err)
+		}
+	}
+}
+
+// Close ends and removes a gateway, with what it shares with the daemon.
+func (k *Keeper) Close(ctx context.Context, project, name string) error {
+	have, err := k.Engine.InspectContainer(ctx, name)
+	switch {
+	case docker.IsNotFound(err):
+	case err != nil:
+		return err
+	case have.Labels[v1alpha1.LabelGatewayProject] != project:
+		return fmt.Errorf("the container %s is no gateway of the project %s", name, project)
+	default:
+		if err := k.remove(ctx, have.ID); err != nil {
+			return err
+		}
+	}
+	if k.Dir == "" {
+		return nil
+	}
+	return os.RemoveAll(k.dir(name))
+}
+
+func (k *Keeper) remove(ctx context.Context, id string) error {
+	if _, err := k.Engine.StopAndKeep(ctx, id, stopTimeout, ""); err != nil && !docker.IsNotFound(err) {
+		return err
+	}
+	return k.Engine.Remove(ctx, id, true)
+}
+
+// create makes the container: with no rights but to serve, and a root file
+// system that nobody can write to.
+func (k *Keeper) create(ctx context.Context, project, application, img, source string, b layout.Box) (string, error) {
+	if err := os.MkdirAll(k.dir(b.Name), 0o700); err != nil {
+		return "", err
+	}
+	cfg := &container.Config{
+		Image: img, Entrypoint: []string{program, "gateway", "--dir", mountPoint}, Cmd: []string{},
+		User: fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid()),
+		Labels: map[string]string{
+			v1alpha1.LabelApplication: application, v1alpha1.LabelGateway: b.Encode(), v1alpha1.LabelGatewayProject: project,
+		},
+		Healthcheck:  &container.HealthConfig{Test: []string{"NONE"}},
+		ExposedPorts: nat.PortSet{},
+	}
+	host := &container.HostConfig{
+		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyAlways},
+		ReadonlyRootfs: true,
+		CapDrop:        []string{"ALL"},
+		CapAdd:         []string{"NET_BIND_SERVICE"},
+		SecurityOpt:    []string{"no-new-privileges"},
+		Binds:          []string{source + ":" + mountPoint},
+		LogConfig:      container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "5m", "max-file": "2"}},
+		// Short names that nobody has are not for name servers outside.
+		DNSOptions:   []string{"ndots:1"},
+		PortBindings: nat.PortMap{},
+	}
+	for _, p := range b.Publish {
+		port := nat.Port(strconv.Itoa(p.Inside) + "/" + transport(p.UDP))
+		cfg.ExposedPorts[port] = struct{}{}
+		host.PortBindings[port] = append(host.PortBindings[port], nat.PortBinding{HostIP: p.HostIP, HostPort: strconv.Itoa(p.HostPort)})
+	}
+	networks := slices.Sorted(maps.Keys(b.Networks))
+	if len(networks) == 0 {
+		return "", fmt.Errorf("the gateway %s has no network", b.Name)
+	}
+	endpoint := func(name string) *network.EndpointSettings {
+		return &network.EndpointSettings{Aliases: b.Networks[name]}
+	}
+	host.NetworkMode = container.NetworkMode(networks[0])
+	created, err := k.Engine.ContainerCreate(ctx, cfg, host,
+		&network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{networks[0]: endpoint(networks[0])}}, nil, b.Name)
+	if err != nil {
+		return "", fmt.Errorf("create the gateway %s: %w", b.Name, err)
+	}
+	for _, name := range networks[1:] {
+		if err := k.Engine.NetworkConnect(ctx, name, created.ID, endpoint(name)); err != nil {
+			return "", errors.Join(fmt.Errorf("connect the gateway %s to the network %s: %w", b.Name, name, err),
+				k.Engine.Remove(context.WithoutCancel(ctx), created.ID, true))
+		}
+	}
+	return created.ID, nil
+}
+
+func transport(udp bool) string {
+	if udp {
+		return "udp"
+	}
+	return "tcp"
+}
+
+// onHost is where the engine finds a directory of this process: where the daemon
+// runs in a container, a mount of that tells.
+func (k *Keeper) onHost(ctx context.Context, dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	id, err := k.Self(ctx)
+	if err != nil || id == "" {
+		return dir, err
+	}
+	own, err := k.Engine.InspectContainer(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	best := docker.Mount{}
+	for _, m := range own.Mounts {
+		if rel, err := filepath.Rel(m.Destination, dir); err == nil && filepath.IsLocal(rel) && len(m.Destination) > len(best.Destination) {
+			best = m
+		}
+	}
+	if best.Destination == "" || best.Source == "" {
+		return "", fmt.Errorf("the daemon runs in a container, and %s is in none of its mounts, so that a gateway cannot share it: mount the data directory, or set gateway.mode: Off", dir)
+	}
+	rel, err := filepath.Rel(best.Destination, dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(best.Source, rel), nil
+}
+
+// Subnets are the prefixes of networks, by the networks' names, and which of them have no way out.
+func (k *Keeper) Subnets(ctx context.Context, networks []string) (subnets map[string][]string, internal map[string]bool, err error) {
+	subnets, internal = map[string][]string{}, map[string]bool{}
+	for _, name := range networks {
+		n, err := k.Engine.NetworkInspect(ctx, name, network.InspectOptions{})
+		if err != nil {
+			return nil, nil, fmt.Errorf("inspect the network %s: %w", name, err)
+		}
+		internal[name] = n.Internal
+		for _, c := range n.IPAM.Config {
+			if c.Subnet != "" {
+				subnets[name] = append(subnets[name], c.Subnet)
+			}
+		}
+	}
+	return subnets, internal, nil
+}

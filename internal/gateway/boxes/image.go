@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package boxes
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+
+	"github.com/fairlead-dev/fairlead/internal/docker"
+)
+
+const (
+	// imageName is the repository of the gateway's image; its tag says which
+	// program is in it.
+	imageName = "fairlead-gateway"
+	// program is where it is in the image.
+	program = "/fairlead"
+)
+
+// ensureImage makes the image out of the daemon's own program, unless it is
+// there, and returns its name. No registry is needed.
+func (k *Keeper) ensureImage(ctx context.Context) (string, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.image == "" {
+		name, err := k.nameImage()
+		if err != nil {
+			return "", err
+		}
+		k.image = name
+	}
+	_, err := k.Engine.ImageContent(ctx, k.image)
+	if err == nil || !docker.IsNotFound(err) {
+		return k.image, err
+	}
+	file, err := os.Open(k.Program)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return "", err
+	}
+	reader, writer := io.Pipe()
+	go func() { _ = writer.CloseWithError(pack(writer, file, info.Size())) }()
+	answer, err := k.Engine.ImageImport(ctx, image.ImportSource{Source: reader, SourceName: "-"}, k.image, image.ImportOptions{
+		Message: "Fairlead's gateway", Changes: []string{`ENTRYPOINT ["` + program + `", "gateway"]`},
+	})
+	if err != nil {
+		_ = reader.Close()
+		return "", fmt.Errorf("make the image %s: %w", k.image, err)
+	}
+	_, err = io.Copy(io.Discard, answer)
+	if err := errors.Join(err, answer.Close()); err != nil {
+		return "", fmt.Errorf("make the image %s: %w", k.image, err)
+	}
+	if _, err = k.Engine.ImageContent(ctx, k.image); err != nil {
+		return "", fmt.Errorf("the engine did not make the image %s: %w", k.image, err)
+	}
+	k.removeOthers(ctx)
+	return k.image, nil
+}
+
+// removeOthers removes the images of earlier programs. The engine keeps those that a
+// container uses, and one that is needed again is made again.
+func (k *Keeper) removeOthers(ctx context.Context) {
+	list, err := k.Engine.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", imageName))})
+	if err != nil {
+		return // they cost room, no more
+	}
+	for _, img := range list {
+		for _, tag := range img.RepoTags {
+			if tag != k.image {
+				_ = k.Engine.RemoveImageTag(ctx, tag)
+			}
+		}
+	}
+}
+
+// nameImage is the name that says what is in the image.
+func (k *Keeper) nameImage() (string, error) {
+	if err := static(k.Program); err != nil {
+		return "", err
+	}
+	file, err := os.Open(k.Program)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, file); err != nil {
+		return "", fmt.Errorf("read the daemon's own program: %w", err)
+	}
+	return imageName + ":" + hex.EncodeToString(h.Sum(nil))[:12], nil
+}
+
+// static says why a program cannot run where there is nothing else.
+func static(path string) error {
+	f, err := elf.Open(path)
+	if err != nil {
+		return fmt.Errorf("the daemon's own program cannot be put into a gateway: %w", err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return errors.New("the daemon's own program is linked dynamically and cannot run in a gateway: build it with CGO_ENABLED=0, or set gateway.mode: Off")
+		}
+	}
+	return nil
+}
+
+// pack writes the root file system: the program, and where the shared directory
+// is mounted.
+func pack(to io.Writer, file io.Reader, size int64) error {
+	w := tar.NewWriter(to)
+	for _, h := range []*tar.Header{
+		{Name: "run/", Typeflag: tar.TypeDir, Mode: 0o755},
+		{Name: mountPoint[1:] + "/", Typeflag: tar.TypeDir, Mode: 0o700},
+		{Name: program[1:], Typeflag: tar.TypeReg, Mode: 0o755, Size: size},
+	} {
+		if err := w.WriteHeader(h); err != nil {
+			return err
+		}
+	}
+	if _, err := io.Copy(w, file); err != nil {
+		return err
+	}
+	return w.Close()
+}

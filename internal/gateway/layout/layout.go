@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package layout decides, purely, which gateway containers an application has,
+// and what each of them is told to do.
+//
+// An application has front gateways, which publish the ports of the host, and
+// inner ones, which have the names of its services in its networks. What exists
+// is not rearranged: containers hold links to inner gateways, and a published
+// port that moves from one container to another is gone for a moment.
+package layout
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Port is a port that containers of a service listen on.
+type Port struct {
+	Number int `json:"number"`
+	// UDP is false for TCP.
+	UDP bool `json:"udp,omitempty"`
+	// App is Compose's app_protocol, "" if it says nothing.
+	App string `json:"app,omitempty"`
+}
+
+// Publish is a port of the host that leads to a service.
+type Publish struct {
+	// HostIP is "" for all addresses.
+	HostIP   string `json:"hostIP,omitempty"`
+	HostPort int    `json:"hostPort"`
+	UDP      bool   `json:"udp,omitempty"`
+	App      string `json:"app,omitempty"`
+	Service  string `json:"service"`
+	// Target is the container's port.
+	Target int `json:"target"`
+	// Inside is the port in the gateway's container; 0 until it has one.
+	Inside int `json:"inside,omitempty"`
+}
+
+func (p Publish) same(o Publish) bool {
+	p.Inside, o.Inside, p.App, o.App = 0, 0, "", ""
+	return p == o
+}
+
+// Address of the host, as in "127.0.0.1:8080/udp".
+func (p Publish) Address() string {
+	a := strconv.Itoa(p.HostPort)
+	if p.HostIP != "" {
+		a = p.HostIP + ":" + a
+		if strings.Contains(p.HostIP, ":") {
+			a = "[" + p.HostIP + "]:" + strconv.Itoa(p.HostPort)
+		}
+	}
+	if p.UDP {
+		a += "/udp"
+	}
+	return a
+}
+
+// Service is one service that is to be behind the gateway.
+type Service struct {
+	Name string
+	// Networks by the name that the engine knows, with all names that the service
+	// has there.
+	Networks map[string][]string
+	Ports    []Port
+	Publish  []Publish
+}
+
+// Box is a gateway container as it is made. Nothing of it can be changed
+// afterwards.
+type Box struct {
+	// Name of the container.
+	Name string `json:"name"`
+	// Front publishes ports and has no names; the others have names and publish
+	// nothing.
+	Front bool `json:"front,omitempty"`
+	// Networks by name, with the names that it answers to there.
+	Networks map[string][]string `json:"networks"`
+	// Owners of these names, for inner boxes: network, name, service.
+	Owners map[string]map[string]string `json:"owners,omitempty"`
+	// Publish are the ports of the host.
+	Publish []Publish `json:"publish,omitempty"`
+}
+
+// Encode gives the text that Decode reads; equal boxes have equal texts.
+func (b Box) Encode() string {
+	data, err := json.Marshal(b)
+	if err != nil {
+		panic(err) // strings and numbers only: cannot happen
+	}
+	return string(data)
+}
+
+// Decode reads what Encode wrote.
+func Decode(text string) (Box, error) {
+	var b Box
+	if err := json.Unmarshal([]byte(text), &b); err != nil {
+		return b, fmt.Errorf("what a gateway container was made for cannot be read: %w", err)
+	}
+	return b, nil
+}
+
+// Input is what Plan decides from.
+type Input struct {
+	// Project is the Compose project.
+	Project string
+	// Services are those that are to be behind the gateway.
+	Services []Service
+	// Direct are the names that other services of the application have in its
+	// networks: no gateway may answer to them.
+	Direct map[string][]string
+	// Internal are the networks without a way out: nothing is published there.
+	Internal map[string]bool
+	// Existing are the gateway containers that there are.
+	Existing []Box
+}
+
+// firstInside is the first port that fronts listen on.
+const firstInside = 20001
+
+// Plan says which gateway containers there are to be. One that is the same as an
+// existing one of that name stays; one that is not takes its place.
+func Plan(in Input) []Box {
+	slices.SortFunc(in.Services, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
+	boxes := inner(in)
+	for i := range boxes {
+		boxes[i].Name = strings.TrimPrefix(boxes[i].Name, newMark)
+	}
+	return append(boxes, fronts(in)...)
+}
+
+// inner places the names of the services: where they are already, else where no
+// service has the same port in the same network, else in another box.
+func inner(in Input) []Box {
+	var boxes []Box
+	services := map[string]Service{}
+	for _, s := range in.Services {
+		services[s.Name] = s
+	}
+	for _, b := range in.Existing {
+		if !b.Front {
+			boxes = append(boxes, cleaned(b, services, in.Direct))
+		}
+	}
+	slices.SortFunc(boxes, func(a, b Box) int { return cmp.Compare(a.Name, b.Name) })
+	for _, s := range in.Services {
+		for _, network := range slices.Sorted(maps.Keys(s.Networks)) {
+			for _, name := range s.Networks[network] {
+				if !slices.ContainsFunc(boxes, func(b Box) bool { return b.Owners[network][name] == s.Name }) {
+					boxes = place(in.Project, boxes, s, services)
+				}
+			}
+		}
+	}
+	// One whose services are all gone is not needed.
+	return slices.DeleteFunc(boxes, func(b Box) bool {
+		for _, owners := range b.Owners {
+			for _, s := range owners {
+				if _, ok := services[s]; ok {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
+// cleaned is a box without names that belong to somebody else by now. Names that
+// nobody wants any more stay: taking them away would cut connections.
+func cleaned(b Box, services map[string]Service, direct map[string][]string) Box {
+	taken := func(network, name, owner string) bool {
+		if slices.Contains(direct[network], name) {
+			return true
+		}
+		for _, s := range services {
+			if s.Name != owner && slices.Contains(s.Networks[network], name) {
+				// Two services may share an alias; both keep it.
+				own, ok := services[owner]
+				return !ok || !slices.Contains(own.Networks[network], name)
+			}
+		}
+		return false
+	}
+	out := Box{Name: b.Name, Networks: map[string][]string{}, Owners: map[string]map[string]string{}}
+	for network, owners := range b.Owners {
+		for name, owner := range owners {
+			if !taken(network, name, owner) {
+				out.give(network, name, owner)
+			}
+		}
+	}
+	out.sort()
+	return out
+}
+
+func (b *Box) give(network, name, owner string) {
+	if b.Owners[network] == nil {
+		b.Owners[network] = map[string]string{}
+	}
+	if b.Owners[network][name] == "" {
+		b.Networks[network] = append(b.Networks[network], name)
+	}
+	b.Owners[network][name] = owner
+}
+
+func (b *Box) sort() {
+	for _, names := range b.Networks {
+		slices.Sort(names)
+	}
+}
+
+// place gives all names of a service to one box, and makes one if none fits.
+// Boxes that exist get no further names, as they would have to be made anew: only
+// those that this plan makes do.
+func place(project string, boxes []Box, s Service, services map[string]Service) []Box {
+	fresh := func(b Box) bool { return strings.HasPrefix(b.Name, newMark) }
+	for i := range boxes {
+		if fresh(boxes[i]) && fits(boxes[i], s, services) {
+			boxes[i].take(s)
+			return boxes
+		}
+	}
+	b := Box{Name: newMark + boxName(project, "", func(name string) bool {
+		return slices.ContainsFunc(boxes, func(o Box) bool { return strings.TrimPrefix(o.Name, newMark) == name })
+	}), Networks: map[string][]string{}, Owners: map[string]map[string]string{}}
+	b.take(s)
+	return append(boxes, b)
+}
+
+// newMark is in front of the name of a box while it is being filled.
+const newMark = "+"
+
+func (b *Box) take(s Service) {
+	for network, names := range s.Networks {
+		for _, name := range names {
+			b.give(network, name, s.Name)
+		}
+	}
+	b.sort()
+}
+
+// fits reports whether s has no port, and no name, in common with the services of b where both
+// have the same network.
+func fits(b Box, s Service, services map[string]Service) bool {
+	for network, names := range s.Networks {
+		for _, name := range names {
+			if owner := b.Owners[network][name]; owner != "" && owner != s.Name {
+				return false
+			}
+		}
+		for _, owner := range b.Owners[network] {
+			if owner != s.Name && clash(services[owner].Ports, s.Ports) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func clash(a, b []Port) bool {
+	return slices.ContainsFunc(a, func(p Port) bool {
+		return slices.ContainsFunc(b, func(q Port) bool { return p.Number == q.Number && p.UDP == q.UDP })
+	})
+}
+
+// boxName is the first free name: the n-th container of its kind.
+func boxName(project, kind string, taken func(string) bool) string {
+	for n := 1; ; n++ {
+		if name := fmt.Sprintf("%s-gateway%s-%d", project, kind, n); !taken(name) {
+			return name
+		}
+	}
+}
+
+// fronts keep the ports that they publish; those that are published already by
+// none go to another one, so that nothing is interrupted. A front with a port
+// that is not wanted any more is made anew without it.
+func fronts(in Input) []Box {
+	var want []Publish
+	for _, s := range in.Services {
+		want = append(want, s.Publish...)
+	}
+	var out []Box
+	placed := func(p Publish) bool {
+		return slices.ContainsFunc(out, func(b Box) bool { return slices.ContainsFunc(b.Publish, p.same) })
+	}
+	for _, b := range in.Existing {
+		if !b.Front {
+			continue
+		}
+		keep := Box{Name: b.Name, Front: true}
+		for _, have := range b.Publish {
+			if i := slices.IndexFunc(want, have.same); i >= 0 && !placed(have) {
+				have.App = want[i].App
+				keep.Publish = append(keep.Publish, have)
+			}
+		}
+		if len(keep.Publish) == 0 {
+			continue
+		}
+		keep.Networks = reach(keep.Publish, in, b.Networks)
+		out = append(out, keep)
+	}
+	next := firstInside
+	for _, b := range out {
+		for _, p := range b.Publish {
+			next = max(next, p.Inside+1)
+		}
+	}
+	var more []Publish
+	for _, p := range want {
+		if !placed(p) && !slices.ContainsFunc(more, p.same) {
+			p.Inside = next
+			next++
+			more = append(more, p)
+		}
+	}
+	if len(more) == 0 {
+		return out
+	}
+	name := boxName(in.Project, "-front", func(name string) bool {
+		return slices.ContainsFunc(out, func(b Box) bool { return b.Name == name })
+	})
+	return append(out, Box{Name: name, Front: true, Publish: more, Networks: reach(more, in, nil)})
+}
+
+// reach are the networks that lead to the services of ports: those that are used
+// already, where they do.
+func reach(ports []Publish, in Input, have map[string][]string) map[string][]string {
+	out := map[string][]string{}
+	for _, p := range ports {
+		i := slices.IndexFunc(in.Services, func(s Service) bool { return s.Name == p.Service })
+		networks := slices.Sorted(maps.Keys(in.Services[i].Networks))
+		slices.SortStableFunc(networks, func(a, b string) int {
+			rank := func(n string) int {
+				_, used := have[n]
+				_, chosen := out[n]
+				switch {
+				case in.Internal[n]:
+					return 2
+				case used || chosen:
+					return 0
+				default:
+					return 1
+				}
+			}
+			return rank(a) - rank(b)
+		})
+		if len(networks) > 0 {
+			out[networks[0]] = nil
+		}
+	}
+	return out
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package layout
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
+)
+
+func svc(name string, ports ...int) Service {
+	s := Service{Name: name, Networks: map[string][]string{"p_default": {name}}}
+	for _, p := range ports {
+		s.Ports = append(s.Ports, Port{Number: p})
+	}
+	return s
+}
+
+func (s Service) with(change func(*Service)) Service {
+	change(&s)
+	return s
+}
+
+func (s Service) on(hostPort, target int) Service {
+	s.Publish = append(slices.Clone(s.Publish), Publish{HostIP: "127.0.0.1", HostPort: hostPort, Service: s.Name, Target: target})
+	return s
+}
+
+func describe(boxes []Box) string {
+	var b strings.Builder
+	for _, box := range boxes {
+		fmt.Fprintf(&b, "%s:", box.Name)
+		for _, n := range slices.Sorted(maps.Keys(box.Networks)) {
+			fmt.Fprintf(&b, " %s%v", n, box.Networks[n])
+		}
+		for _, p := range box.Publish {
+			fmt.Fprintf(&b, " %s->%d->%s:%d", p.Address(), p.Inside, p.Service, p.Target)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+func TestPlan(t *testing.T) {
+	shop := []Service{svc("db", 5432), svc("front", 80).on(8080, 80), svc("web", 8080)}
+	made := Plan(Input{Project: "p", Services: shop})
+	clashing := []Service{svc("alpha", 8080), svc("beta", 8080), svc("gamma", 9090)}
+	two := Plan(Input{Project: "p", Services: clashing})
+	tests := []struct {
+		name string
+		in   Input
+		want string
+	}{
+		{"one inner and one front", Input{Services: shop},
+			"p-gateway-1: p_default[db front web]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
+		{"the same again", Input{Services: shop, Existing: made},
+			"p-gateway-1: p_default[db front web]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
+		{"the same container port", Input{Services: clashing},
+			"p-gateway-1: p_default[alpha gamma]\np-gateway-2: p_default[beta]\n"},
+		{"the same container port in networks that do not meet", Input{Services: []Service{
+			svc("alpha", 8080).with(func(s *Service) { s.Networks = map[string][]string{"p_a": {"alpha"}} }),
+			svc("beta", 8080).with(func(s *Service) { s.Networks = map[string][]string{"p_b": {"beta"}} }),
+		}}, "p-gateway-1: p_a[alpha] p_b[beta]\n"},
+		{"a new service goes to a new container", Input{Services: append(slices.Clone(shop), svc("cache", 6379)), Existing: made},
+			"p-gateway-1: p_default[db front web]\np-gateway-2: p_default[cache]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
+		{"a service that goes away keeps its name, others are not cut", Input{Services: shop[1:], Existing: made},
+			"p-gateway-1: p_default[db front web]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
+		{"a name that another service has now", Input{Services: []Service{shop[1], svc("store", 5432).with(func(s *Service) {
+			s.Networks = map[string][]string{"p_default": {"db", "store"}}
+		})}, Existing: made},
+			"p-gateway-1: p_default[front web]\np-gateway-2: p_default[db store]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
+		{"a name that is left to a container", Input{Services: shop[1:], Direct: map[string][]string{"p_default": {"db"}}, Existing: made},
+			"p-gateway-1: p_default[front web]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
+		{"one more port", Input{Services: []Service{shop[0], shop[1].on(8443, 443), shop[2]}, Existing: made},
+			"p-gateway-1: p_default[db front web]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n" +
+				"p-gateway-front-2: p_default[] 127.0.0.1:8443->20002->front:443\n"},
+		{"another port", Input{Services: []Service{shop[0], svc("front", 80).on(9000, 80), shop[2]}, Existing: made},
+			"p-gateway-1: p_default[db front web]\np-gateway-front-1: p_default[] 127.0.0.1:9000->20001->front:80\n"},
+		{"nothing", Input{Existing: two}, ""},
+		{"published where there is a way out", Input{Services: []Service{svc("web", 80).on(80, 80).with(func(s *Service) {
+			s.Networks = map[string][]string{"p_back": {"web"}, "p_front": {"web"}}
+		})}, Internal: map[string]bool{"p_back": true}},
+			"p-gateway-1: p_back[web] p_front[web]\np-gateway-front-1: p_front[] 127.0.0.1:80->20001->web:80\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.in.Project = "p"
+			got := Plan(tt.in)
+			if describe(got) != tt.want {
+				t.Errorf("got\n%swant\n%s", describe(got), tt.want)
+			}
+			tt.in.Existing = got
+			if again := Plan(tt.in); describe(again) != describe(got) {
+				t.Errorf("planned again, it is\n%s", describe(again))
+			}
+			for i, b := range got {
+				back, err := Decode(b.Encode())
+				if err != nil || back.Encode() != got[i].Encode() {
+					t.Errorf("%s does not survive its encoding: %v", b.Name, err)
+				}
+			}
+		})
+	}
+}
+
+func TestState(t *testing.T) {
+	boxes := Plan(Input{Project: "p", Services: []Service{
+		svc("db", 5432).with(func(s *Service) { s.Networks = map[string][]string{"p_back": {"db"}} }),
+		svc("web", 8080).with(func(s *Service) { s.Networks = map[string][]string{"p_back": {"web"}, "p_front": {"web"}} }).on(80, 8080),
+	}})
+	routes := map[string]Route{
+		"db": {Ports: []Port{{Number: 5432}}, Held: true, Targets: []Target{{ID: "0123456789abcdef", Addresses: map[string]string{"p_back": "172.20.0.9"}}}},
+		"web": {Ports: []Port{{Number: 8080}, {Number: 53, UDP: true}}, Targets: []Target{
+			{ID: "aaaaaaaaaaaaaaaa", Addresses: map[string]string{"p_back": "172.20.0.3", "p_front": "172.21.0.3"}},
+			{ID: "bbbbbbbbbbbbbbbb", Draining: true},
+		}},
+	}
+	set := Settings{Application: "default.shop", Subnets: map[string][]string{"p_back": {"172.20.0.0/16"}, "p_front": {"172.21.0.0/16"}}}
+	for _, b := range boxes {
+		s := State(b, routes, set)
+		s.Revision = 1
+		if err := s.Validate(); err != nil {
+			t.Errorf("%s: %v", b.Name, err)
+		}
+		var got []string
+		for _, l := range s.Listeners {
+			got = append(got, fmt.Sprintf("%s:%d %s -> %s:%d", l.Address, l.Port, l.Protocol, l.Service, l.TargetPort))
+		}
+		want := map[string][]string{
+			"p-gateway-1": {
+				"172.20.0.0/16:5432 auto -> db:5432", "172.20.0.0/16:8080 auto -> web:8080", "172.20.0.0/16:53 udp -> web:53",
+				"172.21.0.0/16:8080 auto -> web:8080", "172.21.0.0/16:53 udp -> web:53",
+			},
+			"p-gateway-front-1": {":20001 auto -> web:8080"},
+		}[b.Name]
+		if !slices.Equal(got, want) {
+			t.Errorf("%s listens on %q, want %q", b.Name, got, want)
+		}
+		active, held := Serving(s)
+		if !slices.Equal(active["web"], []string{"aaaaaaaaaaaaaaaa"}) || held["web"] {
+			t.Errorf("%s: %v serve web, held %v", b.Name, active["web"], held["web"])
+		}
+		if !b.Front && (!held["db"] || s.Services[0].Targets[0].Addresses[0] != "172.20.0.9") {
+			t.Errorf("db: %+v", s.Services[0])
+		}
+		if s.Services[len(s.Services)-1].Targets[1].State != gatewayapi.TargetDraining {
+			t.Errorf("the old target of web is not draining: %+v", s.Services)
+		}
+	}
+}

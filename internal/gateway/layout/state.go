@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package layout
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
+)
+
+// Target is a container that requests go to.
+type Target struct {
+	// ID in full.
+	ID string
+	// Addresses by network, as far as they are known.
+	Addresses map[string]string
+	// Draining gets nothing new, and finishes what it has.
+	Draining bool
+}
+
+// Route is where the traffic of a service goes.
+type Route struct {
+	Targets []Target
+	// Held lets what is new wait.
+	Held bool
+	// HoldTimeout is how long each may wait.
+	HoldTimeout time.Duration
+	// Drain is how long a target that gets nothing new may finish what it has.
+	Drain time.Duration
+	// Ports that containers of the service listen on.
+	Ports []Port
+}
+
+// Settings are what is the same for all services of an application.
+type Settings struct {
+	Application    string
+	TrustedProxies []string
+	// Subnets of networks, by name.
+	Subnets map[string][]string
+}
+
+// State is what the gateway in a box is told, without a revision.
+func State(b Box, routes map[string]Route, set Settings) *gatewayapi.DesiredState {
+	out := &gatewayapi.DesiredState{Version: gatewayapi.Version, Application: set.Application}
+	if b.Front {
+		out.Listeners = published(b, routes, set)
+	} else {
+		out.Listeners = named(b, routes, set)
+	}
+	used := map[string]bool{}
+	for _, l := range out.Listeners {
+		used[l.Service] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(used)) {
+		out.Services = append(out.Services, service(name, routes[name], b))
+	}
+	return out
+}
+
+func service(name string, r Route, b Box) gatewayapi.Service {
+	s := gatewayapi.Service{
+		Name:         name,
+		Hold:         gatewayapi.Hold{Enabled: r.Held, MaxWait: gatewayapi.Duration(r.HoldTimeout)},
+		DrainTimeout: gatewayapi.Duration(r.Drain), LongLivedDeadline: gatewayapi.Duration(r.Drain),
+	}
+	for _, t := range r.Targets {
+		target := gatewayapi.Target{ID: t.ID, Host: t.ID[:min(12, len(t.ID))], State: gatewayapi.TargetActive}
+		if t.Draining {
+			target.State = gatewayapi.TargetDraining
+		}
+		for _, network := range slices.Sorted(maps.Keys(b.Networks)) {
+			if a := t.Addresses[network]; a != "" {
+				target.Addresses = append(target.Addresses, a)
+			}
+		}
+		s.Targets = append(s.Targets, target)
+	}
+	return s
+}
+
+// named listens on the ports of the services that the box has names of, in each
+// network only on those that belong there.
+func named(b Box, routes map[string]Route, set Settings) []gatewayapi.Listener {
+	var out []gatewayapi.Listener
+	for _, network := range slices.Sorted(maps.Keys(b.Owners)) {
+		owners := slices.Sorted(maps.Values(b.Owners[network]))
+		for _, subnet := range set.Subnets[network] {
+			taken := map[Port]bool{}
+			for _, name := range slices.Compact(owners) {
+				for _, p := range routes[name].Ports {
+					key := Port{Number: p.Number, UDP: p.UDP}
+					if taken[key] {
+						continue // it was found out too late; see Plan
+					}
+					taken[key] = true
+					out = append(out, gatewayapi.Listener{
+						Name: fmt.Sprintf("%s %s %d%s", name, subnet, p.Number, transport(p.UDP)), Address: subnet,
+						Port: p.Number, TargetPort: p.Number, Service: name, Internal: true, Protocol: protocol(p.App, p.UDP),
+					})
+				}
+			}
+		}
+	}
+	return out
+}
+
+func published(b Box, routes map[string]Route, set Settings) []gatewayapi.Listener {
+	var out []gatewayapi.Listener
+	for _, p := range b.Publish {
+		if _, ok := routes[p.Service]; !ok {
+			continue
+		}
+		out = append(out, gatewayapi.Listener{
+			Name: p.Address() + " " + p.Service, Port: p.Inside, TargetPort: p.Target, Service: p.Service,
+			Protocol: protocol(p.App, p.UDP), TrustedProxies: set.TrustedProxies,
+		})
+	}
+	return out
+}
+
+func transport(udp bool) string {
+	if udp {
+		return "/udp"
+	}
+	return ""
+}
+
+// protocol is what is made of Compose's app_protocol. Others than these are found
+// out: they may be HTTP under another name.
+func protocol(app string, udp bool) gatewayapi.Protocol {
+	switch {
+	case udp:
+		return gatewayapi.ProtocolUDP
+	case app == "http", app == "http2":
+		return gatewayapi.ProtocolHTTP
+	case app == "h2c":
+		return gatewayapi.ProtocolH2C
+	case app == "grpc":
+		return gatewayapi.ProtocolGRPC
+	case app == "tcp", app == "https", app == "tls":
+		return gatewayapi.ProtocolTCP
+	default:
+		return gatewayapi.ProtocolAuto
+	}
+}
+
+// Serving tells of each service in a state which containers get its traffic, and
+// whether it is held.
+func Serving(s *gatewayapi.DesiredState) (active map[string][]string, held map[string]bool) {
+	active, held = map[string][]string{}, map[string]bool{}
+	if s == nil {
+		return active, held
+	}
+	for _, svc := range s.Services {
+		active[svc.Name] = []string{}
+		for _, t := range svc.Targets {
+			if t.State == "" || t.State == gatewayapi.TargetActive {
+				active[svc.Name] = append(active[svc.Name], t.ID)
+			}
+		}
+		slices.Sort(active[svc.Name])
+		held[svc.Name] = svc.Hold.Enabled
+	}
+	return active, held
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/gateway/layout"
+	"github.com/fairlead-dev/fairlead/internal/health"
+	"github.com/fairlead-dev/fairlead/internal/release"
+)
+
+// Times of a gateway where nothing is set.
+const (
+	defaultHoldTimeout  = time.Minute
+	defaultGatewayDrain = 30 * time.Second
+)
+
+// putBehind decides which of the wanted services are behind the gateway: those
+// that it can serve, of which something is known to listen.
+func (s *run) putBehind(ctx context.Context, want []wanted, containers []docker.Container, current *v1alpha1.Release) error {
+	if s.Gateways == nil || !useful(want) {
+		return nil
+	}
+	own := ""
+	if s.Self != nil {
+		id, err := s.Self.Find(ctx)
+		if err != nil {
+			return err
+		}
+		for _, c := range containers {
+			if id != "" && c.ID == id {
+				own = c.Service
+			}
+		}
+	}
+	var left []string
+	for _, d := range want {
+		if servable(d.Service) && s.gatewayMode(d.Service) != v1alpha1.GatewayAuto {
+			left = append(left, d.Name)
+		}
+	}
+	direct := ""
+	if len(left) > 0 {
+		direct = ", but for " + strings.Join(left, ", ")
+	}
+	for i := range want {
+		d := &want[i]
+		d.direct = direct
+		if d.Name == own || !servable(d.Service) || s.gatewayMode(d.Service) != v1alpha1.GatewayAuto {
+			continue
+		}
+		before, _ := release.Service(current, d.Name)
+		d.gateway = before.Gateway || len(declaredPorts(d.Service, d.image)) > 0 || len(observedPorts(d.Name, containers)) > 0
+	}
+	return nil
+}
+
+// useful says that an application has something to gain from a gateway.
+func useful(want []wanted) bool {
+	return len(want) > 1 || slices.ContainsFunc(want, func(d wanted) bool { return len(fixedPorts(d.Service)) > 0 })
+}
+
+// servable says that a gateway can stand in front of a service: it has networks of
+// its own, runs for long, and speaks what a gateway can pass on.
+func servable(svc compose.Service) bool {
+	return !svc.OneShot && svc.Replicas > 0 && svc.NetworkMode == "" && len(svc.Networks) > 0 &&
+		!slices.ContainsFunc(svc.Ports, func(p compose.Port) bool { return p.Protocol != "tcp" && p.Protocol != "udp" })
+}
+
+// gatewayMode is the narrowest setting.
+func (s *run) gatewayMode(svc compose.Service) v1alpha1.GatewayMode {
+	mode := cmp.Or(s.Application.Spec.Gateway.Mode, v1alpha1.GatewayOff)
+	if mode == v1alpha1.GatewayOff {
+		return mode
+	}
+	for _, sr := range s.Application.Spec.Rollout.Services {
+		if sr.Name == svc.Name && sr.Gateway != "" {
+			mode = sr.Gateway
+		}
+	}
+	return cmp.Or(v1alpha1.GatewayMode(svc.Extension.Gateway), mode)
+}
+
+// holdTimeout is how long a request is held.
+func (s *run) holdTimeout() time.Duration {
+	if d := s.Application.Spec.Gateway.HoldTimeout; d != nil {
+		return d.Duration
+	}
+	return defaultHoldTimeout
+}
+
+func fixedPorts(svc compose.Service) []compose.Port {
+	return slices.DeleteFunc(slices.Clone(svc.Ports), func(p compose.Port) bool { return !p.Fixed() })
+}
+
+// declaredPorts are those that the Compose file and the image name.
+func declaredPorts(svc compose.Service, img docker.Image) []layout.Port {
+	var out []layout.Port
+	add := func(p layout.Port) {
+		if !slices.ContainsFunc(out, func(o layout.Port) bool { return o.Number == p.Number && o.UDP == p.UDP }) {
+			out = append(out, p)
+		}
+	}
+	for _, p := range svc.Ports {
+		add(layout.Port{Number: int(p.Target), UDP: p.Protocol == "udp", App: p.App})
+	}
+	for _, e := range slices.Concat(svc.Expose, img.Exposed) {
+		for _, p := range parsePorts(e) {
+			add(p)
+		}
+	}
+	slices.SortFunc(out, func(a, b layout.Port) int { return a.Number - b.Number })
+	return out
+}
+
+// maxRange bounds a range of ports that is taken for what a service listens on.
+const maxRange = 256
+
+// parsePorts reads "80", "80/tcp" or "8000-8010/udp"; nil for what is none.
+func parsePorts(text string) []layout.Port {
+	numbers, protocol, _ := strings.Cut(text, "/")
+	if protocol != "" && protocol != "tcp" && protocol != "udp" {
+		return nil
+	}
+	low, high, isRange := strings.Cut(numbers, "-")
+	first, err := strconv.ParseUint(low, 10, 16)
+	if err != nil {
+		return nil
+	}
+	last := first
+	if isRange {
+		if last, err = strconv.ParseUint(high, 10, 16); err != nil {
+			return nil
+		}
+	}
+	var out []layout.Port
+	for n := first; n <= last && n < first+maxRange; n++ {
+		out = append(out, layout.Port{Number: int(n), UDP: protocol == "udp"})
+	}
+	return out
+}
+
+// observedPorts are those on which running containers of a service listen.
+func observedPorts(service string, containers []docker.Container) []layout.Port {
+	seen := map[int]bool{}
+	for _, c := range containers {
+		if c.Service == service && c.State == docker.StateRunning {
+			for _, n := range health.ListeningPorts(c.Pid, c.ID) {
+				seen[n] = true
+			}
+		}
+	}
+	var out []layout.Port
+	for _, n := range slices.Sorted(maps.Keys(seen)) {
+		out = append(out, layout.Port{Number: n})
+	}
+	return out
+}
+
+func mergePorts(sets ...[]layout.Port) []layout.Port {
+	var out []layout.Port
+	for _, p := range slices.Concat(sets...) {
+		if !slices.ContainsFunc(out, func(o layout.Port) bool { return o.Number == p.Number && o.UDP == p.UDP }) {
+			out = append(out, p)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b layout.Port) int { return a.Number - b.Number })
+	return out
+}
+
+// names are all that a service is called in its networks, by their names in the
+// engine.
+func names(svc compose.Service) map[string][]string {
+	out := map[string][]string{}
+	for _, n := range svc.Networks {
+		all := append([]string{svc.Name}, n.Aliases...)
+		if svc.ContainerName != "" {
+			all = append(all, svc.ContainerName)
+		}
+		slices.Sort(all)
+		out[n.Name] = slices.Compact(all)
+	}
+	return out
+}
+
+// layoutService is a service as the layout takes it.
+func layoutService(svc compose.Service, ports []layout.Port) (layout.Service, error) {
+	out := layout.Service{Name: svc.Name, Networks: names(svc), Ports: ports}
+	for _, p := range fixedPorts(svc) {
+		n, err := strconv.Atoi(p.Published)
+		if err != nil {
+			return out, fmt.Errorf("the service %s publishes the port %q, which is no number", svc.Name, p.Published)
+		}
+		out.Publish = append(out.Publish, layout.Publish{
+			HostIP: p.HostIP, HostPort: n, UDP: p.Protocol == "udp", App: p.App, Service: svc.Name, Target: int(p.Target),
+		})
+	}
+	return out, nil
+}
+
+// handover are the fixed host ports of a service that its running containers have
+// and the gateway is to have, or the other way round; "" if none change hands.
+func handover(d wanted, containers []docker.Container) string {
+	var ports []string
+	for _, p := range fixedPorts(d.Service) {
+		one := d.Service
+		one.Ports = []compose.Port{p}
+		held := heldByItself(one, containers) != ""
+		given := !d.gateway && slices.ContainsFunc(containers, func(c docker.Container) bool {
+			return c.Service == d.Name && c.Running() && isBehind(c)
+		})
+		if d.gateway && held || given {
+			ports = append(ports, hostPort(p))
+		}
+	}
+	return strings.Join(slices.Compact(ports), ", ")
+}
+
+// isBehind reports whether a container was made to be behind a gateway.
+func isBehind(c docker.Container) bool {
+	return c.Labels[v1alpha1.LabelGateway] == v1alpha1.GatewayBehind
+}
+
+// follows reports whether all services whose network a service uses are behind
+// the gateway, so that its old containers go on beside the new ones.
+func follows(svc compose.Service, behind map[string]bool) bool {
+	all := shares(svc)
+	return len(all) > 0 && !slices.ContainsFunc(all, func(name string) bool { return !behind[name] })
+}

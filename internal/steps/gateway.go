@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
+	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
+	"github.com/fairlead-dev/fairlead/internal/gateway/layout"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+)
+
+const (
+	// gatewayAnswer is how long a gateway may take for an answer.
+	gatewayAnswer = 5 * time.Second
+	// gatewayPoll is the pause between looks at what drains.
+	gatewayPoll = 50 * time.Millisecond
+)
+
+// gatewayRun is the executor's side of the gateways of its application: what is
+// to be there, what is there, and where the traffic goes. The gateways themselves
+// keep the latter: it is read from them when a step begins.
+type gatewayRun struct {
+	keeper      *boxes.Keeper
+	project     string
+	application string
+	wanted      []layout.Box
+	settings    layout.Settings
+
+	mu    sync.Mutex
+	there map[string]*gatewayBox
+	// active are the containers that get the traffic of a service, and held the
+	// services whose requests wait.
+	active map[string][]string
+	held   map[string]bool
+	// ports that services were known to listen on before.
+	ports map[string][]layout.Port
+	// before are services in front of which requests wait as long as those that
+	// they use are about to be held.
+	before map[string]bool
+	// begun are services whose traffic a gateway knows.
+	begun map[string]bool
+}
+
+// gatewayBox is one that exists.
+type gatewayBox struct {
+	boxes.Box
+	answers  bool
+	revision int64
+	state    *gatewayapi.DesiredState
+}
+
+// setUpGateways finds out what there is and what is to be. Without a service
+// behind a gateway, and without one that is there, nothing of it is used.
+func (e *executor) setUpGateways(ctx context.Context) error {
+	if e.Gateways == nil {
+		return nil
+	}
+	have, err := e.Gateways.List(ctx, e.project.Name())
+	if err != nil {
+		return err
+	}
+	behind := slices.ContainsFunc(e.in.Targets, func(t plan.Target) bool { return t.Gateway })
+	if !behind && len(have) == 0 {
+		return nil
+	}
+	g := &gatewayRun{
+		keeper: e.Gateways, project: e.project.Name(), application: applicationLabel(e.Application), there: map[string]*gatewayBox{}, active: map[string][]string{},
+		held: map[string]bool{}, ports: map[string][]layout.Port{}, begun: map[string]bool{}, before: map[string]bool{},
+	}
+	for _, b := range have {
+		g.there[b.Name] = g.load(ctx, b)
+	}
+	g.recall()
+	maps.DeleteFunc(g.held, func(service string, _ bool) bool {
+		// Those before a held one wait because of it; see routes.
+		t := e.target(service)
+		return t.Order != v1alpha1.OrderStopFirst || t.Action == v1alpha1.ActionKeep
+	})
+	if err := e.layOut(ctx, g, have); err != nil {
+		return err
+	}
+	e.gw = g
+	return nil
+}
+
+// load asks a gateway for what it was told last.
+func (g *gatewayRun) load(ctx context.Context, b boxes.Box) *gatewayBox {
+	out := &gatewayBox{Box: b}
+	if !b.Running {
+		return out
+	}
+	ctx, cancel := context.WithTimeout(ctx, gatewayAnswer)
+	defer cancel()
+	c := g.keeper.Client(b.Name)
+	seen, err := c.Observed(ctx)
+	if err != nil {
+		return out
+	}
+	out.answers, out.revision = true, seen.AppliedRevision
+	if out.state, err = c.Desired(ctx); err != nil {
+		out.answers = false
+	}
+	return out
+}
+
+// recall finds where traffic goes: where gateways do not agree, as after a crash in
+// the middle of a switch, only what all have counts, so that it is done again.
+func (g *gatewayRun) recall() {
+	for _, name := range slices.Sorted(maps.Keys(g.there)) {
+		state := g.there[name].state
+		active, held := layout.Serving(state)
+		for service, ids := range active {
+			if g.begun[service] {
+				ids = slices.DeleteFunc(ids, func(id string) bool { return !slices.Contains(g.active[service], id) })
+			}
+			g.active[service], g.begun[service] = ids, true
+			g.held[service] = g.held[service] || held[service]
+		}
+		if state == nil {
+			continue
+		}
+		for _, l := range state.Listeners {
+			p := layout.Port{Number: l.TargetPort, UDP: l.Protocol == gatewayapi.ProtocolUDP}
+			g.ports[l.Service] = mergePorts(g.ports[l.Service], []layout.Port{p})
+		}
+	}
+}
+
+// layOut decides which gateways there are to be.
+func (e *executor) layOut(ctx context.Context, g *gatewayRun, have []boxes.Box) error {
+	in := layout.Input{Project: e.project.Name(), Direct: map[string][]string{}}
+	networks := map[string]bool{}
+	for _, t := range e.in.Targets {
+		svc, ok := e.project.Service(t.Name)
+		if !ok || t.Action == v1alpha1.ActionRemove {
+			continue
+		}
+		if !t.Gateway {
+			for network, all := range names(svc) {
+				in.Direct[network] = append(in.Direct[network], all...)
+			}
+			continue
+		}
+		img, err := e.imageOf(ctx, t.Name)
+		if err != nil {
+			return err
+		}
+		declared := declaredPorts(svc, img)
+		g.ports[t.Name] = mergePorts(declared, observedPorts(t.Name, e.found), g.ports[t.Name])
+		one, err := layoutService(svc, g.ports[t.Name])
+		if err != nil {
+			return err
+		}
+		in.Services = append(in.Services, one)
+		for network := range one.Networks {
+			networks[network] = true
+		}
+	}
+	for _, b := range have {
+		in.Existing = append(in.Existing, b.Box)
+	}
+	var err error
+	g.settings = layout.Settings{Application: g.application, TrustedProxies: e.Application.Spec.Gateway.TrustedProxies}
+	if g.settings.Subnets, in.Internal, err = e.Gateways.Subnets(ctx, slices.Sorted(maps.Keys(networks))); err != nil {
+		return err
+	}
+	g.wanted = layout.Plan(in)
+	return nil
+}
+
+// imageOf is the image that new containers of a service are made from; the zero
+// value if it is gone.
+func (e *executor) imageOf(ctx context.Context, service string) (docker.Image, error) {
+	id := e.images[service].id
+	if id == "" {
+		return docker.Image{}, nil
+	}
+	img, err := e.Docker.ImageContent(ctx, id)
+	if docker.IsNotFound(err) {
+		return docker.Image{}, nil
+	}
+	return img, err
+}
+
+// gatewayFacts adds to the input of the plan what it has to know of gateways.
+func (e *executor) gatewayFacts(in *plan.RolloutInput, containers []docker.Container) {
+	g := e.gw
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.assume(in.Targets, containers, e.requestID)
+	byID := map[string]docker.Container{}
+	for _, c := range containers {
+		byID[c.ID] = c
+	}
+	targets := map[string]plan.Target{}
+	for i := range in.Targets {
+		t := &in.Targets[i]
+		targets[t.Name] = *t
+		if svc, ok := e.project.Service(t.Name); ok && !t.Gateway {
+			t.BlockedBy = g.holders(svc)
+		}
+	}
+	for i := range in.Containers {
+		c := &in.Containers[i]
+		t := targets[c.Service]
+		c.Serving = slices.Contains(g.active[c.Service], c.ID)
+		c.Warm = !c.Mine && (t.Gateway && isBehind(byID[c.ID]) || t.Follows) && c.Revision == e.before[c.Service].Revision
+	}
+	in.Held = maps.Clone(g.held)
+	for _, w := range g.wanted {
+		have := g.there[w.Name]
+		f := plan.Gateway{Name: w.Name, Front: w.Front, Wanted: true, Up: have != nil && have.answers && have.Encode() == w.Encode()}
+		if w.Front && !f.Up {
+			f.BlockedBy = blockers(w, containers)
+		}
+		in.Gateways = append(in.Gateways, f)
+	}
+	for _, name := range slices.Sorted(maps.Keys(g.there)) {
+		if !slices.ContainsFunc(g.wanted, func(w layout.Box) bool { return w.Name == name }) {
+			in.Gateways = append(in.Gateways, plan.Gateway{Name: name, Front: g.there[name].Front, Up: true})
+		}
+	}
+	slices.SortFunc(in.Gateways, func(a, b plan.Gateway) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// assume lets, at a takeover, what runs serve, and forgets containers that are gone.
+func (g *gatewayRun) assume(targets []plan.Target, containers []docker.Container, request string) {
+	for _, t := range targets {
+		if !t.Gateway {
+			continue
+		}
+		gone := func(id string) bool {
+			return !slices.ContainsFunc(containers, func(c docker.Container) bool { return c.ID == id })
+		}
+		g.active[t.Name] = slices.DeleteFunc(g.active[t.Name], gone)
+		if g.begun[t.Name] && (len(g.active[t.Name]) > 0 || t.Action != v1alpha1.ActionKeep) {
+			continue
+		}
+		g.begun[t.Name] = true
+		for _, c := range containers {
+			if c.Service == t.Name && c.Running() && (request == "" || c.Labels[v1alpha1.LabelRequest] != request) {
+				g.active[t.Name] = append(g.active[t.Name], c.ID)
+			}
+		}
+	}
+}
+
+// holders are the gateways that publish a port which containers of the service are
+// to publish themselves.
+func (g *gatewayRun) holders(svc compose.Service) []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(g.there)) {
+		if slices.ContainsFunc(g.there[name].Publish, func(p layout.Publish) bool {
+			return heldPort(svc, publishing(p)) != ""
+		}) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// publishing is a container that publishes p.
+func publishing(p layout.Publish) docker.Container {
+	protocol := "tcp"
+	if p.UDP {
+		protocol = "udp"
+	}
+	return docker.Container{PortBindings: []docker.Port{{HostIP: p.HostIP, HostPort: p.HostPort, Protocol: protocol}}}
+}
+
+// blockers are the running containers that publish a port of b.
+func blockers(b layout.Box, containers []docker.Container) []string {
+	var out []string
+	for _, c := range containers {
+		if !c.Running() && c.State != docker.StateRestarting {
+			continue
+		}
+		for _, p := range b.Publish {
+			want := publishing(p).PortBindings[0]
+			if slices.ContainsFunc(c.PortBindings, func(h docker.Port) bool {
+				return h.HostPort == want.HostPort && h.Protocol == want.Protocol && sameAddress(h.HostIP, want.HostIP)
+			}) {
+				out = append(out, c.ID)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// gateway carries out an action on gateways.
+func (e *executor) gateway(ctx context.Context, a plan.Action) error {
+	g := e.gw
+	if g == nil {
+		return errors.New("there is no gateway")
+	}
+	keep := context.WithoutCancel(ctx)
+	switch a.Verb {
+	case plan.VerbOpen:
+		i := slices.IndexFunc(g.wanted, func(b layout.Box) bool { return b.Name == a.Gateway })
+		if i < 0 {
+			return fmt.Errorf("no gateway %s is wanted", a.Gateway)
+		}
+		e.say("gateway %s: starting (%s)", a.Gateway, a.Reason)
+		if err := g.keeper.Open(keep, g.project, g.application, g.wanted[i]); err != nil {
+			return err
+		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.there[a.Gateway] = g.load(keep, boxes.Box{Box: g.wanted[i], Running: true})
+		if !g.there[a.Gateway].answers {
+			return fmt.Errorf("the gateway %s does not answer", a.Gateway)
+		}
+		return e.tellGateways(keep)
+	case plan.VerbClose:
+		e.say("gateway %s: ending (%s)", a.Gateway, a.Reason)
+		if err := g.keeper.Close(keep, g.project, a.Gateway); err != nil {
+			return err
+		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.there, a.Gateway)
+		return nil
+	case plan.VerbHold:
+		return e.hold(ctx, a)
+	case plan.VerbSwitch:
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for _, service := range a.Services {
+			g.active[service], g.held[service], g.begun[service] = slices.Clone(a.Serve[service]), false, true
+		}
+		if err := e.tellGateways(keep); err != nil {
+			return err
+		}
+		e.say("the gateway sends what is new for %s to the new containers (%s)", joinAnd(a.Services), a.Reason)
+		return nil
+	}
+	return fmt.Errorf("there is no action %q on a gateway", a.Verb)
+}
+
+// tellGateways puts where traffic goes: to those with names first, so that what comes
+// in finds its way. It needs the lock. What a gateway knows already is not put.
+func (e *executor) tellGateways(ctx context.Context) error {
+	g := e.gw
+	routes := e.routes()
+	order := slices.SortedFunc(maps.Keys(g.there), func(a, b string) int {
+		fa, fb := g.there[a].Front, g.there[b].Front
+		if fa != fb {
+			if fb {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a, b)
+	})
+	for _, name := range order {
+		b := g.there[name]
+		if !b.answers {
+			continue
+		}
+		if err := g.put(ctx, b, layout.State(b.Box.Box, routes, g.settings)); err != nil {
+			return fmt.Errorf("tell the gateway %s where traffic goes: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (g *gatewayRun) put(ctx context.Context, b *gatewayBox, state *gatewayapi.DesiredState) error {
+	if b.state != nil && sameState(b.state, state) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, gatewayAnswer)
+	defer cancel()
+	c := g.keeper.Client(b.Name)
+	for attempt := 0; ; attempt++ {
+		state.Revision = b.revision + 1
+		_, err := c.Put(ctx, state)
+		if errors.Is(err, gatewayapi.ErrRevision) && attempt == 0 {
+			seen, err := c.Observed(ctx)
+			if err != nil {
+				return err
+			}
+			b.revision = seen.AppliedRevision
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		b.revision, b.state = state.Revision, state
+		return nil
+	}
+}
+
+// syncGateways lets the gateways know what was found out last, such as ports.
+func (e *executor) syncGateways(ctx context.Context) error {
+	if e.gw == nil {
+		return nil
+	}
+	e.gw.mu.Lock()
+	defer e.gw.mu.Unlock()
+	return e.tellGateways(context.WithoutCancel(ctx))
+}
+
+// joinAnd lists names for people.
+func joinAnd(names []string) string {
+	switch n := len(names); n {
+	case 0:
+		return "nothing"
+	case 1:
+		return names[0]
+	default:
+		out := names[0]
+		for _, name := range names[1 : n-1] {
+			out += ", " + name
+		}
+		return out + " and " + names[n-1]
+	}
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/downtime"
+)
+
+// watched does work while the ports that a model publishes are probed from outside,
+// and adds what was seen to the status.
+func (s *run) watched(ctx context.Context, project *compose.Project, work func() error) error {
+	targets := probeTargets(project)
+	if s.Application.Spec.Gateway.Mode != v1alpha1.GatewayAuto || len(targets) == 0 {
+		return work()
+	}
+	w := downtime.Start(ctx, targets)
+	err := work()
+	seen := w.End()
+	if seen.Probes == 0 {
+		return err
+	}
+	s.mu.Lock()
+	total := beforeNow(s.Request.Status.Downtime).Merge(seen)
+	s.mu.Unlock()
+	status := &v1alpha1.DowntimeStatus{
+		LongestGap: round(total.LongestGap), Probes: total.Probes, Failed: total.Failed, Slowest: round(total.Slowest), Target: total.Target,
+	}
+	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Downtime = status })
+	if seen.Failed > 0 {
+		s.say("seen from outside: %s did not answer for %s (%d of %d probes failed)", seen.Target, round(seen.LongestGap), seen.Failed, seen.Probes)
+	} else {
+		s.say("seen from outside: all of %d probes were answered, the slowest in %s", seen.Probes, round(seen.Slowest))
+	}
+	observeDowntime(s.Application, seen)
+	return err
+}
+
+func round(d time.Duration) string { return d.Round(time.Millisecond).String() }
+
+// beforeNow is what earlier steps saw.
+func beforeNow(st *v1alpha1.DowntimeStatus) downtime.Result {
+	if st == nil {
+		return downtime.Result{}
+	}
+	r := downtime.Result{Probes: st.Probes, Failed: st.Failed, Target: st.Target}
+	// They were written by this program.
+	r.LongestGap, _ = time.ParseDuration(st.LongestGap)
+	r.Slowest, _ = time.ParseDuration(st.Slowest)
+	return r
+}
+
+// probeTargets are the TCP ports of the host that a model publishes.
+func probeTargets(project *compose.Project) []downtime.Target {
+	var out []downtime.Target
+	for _, svc := range project.Services() {
+		for _, p := range fixedPorts(svc) {
+			if p.Protocol != "tcp" {
+				continue
+			}
+			host := p.HostIP
+			switch host {
+			case "", "0.0.0.0":
+				host = "127.0.0.1"
+			case "::":
+				host = "::1"
+			}
+			t := downtime.Target{Address: net.JoinHostPort(host, p.Published), TCP: isDatabase(svc.ImageName) || isDatabase(svc.Image) || p.App == "tcp"}
+			if !slices.Contains(out, t) {
+				out = append(out, t)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"slices"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/release"
+)
+
+// settle ends the old containers that were kept running for a way back, now that
+// the update is verified.
+func (s *run) settle(ctx context.Context, w *workspace) error {
+	if s.Gateways == nil || !slices.ContainsFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Gateway }) {
+		return nil
+	}
+	project, _, err := readModel(w.modelPath(s.Request.Status.ID))
+	if err != nil {
+		return err
+	}
+	containers, err := observe.Containers(ctx, s.Docker, project.Name())
+	if err != nil {
+		return err
+	}
+	warm := slices.ContainsFunc(containers, func(c docker.Container) bool {
+		return c.Running() && slices.ContainsFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool {
+			return u.Name == c.Service && s.keptWarm(c, u)
+		})
+	})
+	if !warm {
+		return nil
+	}
+	releases, err := s.Store.Releases(ctx, s.Application)
+	if err != nil {
+		return err
+	}
+	e := &executor{
+		run: s, project: project, found: containers, releases: releases, settling: true,
+		in:        plan.RolloutInput{Targets: s.targets(project), Fresh: s.fresh(), Serial: s.serial()},
+		requestID: string(s.Request.UID),
+		before:    servicesOf(release.Find(releases, s.Request.Status.PreviousRelease)),
+		images:    s.images(),
+		labels: map[string]string{
+			v1alpha1.LabelApplication: applicationLabel(s.Application),
+			v1alpha1.LabelRequest:     string(s.Request.UID),
+			v1alpha1.LabelRelease:     s.releaseName(releases),
+		},
+	}
+	return e.loop(ctx)
+}

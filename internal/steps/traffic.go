@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
+	"github.com/fairlead-dev/fairlead/internal/gateway/layout"
+	"github.com/fairlead-dev/fairlead/internal/health"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+)
+
+// routes are where the traffic of each service goes. It needs the lock of the
+// gateways.
+func (e *executor) routes() map[string]layout.Route {
+	g := e.gw
+	e.mu.Lock()
+	seen := maps.Clone(e.seen)
+	e.mu.Unlock()
+	out := map[string]layout.Route{}
+	for service, ids := range g.active {
+		r := layout.Route{Held: g.waits(service, e.project), HoldTimeout: e.holdTimeout(), Drain: e.drainTime(service), Ports: g.ports[service]}
+		for _, id := range slices.Sorted(slices.Values(ids)) {
+			t := layout.Target{ID: id, Addresses: map[string]string{}}
+			c := seen[id]
+			for name, n := range c.Networks {
+				t.Addresses[name] = n.IP
+			}
+			r.Targets = append(r.Targets, t)
+			for _, n := range health.ListeningPorts(c.Pid, c.ID) {
+				r.Ports = mergePorts(r.Ports, []layout.Port{{Number: n}})
+			}
+		}
+		out[service] = r
+	}
+	return out
+}
+
+// waits reports whether requests to a service wait: as it is held itself, or as one
+// that it uses is, without which it could only fail them.
+func (g *gatewayRun) waits(service string, project *compose.Project) bool {
+	if g.held[service] || g.before[service] {
+		return true
+	}
+	svc, _ := project.Service(service)
+	return slices.ContainsFunc(svc.DependsOn, func(d compose.Dependency) bool { return g.held[d.Service] })
+}
+
+// hold lets requests wait: first in front of the services that use this one, until
+// those have finished what they have, then in front of it.
+func (e *executor) hold(ctx context.Context, a plan.Action) error {
+	g := e.gw
+	keep := context.WithoutCancel(ctx)
+	limit := min(e.drainTime(a.Service), e.holdTimeout()/3)
+	quiet := func(t gatewayapi.TargetStatus) bool { return t.InFlight <= t.LongLived }
+	var users []string
+	for _, svc := range e.project.Services() {
+		if _, ok := svc.DependsOnService(a.Service); ok && e.target(svc.Name).Gateway {
+			users = append(users, svc.Name)
+		}
+	}
+	e.say("%s: requests wait at the gateway (%s)", joinAnd(append([]string{a.Service}, users...)), a.Reason)
+	if len(users) > 0 {
+		ids, err := e.waitBefore(keep, users)
+		if err == nil {
+			err = e.drained(ctx, ids, limit, quiet)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	g.mu.Lock()
+	g.held[a.Service] = true
+	for _, name := range users {
+		delete(g.before, name) // they wait as this one is held
+	}
+	err := e.tellGateways(keep)
+	ids := slices.Clone(g.active[a.Service])
+	g.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return e.drained(ctx, ids, limit, quiet)
+}
+
+// waitBefore has requests wait in front of services, and returns their containers.
+func (e *executor) waitBefore(ctx context.Context, services []string) (ids []string, err error) {
+	e.gw.mu.Lock()
+	defer e.gw.mu.Unlock()
+	for _, name := range services {
+		e.gw.before[name] = true
+		ids = append(ids, e.gw.active[name]...)
+	}
+	return ids, e.tellGateways(ctx)
+}
+
+// sameState compares two states but for their revisions, and for addresses, which
+// the gateway finds out by itself.
+func sameState(a, b *gatewayapi.DesiredState) bool {
+	bare := func(s *gatewayapi.DesiredState) string {
+		c := *s
+		c.Revision = 0
+		c.Services = slices.Clone(s.Services)
+		for i := range c.Services {
+			c.Services[i].Targets = slices.Clone(c.Services[i].Targets)
+			for j := range c.Services[i].Targets {
+				c.Services[i].Targets[j].Addresses = nil
+			}
+		}
+		data, err := json.Marshal(c)
+		if err != nil {
+			panic(err) // strings and numbers only: cannot happen
+		}
+		return string(data)
+	}
+	return bare(a) == bare(b)
+}
+
+// drainTime is how long a container may finish what it has.
+func (e *executor) drainTime(service string) time.Duration {
+	if t := e.timings(service); t.drainSet {
+		return t.drain
+	}
+	return defaultGatewayDrain
+}
+
+// leave sends new requests elsewhere than to c, and waits until it has none left
+// or the drain timeout is over.
+func (e *executor) leave(ctx context.Context, service string, c docker.Container) error {
+	t := e.timings(service)
+	g := e.gw
+	if g == nil {
+		return e.Traffic.Leave(ctx, c, t.drain)
+	}
+	g.mu.Lock()
+	if g.held[service] {
+		g.mu.Unlock()
+		return nil // what was under way was waited for
+	}
+	serves := slices.Contains(g.active[service], c.ID)
+	var err error
+	if serves {
+		g.active[service] = slices.DeleteFunc(slices.Clone(g.active[service]), func(id string) bool { return id == c.ID })
+		err = e.tellGateways(context.WithoutCancel(ctx))
+	}
+	g.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if !serves && !isBehind(c) {
+		return e.Traffic.Leave(ctx, c, t.drain)
+	}
+	return e.drained(ctx, []string{c.ID}, e.drainTime(service), gatewayapi.TargetStatus.Drained)
+}
+
+// drained waits until done is true of containers in every gateway, or the time is
+// over, which for one that drains already began earlier.
+func (e *executor) drained(ctx context.Context, ids []string, limit time.Duration, done func(gatewayapi.TargetStatus) bool) error {
+	until := e.Clock.Now().Add(limit)
+	ticker := time.NewTicker(gatewayPoll)
+	defer ticker.Stop()
+	for {
+		busy, since := e.busy(ctx, ids, done)
+		if !since.IsZero() && since.Add(limit).Before(until) {
+			until = since.Add(limit)
+		}
+		if !busy || !e.Clock.Now().Before(until) {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// busy reports whether a gateway has something under way with one of the
+// containers, and since when they drain. A gateway that does not answer knows of nothing.
+func (e *executor) busy(ctx context.Context, ids []string, done func(gatewayapi.TargetStatus) bool) (busy bool, since time.Time) {
+	g := e.gw
+	g.mu.Lock()
+	names := slices.Sorted(maps.Keys(g.there))
+	g.mu.Unlock()
+	for _, name := range names {
+		asked, cancel := context.WithTimeout(ctx, gatewayAnswer)
+		seen, err := g.keeper.Client(name).Observed(asked)
+		cancel()
+		if err != nil {
+			continue
+		}
+		for _, s := range seen.Services {
+			for _, t := range s.Targets {
+				if slices.Contains(ids, t.ID) && !done(t) {
+					busy = true
+					if since.IsZero() || t.DrainingSince.After(since) {
+						since = t.DrainingSince
+					}
+				}
+			}
+		}
+	}
+	return busy, since
+}
+
+// links are what answers to names in the networks of a new container, and
+// unlinked the services that its own links must not lead to.
+func (e *executor) links(svc compose.Service) (links map[string][]string, unlinked []string) {
+	if e.gw == nil {
+		return nil, nil
+	}
+	links = map[string][]string{}
+	behind := map[string]bool{}
+	for _, t := range e.in.Targets {
+		behind[t.Name] = t.Gateway
+		if t.Gateway {
+			unlinked = append(unlinked, t.Name)
+		}
+	}
+	for _, n := range svc.Networks {
+		taken := map[string]bool{}
+		add := func(box, name string) {
+			if !taken[name] {
+				taken[name] = true
+				links[n.Name] = append(links[n.Name], box+":"+name)
+			}
+		}
+		for _, b := range e.gw.wanted {
+			for _, name := range b.Networks[n.Name] {
+				if behind[b.Owners[n.Name][name]] {
+					add(b.Name, name)
+				}
+			}
+			for service, name := range svc.LinkNames() {
+				if behind[service] && b.Owners[n.Name][service] == service {
+					add(b.Name, name)
+				}
+			}
+		}
+	}
+	return links, unlinked
+}
+
+// keptWarm reports whether a running container is an old one that only waits for a way back.
+func (s *run) keptWarm(c docker.Container, u v1alpha1.ServiceUpdate) bool {
+	if u.Action != v1alpha1.ActionReplace || c.Labels[v1alpha1.LabelRequest] == string(s.Request.UID) {
+		return false
+	}
+	return u.Recreate || c.Labels[v1alpha1.LabelRevision] != "" && c.Labels[v1alpha1.LabelRevision] != u.Revision
+}
