@@ -194,11 +194,15 @@ func TestGatewayInterruptions(t *testing.T) {
 			"once, as the gateway takes over 127.0.0.1:80: from the stop of the old container until the gateway listens"},
 		{"given back", Service{Handover: "127.0.0.1:80", Exclusive: []string{"publishes the host port 127.0.0.1:80"}},
 			"once, as the gateway gives back 127.0.0.1:80: from the stop of the old container until the new one is ready"},
+		{"repair", Service{Gateway: true, Repair: "its gateway does not run"}, "it is interrupted already, until the gateway is there again"},
 		{"a follower", Service{Shares: []string{"vpn"}, Follows: true}, "none for new connections; open ones end when the old container stops"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.svc.Name, tt.svc.Revision, tt.svc.Replicas = "web", "v2", 1
+			if tt.svc.Repair != "" {
+				tt.svc.Revision = "v1" // nothing else changed
+			}
 			plans := Services(SelectInput{Services: []Service{tt.svc}, Containers: []Container{running("web", "v1", 1)}})
 			if plans[0].Interruption != tt.want || plans[0].Action != v1alpha1.ActionReplace {
 				t.Errorf("%s: %q, want %q", plans[0].Action, plans[0].Interruption, tt.want)

@@ -69,6 +69,9 @@ type Service struct {
 	Handover string
 	// HoldTimeout is how long requests may be held, as "60s".
 	HoldTimeout string
+	// Repair says what of its gateway is missing, though its containers did not
+	// change; "" for nothing.
+	Repair string
 	// Completed says that the last release ran this one-shot service to its
 	// end at this Revision.
 	Completed bool
@@ -228,6 +231,8 @@ func decide(s Service, have []Container, force bool) v1alpha1.ServicePlan {
 		p.Action, p.Reason = v1alpha1.ActionCreate, "is not running"
 	case force:
 		p.Action, p.Reason, p.Recreate = v1alpha1.ActionReplace, "force was asked for", true
+	case match == s.Replicas && other == 0 && s.Repair != "":
+		p.Action, p.Reason = v1alpha1.ActionReplace, s.Repair
 	case match == s.Replicas && other == 0:
 		p.Action, p.Reason = v1alpha1.ActionKeep, "did not change"
 	case other == 0 && match != s.Replicas:
@@ -291,6 +296,8 @@ func interruption(p v1alpha1.ServicePlan, s Service) string {
 	switch {
 	case p.Action != v1alpha1.ActionReplace:
 		return "none"
+	case s.Repair != "":
+		return "it is interrupted already, until the gateway is there again"
 	case s.Gateway && s.Handover != "" && p.Order == v1alpha1.OrderStopFirst:
 		return "once, as the gateway takes over " + s.Handover + ": from the stop of the old container until the new one is ready and the gateway listens"
 	case s.Gateway && s.Handover != "":

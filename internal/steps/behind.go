@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/gateway/layout"
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/release"
@@ -225,6 +226,27 @@ func handover(d wanted, containers []docker.Container) string {
 		}
 	}
 	return strings.Join(slices.Compact(ports), ", ")
+}
+
+// missingGateway says what of the gateways of a service does not run; "" if all do.
+func missingGateway(svc compose.Service, have []boxes.Box) string {
+	for network, all := range names(svc) {
+		if !slices.ContainsFunc(have, func(b boxes.Box) bool {
+			return b.Running && slices.ContainsFunc(all, func(name string) bool { return b.Owners[network][name] == svc.Name })
+		}) {
+			return "the gateway that answers to its name does not run"
+		}
+	}
+	for _, p := range fixedPorts(svc) {
+		one := svc
+		one.Ports = []compose.Port{p}
+		if !slices.ContainsFunc(have, func(b boxes.Box) bool {
+			return b.Running && slices.ContainsFunc(b.Publish, func(q layout.Publish) bool { return heldPort(one, publishing(q)) != "" })
+		}) {
+			return "the gateway that publishes its port " + hostPort(p) + " does not run"
+		}
+	}
+	return ""
 }
 
 // isBehind reports whether a container was made to be behind a gateway.

@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/build"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
@@ -346,8 +347,17 @@ func (s *run) planServices(ctx context.Context, project *compose.Project, want [
 	for _, d := range want {
 		behind[d.Name] = d.gateway
 	}
+	var gateways []boxes.Box
+	if slices.ContainsFunc(want, func(d wanted) bool { return d.gateway }) {
+		if gateways, err = s.Gateways.List(ctx, project.Name()); err != nil {
+			return nil, err
+		}
+	}
 	for _, d := range want {
 		svc := s.planService(d, want, current)
+		if before, _ := release.Service(current, d.Name); d.gateway && before.Gateway {
+			svc.Repair = missingGateway(d.Service, gateways)
+		}
 		svc.Handover = handover(d, containers)
 		svc.Follows = follows(d.Service, behind)
 		if !d.gateway {

@@ -18,7 +18,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/health"
-	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -208,61 +207,6 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 	default:
 		return fmt.Errorf("%s %s: %w", strings.ToLower(string(o.action.Verb)), cmp.Or(o.action.Container.Name, o.action.Gateway, o.action.Service), o.err)
 	}
-}
-
-func (e *executor) decide(ctx context.Context, inFlight map[string]plan.Action) (plan.RolloutDecision, error) {
-	// What an action works on need not be looked at, and the engine would not
-	// answer before the action ends.
-	busy := map[string]docker.Container{}
-	for _, a := range inFlight {
-		if c, ok := e.lookup(a.Container.ID); ok {
-			busy[c.ID] = c
-		}
-	}
-	containers, err := e.Docker.ProjectContainersBut(ctx, e.project.Name(), busy)
-	if err != nil {
-		return plan.RolloutDecision{}, fmt.Errorf("list the containers of the project %s: %w", e.project.Name(), err)
-	}
-	e.see(containers)
-	in := e.in
-	in.Targets = slices.Clone(in.Targets)
-	in.Containers = markSelf(observe.Facts(containers, e.releases, e.requestID, e.touched), e.own)
-	e.mu.Lock()
-	in.Broken = maps.Clone(e.broken)
-	for i := range in.Containers {
-		c := &in.Containers[i]
-		_, starting := inFlight[plan.Action{Verb: plan.VerbStart, Service: c.Service, Container: *c}.Key()]
-		e.lapse(c)
-		// What is being started is not known well enough to be called ready.
-		c.Ready = (c.Ready || e.ready[c.ID]) && !starting
-		c.Failed, c.Started = e.failed[c.ID], e.started[c.ID]
-	}
-	e.mu.Unlock()
-	e.gatewayFacts(&in, containers)
-	return plan.Rollout(in), nil
-}
-
-func (e *executor) see(containers []docker.Container) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.seen = map[string]docker.Container{}
-	for _, c := range containers {
-		e.seen[c.ID] = c
-	}
-}
-
-// lapse notices that a container which had been ready exited while others were
-// waited for: it is started once more, and fails the second time.
-func (e *executor) lapse(c *plan.Container) {
-	if !e.ready[c.ID] || c.State != plan.StateExited && c.State != plan.StateDead {
-		return
-	}
-	delete(e.ready, c.ID)
-	delete(e.started, c.ID)
-	if e.lapsed[c.ID] {
-		e.failed[c.ID] = fmt.Sprintf("exited with code %d after it had been ready", c.ExitCode)
-	}
-	e.lapsed[c.ID] = true
 }
 
 // giveUp lets the others be brought back without a service.

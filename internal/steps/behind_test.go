@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
+	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
+	"github.com/fairlead-dev/fairlead/internal/gateway/layout"
+)
+
+const ordinary = `
+services:
+  db: {image: postgres:15, expose: ["5432"], volumes: [data:/data]}
+  web:
+    image: a
+    container_name: shop-web
+    ports: ["127.0.0.1:8080:80", "81", "53:53/udp"]
+    networks: {default: {aliases: [www]}, back: {}}
+    depends_on: [db]
+  worker: {image: a}
+  left: {image: a, expose: ["1"], x-fairlead: {gateway: Off}}
+  host: {image: a, network_mode: host, expose: ["1"]}
+  side: {image: a, network_mode: "service:web"}
+  once: {image: a, expose: ["1"]}
+  last: {image: a, expose: ["1"], depends_on: {once: {condition: service_completed_successfully}}}
+networks: {back: }
+volumes: {data: }
+`
+
+func wantedOf(p *compose.Project) []wanted {
+	var out []wanted
+	for _, svc := range p.Services() {
+		out = append(out, wanted{Service: svc, image: docker.Image{ID: "sha256:1", Content: "c"}})
+	}
+	return out
+}
+
+func TestWhatIsBehindTheGateway(t *testing.T) {
+	p := project(t, ordinary)
+	for _, tt := range []struct {
+		mode v1alpha1.GatewayMode
+		own  []v1alpha1.ServiceRollout
+		want []string
+	}{
+		{"", nil, nil},
+		{v1alpha1.GatewayOff, []v1alpha1.ServiceRollout{{Name: "web", Gateway: v1alpha1.GatewayAuto}}, nil},
+		{v1alpha1.GatewayAuto, nil, []string{"db", "last", "web"}},
+		{v1alpha1.GatewayAuto, []v1alpha1.ServiceRollout{{Name: "db", Gateway: v1alpha1.GatewayOff}}, []string{"last", "web"}},
+	} {
+		s := newRun(func(a *v1alpha1.Application, _ *v1alpha1.UpdateRequest) {
+			a.Spec.Gateway.Mode, a.Spec.Rollout.Services = tt.mode, tt.own
+		})
+		s.Gateways = &boxes.Keeper{}
+		want := wantedOf(p)
+		if err := s.putBehind(t.Context(), want, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, d := range want {
+			if d.gateway {
+				got = append(got, d.Name)
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("mode %q, %v: behind are %v, want %v", tt.mode, tt.own, got, tt.want)
+		}
+	}
+}
+
+// What the gateway does for a service is a reason for other containers, and no
+// reason to stop first.
+func TestBehindIsAnotherRevision(t *testing.T) {
+	p := project(t, ordinary)
+	all := wantedOf(p)
+	i := slices.IndexFunc(all, func(d wanted) bool { return d.Name == "web" })
+	direct := all[i]
+	all[i].gateway = true
+	if direct.revision() == all[i].revision() {
+		t.Error("a container behind the gateway has the revision of one that is not")
+	}
+	if why := exclusive(all[i], all); len(why) > 0 {
+		t.Errorf("web is exclusive behind the gateway: %v", why)
+	}
+	if why := exclusive(direct, all); len(why) == 0 {
+		t.Error("web is not exclusive with its own port")
+	}
+	own := []docker.Container{{Service: "web", State: docker.StateRunning, PortBindings: []docker.Port{{HostIP: "127.0.0.1", HostPort: 8080, Protocol: "tcp"}}}}
+	if got := handover(all[i], own); got != "127.0.0.1:8080" {
+		t.Errorf("taken over are %q", got)
+	}
+	behind := []docker.Container{{Service: "web", State: docker.StateRunning, Labels: map[string]string{v1alpha1.LabelGateway: v1alpha1.GatewayBehind}}}
+	if got := handover(all[i], behind); got != "" {
+		t.Errorf("%q change hands between gateway and gateway", got)
+	}
+	if got := handover(direct, behind); got != "127.0.0.1:8080, 53" {
+		t.Errorf("given back are %q", got)
+	}
+}
+
+func TestPortsAndNames(t *testing.T) {
+	p := project(t, ordinary)
+	web, _ := p.Service("web")
+	ports := declaredPorts(web, docker.Image{Exposed: []string{"80/tcp", "9000-9001/tcp", "5000/sctp"}})
+	if got := fmt.Sprint(ports); got != "[{53 true } {80 false } {81 false } {9000 false } {9001 false }]" {
+		t.Errorf("ports %s", got)
+	}
+	if got := fmt.Sprint(names(web)); got != "map[shop_back:[shop-web web] shop_default:[shop-web web www]]" {
+		t.Errorf("names %s", got)
+	}
+	one, err := layoutService(web, ports)
+	if err != nil || len(one.Publish) != 2 || one.Publish[0].Address() != "127.0.0.1:8080" || one.Publish[1].Address() != "53/udp" {
+		t.Errorf("published %+v, %v", one.Publish, err)
+	}
+	made := layout.Plan(layout.Input{Project: "shop", Services: []layout.Service{one}})
+	var have []boxes.Box
+	for _, b := range made {
+		have = append(have, boxes.Box{Box: b, Running: true})
+	}
+	if why := missingGateway(web, have); why != "" {
+		t.Errorf("all run, and %s", why)
+	}
+	have[1].Running = false
+	if why := missingGateway(web, have); why != "the gateway that publishes its port 127.0.0.1:8080 does not run" {
+		t.Errorf("the front does not run, and %q", why)
+	}
+	if why := missingGateway(web, nil); why != "the gateway that answers to its name does not run" {
+		t.Errorf("none runs, and %q", why)
+	}
+}
+
+// Addresses are found out by the gateway: that they changed is no reason to tell it
+// anything.
+func TestSameState(t *testing.T) {
+	state := func(revision int64, id, address string) *gatewayapi.DesiredState {
+		return &gatewayapi.DesiredState{Revision: revision, Services: []gatewayapi.Service{{
+			Name: "web", Targets: []gatewayapi.Target{{ID: id, Addresses: []string{address}}},
+		}}}
+	}
+	if !sameState(state(1, "a", "10.0.0.1"), state(2, "a", "10.0.0.2")) {
+		t.Error("another address is another state")
+	}
+	if sameState(state(1, "a", "10.0.0.1"), state(1, "b", "10.0.0.1")) {
+		t.Error("another container is the same state")
+	}
+}
