@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/fairlead-dev/fairlead/controllers"
 	"github.com/fairlead-dev/fairlead/internal/backup"
@@ -102,6 +103,10 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		if err != nil {
 			return err
 		}
+		gateways := &boxes.Keeper{Engine: engine, Dir: opts.GatewayDir, Program: "/proc/self/exe", Self: finder.Find}
+		if err := metrics.Registry.Register(gateways); err != nil {
+			return fmt.Errorf("register the metrics of gateways: %w", err)
+		}
 		deps := steps.Deps{
 			Hooks:  &hooks.Runner{Engine: engine, Secrets: secrets{direct}},
 			Docker: engine, Creator: creator, Prober: health.NewProber(engine, 0),
@@ -110,7 +115,7 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 			},
 			Puller: build.NewPuller(engine, build.Options{}), Store: store, Secrets: secrets{direct},
 			Traffic: steps.DirectTraffic{}, Self: finder,
-			Gateways: &boxes.Keeper{Engine: engine, Dir: opts.GatewayDir, Program: "/proc/self/exe", Self: finder.Find}, Others: gate, Clock: clock.RealClock{}, Version: opts.Version,
+			Gateways: gateways, Others: gate, Clock: clock.RealClock{}, Version: opts.Version,
 		}
 		deps.Restorer = &restore.Steps{Deps: deps, Program: program}
 		runner := &steps.Runner{Deps: deps}

@@ -25,6 +25,7 @@ import (
 	"github.com/docker/go-connections/nat"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/atomicfile"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
 	"github.com/fairlead-dev/fairlead/internal/gateway/layout"
@@ -193,6 +194,9 @@ func (k *Keeper) remove(ctx context.Context, id string) error {
 // system that nobody can write to.
 func (k *Keeper) create(ctx context.Context, project, application, img, source string, b layout.Box) (string, error) {
 	if err := os.MkdirAll(k.dir(b.Name), 0o700); err != nil {
+		return "", err
+	}
+	if err := atomicfile.WriteFile(filepath.Join(k.dir(b.Name), nameFile), []byte(b.Name), 0o600); err != nil {
 		return "", err
 	}
 	cfg := &container.Config{
