@@ -37,8 +37,10 @@ const (
 	// answerTimeout is how long a gateway that was started may take until it
 	// answers on its socket.
 	answerTimeout = 30 * time.Second
-	// stopTimeout is how long a gateway may take to let go of its clients.
-	stopTimeout = 10 * time.Second
+	// drainTimeout is what a gateway that is stopped gives its clients, and stopTimeout
+	// how long all of that may take: as long as the engine gives containers itself.
+	drainTimeout = "8s"
+	stopTimeout  = 10 * time.Second
 )
 
 // Keeper keeps the gateways of applications. Its methods may be called by several
@@ -200,7 +202,7 @@ func (k *Keeper) create(ctx context.Context, project, application, img, source s
 		return "", err
 	}
 	cfg := &container.Config{
-		Image: img, Entrypoint: []string{program, "gateway", "--dir", mountPoint}, Cmd: []string{},
+		Image: img, Entrypoint: []string{program, "gateway", "--dir", mountPoint, "--drain-timeout", drainTimeout}, Cmd: []string{},
 		User: fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid()),
 		Labels: map[string]string{
 			v1alpha1.LabelApplication: application, v1alpha1.LabelGateway: b.Encode(), v1alpha1.LabelGatewayProject: project,
