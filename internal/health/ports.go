@@ -17,12 +17,14 @@ func ListeningPorts(pid int, container string) []int {
 	if pid <= 0 || !belongs(pid, container) {
 		return nil
 	}
+	e := ears{pid: pid, conn: dialDiag(pid)}
+	defer e.close()
 	var ports []int
-	for _, address := range strings.Fields(listening(pid)) {
+	for _, address := range e.listening() {
 		host, port, ok := strings.Cut(address, ":")
-		n, err := strconv.ParseUint(port, 16, 16)
+		n, err := strconv.Atoi(port)
 		if ok && err == nil && !loopback(host) {
-			ports = append(ports, int(n))
+			ports = append(ports, n)
 		}
 	}
 	slices.Sort(ports)
@@ -41,15 +43,9 @@ func belongs(pid int, container string) bool {
 	return false
 }
 
-// loopback reads an address as the kernel writes it: words of four bytes in the
-// order of the machine, of which all that Docker runs on are little-endian.
-func loopback(hex string) bool {
-	switch len(hex) {
-	case 8:
-		return strings.HasSuffix(hex, "7F")
-	case 32:
-		mapped := strings.HasPrefix(hex, "0000000000000000FFFF0000")
-		return hex == "00000000000000000000000001000000" || mapped && strings.HasSuffix(hex, "7F")
-	}
-	return false
+// loopback reads sixteen bytes in hexadecimal digits: an IPv6 address, or an IPv4
+// address with zeros behind it.
+func loopback(address string) bool {
+	const six, mapped = "00000000000000000000000000000001", "00000000000000000000ffff7f"
+	return address == six || strings.HasPrefix(address, mapped) || strings.HasPrefix(address, "7f") && strings.HasSuffix(address, strings.Repeat("0", 24))
 }
