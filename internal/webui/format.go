@@ -5,6 +5,7 @@ package webui
 import (
 	"fmt"
 	"html/template"
+	"net/url"
 	"strings"
 	"time"
 
@@ -18,14 +19,28 @@ import (
 // formatFuncs are the functions of templates that turn values into text.
 func formatFuncs(lang *i18n.Lang) template.FuncMap {
 	return template.FuncMap{
-		"short":        short,
-		"person":       person,
-		"bytes":        func(n int64) string { return units.BytesSize(float64(n)) },
-		"duration":     func(d time.Duration) string { return durationText(lang, d) },
-		"instant":      func(at any) template.HTML { return timeElement(at, "instant") },
-		"ago":          func(at any) template.HTML { return timeElement(at, "ago") },
-		"phase":        func(p v1alpha1.Phase) string { return phaseText(lang, p) },
-		"tone":         tone,
+		"short":      short,
+		"person":     person,
+		"bytes":      func(n int64) string { return units.BytesSize(float64(n)) },
+		"duration":   func(d time.Duration) string { return durationText(lang, d) },
+		"instant":    func(at any) template.HTML { return timeElement(at, "instant") },
+		"ago":        func(at any) template.HTML { return timeElement(at, "ago") },
+		"phase":      func(p v1alpha1.Phase) string { return phaseText(lang, p) },
+		"tone":       tone,
+		"actiontone": actionTone,
+		"stepicon":   stepIcon,
+		"interruptiontone": func(s string) string {
+			if strings.HasPrefix(s, "none") {
+				return "quiet"
+			}
+			return "warn-text"
+		},
+		"short12":      func(id string) string { return id[:min(12, len(id))] },
+		"rfc3339":      func(t *metav1.Time) string { return t.UTC().Format(time.RFC3339) },
+		"health":       func(s string) string { return healthText(lang, s) },
+		"host":         hostOf,
+		"ref":          func(s string) string { return strings.TrimPrefix(strings.TrimPrefix(s, "refs/heads/"), "refs/tags/") },
+		"int":          func(n int32) int { return int(n) },
 		"servicetone":  serviceTone,
 		"servicestate": func(s v1alpha1.ServiceStatus) string { return serviceText(lang, s) },
 		"dict":         dict,
@@ -71,13 +86,14 @@ func timeElement(at any, style string) template.HTML {
 	return template.HTML(fmt.Sprintf(`<time datetime="%s" data-time="%s">%s</time>`, t.Format(time.RFC3339), style, t.Format("2006-01-02 15:04 UTC")))
 }
 
-// durationText is a length of time, to the second below an hour.
+// durationText is a length of time, to the second below an hour: statuses have no
+// finer times.
 func durationText(lang *i18n.Lang, d time.Duration) string {
 	switch {
 	case d < 0:
 		return ""
-	case d < 10*time.Second:
-		return lang.T("duration.seconds", "s", fmt.Sprintf("%.1f", d.Seconds()))
+	case d < time.Second:
+		return lang.T("duration.less")
 	case d < time.Minute:
 		return lang.T("duration.seconds", "s", int(d.Seconds()))
 	case d < time.Hour:
@@ -133,6 +149,55 @@ func dict(pairs ...any) (map[string]any, error) {
 		m[name] = pairs[i+1]
 	}
 	return m, nil
+}
+
+// healthText translates the words of a service's health in an update, which may be
+// followed by a reason.
+func healthText(lang *i18n.Lang, s string) string {
+	word, why, found := strings.Cut(s, ":")
+	text := lang.Or("health."+word, word)
+	if found {
+		text += ": " + strings.TrimSpace(why)
+	}
+	return text
+}
+
+// actionTone is the tone of what is done with a service.
+func actionTone(a v1alpha1.ServiceAction) string {
+	switch a {
+	case v1alpha1.ActionKeep:
+		return "quiet"
+	case v1alpha1.ActionRemove:
+		return "warn"
+	default:
+		return "accent"
+	}
+}
+
+// stepIcon is the icon of a step's state.
+func stepIcon(s v1alpha1.StepState) string {
+	switch s {
+	case v1alpha1.StepSucceeded:
+		return "done"
+	case v1alpha1.StepFailed:
+		return "fail"
+	case v1alpha1.StepInterrupted:
+		return "warn"
+	case v1alpha1.StepSkipped:
+		return "skip"
+	default:
+		return "dot"
+	}
+}
+
+// hostOf is the part of a URL that has no secrets in it: webhooks often have a
+// token in their path.
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host + "/…"
 }
 
 // serviceText is how a service is, in a word.

@@ -50,7 +50,7 @@ type source struct {
 // connections for each host. It lasts as long as the session, and ends by itself
 // when all sources have.
 func (c *call) stream(sources ...source) error {
-	ctx, cancel := context.WithDeadline(c.Context(), c.Session.Expires)
+	ctx, cancel := context.WithTimeout(c.Context(), c.Session.Expires.Sub(c.s.opts.Now()))
 	defer cancel()
 	// The browser comes back when the daemon does.
 	stopping := *c.s.stopping.Load()

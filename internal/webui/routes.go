@@ -20,6 +20,22 @@ func (s *Server) routes() []route {
 
 		{pattern: "GET " + Prefix + "{$}", handler: s.page(signedIn, s.overview)},
 		{pattern: "GET " + Prefix + "events", handler: s.page(signedIn, s.overviewEvents), stream: true},
+
+		{pattern: "GET " + inNS + "applications/{name}", handler: s.page(signedIn, s.application)},
+		{pattern: "GET " + inNS + "applications/{name}/events", handler: s.page(signedIn, s.applicationEvents), stream: true},
+		{pattern: "POST " + inNS + "applications/{name}/check", handler: s.page(signedIn, s.checkNow)},
+		{pattern: "POST " + inNS + "applications/{name}/plan", handler: s.page(signedIn, s.makePlan)},
+		{pattern: "POST " + inNS + "applications/{name}/update", handler: s.page(signedIn, s.update)},
+
+		{pattern: "GET " + inNS + "plans/{name}", handler: s.page(signedIn, s.plan)},
+
+		{pattern: "GET " + inNS + "updates/{name}", handler: s.page(signedIn, s.showUpdate)},
+		{pattern: "GET " + inNS + "updates/{name}/events", handler: s.page(signedIn, s.updateEvents), stream: true},
+		{pattern: "GET " + inNS + "updates/{name}/status", handler: s.page(signedIn, s.updateStatus), stream: true},
+		{pattern: "GET " + inNS + "updates/{name}/log", handler: s.page(signedIn, s.updateLog)},
+		{pattern: "GET " + inNS + "updates/{name}/cancel", handler: s.page(signedIn, s.confirmCancel)},
+		{pattern: "POST " + inNS + "updates/{name}/cancel", handler: s.page(signedIn, s.cancelUpdate)},
+		{pattern: "POST " + inNS + "updates/{name}/retry", handler: s.page(signedIn, s.retryUpdate)},
 	}
 }
 

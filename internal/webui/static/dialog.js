@@ -15,7 +15,7 @@ export function enhanceDialogs() {
     event.preventDefault();
     const body = new URLSearchParams(new FormData(form, event.submitter));
     const get = form.method === 'get';
-    const url = new URL(event.submitter?.formAction || form.action, location.href);
+    const url = new URL(event.submitter?.getAttribute('formaction') ?? form.getAttribute('action'), location.href);
     if (get) url.search = body;
     show(url, get ? {} : { method: 'POST', body }, event.submitter);
   });

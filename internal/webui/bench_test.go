@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webui
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+)
+
+// The overview of 200 applications, from the objects of the API to HTML, without
+// what the API needs to get them.
+func BenchmarkOverviewOf200(b *testing.B) {
+	w := newWorld(b)
+	list := &v1alpha1.ApplicationList{}
+	for i := range 200 {
+		app := application()
+		app.Name = fmt.Sprintf("shop-%03d", i)
+		list.Items = append(list.Items, *app)
+	}
+	w.api.objects["namespaces/default/applications"] = list
+	user := w.signedIn("viewer")
+	cookies := user.client.Jar.Cookies(user.get("/ui/").url)
+	b.ResetTimer()
+	for b.Loop() {
+		r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "/ui/", http.NoBody)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, c := range cookies {
+			r.AddCookie(c)
+		}
+		r.Header.Set(liveHeader, "1")
+		a := &recorder{header: http.Header{}}
+		w.ui.ServeHTTP(a, r)
+		if a.status != http.StatusOK || a.body.Len() < 100_000 {
+			b.Fatalf("%d, %d bytes", a.status, a.body.Len())
+		}
+	}
+}
