@@ -29,6 +29,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/bootstrap"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/datadir"
+	"github.com/fairlead-dev/fairlead/internal/filepages"
 	"github.com/fairlead-dev/fairlead/internal/logging"
 	"github.com/fairlead-dev/fairlead/internal/ready"
 )
@@ -142,7 +143,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 // releaseMemory gives back what only the start needed.
 func (d *running) releaseMemory() {
 	debug.FreeOSMemory()
-	if err := releaseFilePages(); err != nil {
+	if err := filepages.Release(); err != nil {
 		d.log.V(1).Info("memory of the start is kept", "reason", err.Error())
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package daemon
+package filepages
 
 import (
 	"reflect"
@@ -40,13 +40,13 @@ func TestCleanFileMappings(t *testing.T) {
 // A table that is only in the program's read-only data, read before and after.
 var table = [...]string{"release", "must", "not", "change", "what", "is", "read"}
 
-func TestReleaseFilePages(t *testing.T) {
+func TestRelease(t *testing.T) {
 	before := ""
 	for _, s := range table {
 		before += s
 	}
 	for range 3 {
-		if err := releaseFilePages(); err != nil {
+		if err := Release(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package daemon
+// Package filepages gives back memory that a long-lived process needed for its
+// start only.
+package filepages
 
 import (
 	"bufio"
@@ -13,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// releaseFilePages gives back the pages of files, mostly of this program
-// itself, that only the start needed: initialisers, tables and the like, half of
-// an idle daemon's resident memory. They stay in the page cache, so that those
+// Release gives back the pages of files, mostly of this program itself, that
+// only the start needed: initialisers, tables and the like, half of an idle
+// daemon's resident memory. They stay in the page cache, so that those
 // that are needed again come back without reading the disk.
-func releaseFilePages() error {
+func Release() error {
 	smaps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return err
