@@ -55,7 +55,7 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(newServeCommand(composeAgent), newKubectlCommand(), newRollbackOfflineCommand(), newDoctorCommand(),
-		newUnpackVolumeCommand(), newSelfSwapCommand())
+		newUnpackVolumeCommand(), newSelfSwapCommand(), newGatewayCommand())
 	cmd.AddCommand(cli.Commands(cli.Options{Version: buildVersion()})...)
 	return cmd
 }

@@ -41,9 +41,9 @@ type Protocol string
 // The protocols of a listener.
 const (
 	// ProtocolAuto finds out from the first bytes of each connection whether it
-	// is HTTP/1, HTTP/2 or anything else. The target is connected to at once, and
-	// if it speaks first, the connection is TCP; so protocols in which the server
-	// greets lose no time.
+	// is HTTP/1, HTTP/2 or anything else. If the client says nothing for some
+	// milliseconds, the target is connected to, and if that speaks first, the
+	// connection is TCP; so protocols in which the server greets lose no time.
 	ProtocolAuto Protocol = "auto"
 	// ProtocolHTTP is HTTP/1.0, 1.1 and HTTP/2 with prior knowledge, nothing else.
 	ProtocolHTTP Protocol = "http"
@@ -165,12 +165,12 @@ type Service struct {
 	Balance Balance `json:"balance,omitempty"`
 	// Hold makes new requests and connections wait instead of going to a target.
 	Hold Hold `json:"hold,omitzero"`
-	// DrainTimeout is how long requests in flight on a target that became draining,
-	// or went away from the state, may still take. 30 s by default.
+	// DrainTimeout is how long a target that became draining, or went away from the state, may still
+	// take to begin its answers to the requests in flight. 30 s by default.
 	DrainTimeout Duration `json:"drainTimeout,omitzero"`
-	// LongLivedDeadline is the same for what has no end of its own: TCP and UDP, WebSocket
-	// and other upgraded connections, streams of HTTP/2, and answers of no known length
-	// such as server-sent events. 5 min by default.
+	// LongLivedDeadline is how long everything else may go on that has no end of its own, or takes
+	// its time: TCP and UDP, WebSocket and other upgraded connections, streams of HTTP/2, server-sent
+	// events, uploads and downloads. 5 min by default.
 	LongLivedDeadline Duration `json:"longLivedDeadline,omitzero"`
 	// ConnectTimeout bounds the attempts to connect to a target, all together. 5 s by default.
 	ConnectTimeout Duration `json:"connectTimeout,omitzero"`

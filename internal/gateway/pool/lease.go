@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"net"
+	"sync/atomic"
+)
+
+// Uses of a target.
+const (
+	leaseIdle  int32 = iota // a connection that nothing goes over now
+	leaseBusy               // works on something that ends by itself
+	leaseLong               // works on something that does not
+	leaseEnded              // is over, or has been cut off
+)
+
+// Lease is one use of a target: a connection with what goes over it, a stream of
+// HTTP/2 or a session of UDP. Whoever has one ends it. A target that drains
+// ends idle ones at once and others at its deadlines, by cutting them off.
+type Lease struct {
+	target *Target
+	use    atomic.Int32
+	cut    func()
+}
+
+// Target is what is used.
+func (l *Lease) Target() *Target { return l.target }
+
+// Begin says that an idle connection is about to be used. If it returns false, the target
+// has drained it: take another one.
+func (l *Lease) Begin() bool {
+	if !l.use.CompareAndSwap(leaseIdle, leaseBusy) {
+		return false
+	}
+	l.target.inFlight.Add(1)
+	l.target.requests.Add(1)
+	return true
+}
+
+// LongLived says that what the lease is used for has no end of its own.
+func (l *Lease) LongLived() {
+	if l.use.CompareAndSwap(leaseBusy, leaseLong) {
+		l.target.longLived.Add(1)
+	}
+}
+
+// Finish says that a connection is idle again. If it returns false, it is not to be used any
+// more, as its target drains or was cut off.
+func (l *Lease) Finish() bool {
+	for {
+		use := l.use.Load()
+		if use == leaseEnded {
+			return false
+		}
+		if l.use.CompareAndSwap(use, leaseIdle) {
+			l.target.release(use)
+			break
+		}
+	}
+	if l.target.State() == stateActive {
+		return true
+	}
+	l.End()
+	return false
+}
+
+// End ends the lease for good and forgets it. Only its first call counts.
+func (l *Lease) End() {
+	l.target.release(l.use.Swap(leaseEnded))
+	l.target.forget(l)
+}
+
+// cutOff ends the lease from outside if it is used for nothing more than up to.
+func (l *Lease) cutOff(upTo int32) {
+	for {
+		use := l.use.Load()
+		if use > upTo {
+			return
+		}
+		if l.use.CompareAndSwap(use, leaseEnded) {
+			l.target.release(use)
+			l.cut()
+			l.target.forget(l) // whoever has it may not notice for long
+			return
+		}
+	}
+}
+
+// Conn is a connection to a target. It starts idle.
+type Conn struct {
+	Lease
+	*net.TCPConn
+	// Port is the target's.
+	Port int
+}
+
+// Close ends the lease and the connection.
+func (c *Conn) Close() error {
+	c.End()
+	return c.TCPConn.Close()
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-dev/fairlead/internal/gateway/http1"
+)
+
+// greetingWait is how long a client may say nothing until its target is
+// connected to, which may be one that greets first.
+const greetingWait = 5 * time.Millisecond
+
+// maxRequestLine is how long a line may be that is taken for one of HTTP.
+const maxRequestLine = 16 << 10
+
+// detect finds out whether the connection is HTTP. If it is not, a target may be
+// connected already, and what the client said is in its inbox.
+func (c *client) detect(site *Site) (isHTTP bool) {
+	var err error
+	if len(c.in.bytes()) == 0 { // there may be something behind a PROXY header
+		c.reads.exactly(time.Now().Add(greetingWait))
+		err = c.in.fill(bufferSize)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		switch c.waitForEither(site.otherwise) {
+		case clientFirst:
+		case serverFirst:
+			return false
+		case neither:
+			_ = c.conn.Close()
+			return true
+		}
+	} else if err != nil {
+		return true // the loop of HTTP meets the same error
+	}
+	// Whoever began to write a request has as long for its first line as for its head.
+	c.reads.exactly(time.Now().Add(site.headerTimeout))
+	for {
+		switch classify(c.in.bytes()) {
+		case kindHTTP:
+			return true
+		case kindTCP:
+			c.reads.exactly(time.Time{})
+			return false
+		}
+		if err := c.in.fill(maxRequestLine + 1); err != nil {
+			// A client that ends here said all that it will say. One that stops within a line must not
+			// come past the gateway by waiting.
+			c.reads.exactly(time.Time{})
+			if errors.Is(err, io.EOF) {
+				return false
+			}
+			c.refuse(&http1.Error{Status: 408})
+			_ = c.conn.Close()
+			return true
+		}
+	}
+}
+
+type first int
+
+const (
+	clientFirst first = iota
+	serverFirst
+	neither
+)
+
+// waitForEither connects to a target and waits for the first byte of either side.
+func (c *client) waitForEither(b *backend) first {
+	c.reads.exactly(time.Time{})
+	if b == nil { // only requests with a known Host go anywhere
+		return c.waitForClient()
+	}
+	err := c.whileConnected(func(ctx context.Context) error {
+		up, err := b.pool.Dial(ctx, b.port, c.remote.Addr(), 0, nil)
+		if err != nil {
+			return err
+		}
+		return c.adopt(up)
+	})
+	switch {
+	case errors.Is(err, context.Canceled):
+		return neither
+	case err != nil:
+		// Requests of HTTP get an answer that says it, others a closed connection.
+		if !silent(c.in.raw) && !gone(c.in.raw) {
+			return c.waitForClient()
+		}
+		c.fail(b, err)
+		return neither
+	}
+	spoke := make(chan bool)
+	go func() {
+		saidSomething := false
+		err := waitReadable(c.upIn.raw, func(bool) { saidSomething = true })
+		if err == nil {
+			_ = c.conn.SetReadDeadline(past)
+		}
+		spoke <- saidSomething
+	}()
+	err = c.in.fill(bufferSize)
+	_ = c.up.SetReadDeadline(past)
+	serverSpoke := <-spoke
+	_ = c.up.SetReadDeadline(time.Time{})
+	c.reads.exactly(time.Time{})
+	switch {
+	case err == nil:
+		return clientFirst
+	case serverSpoke:
+		return serverFirst
+	}
+	return neither
+}
+
+func (c *client) waitForClient() first {
+	if c.in.fill(bufferSize) != nil {
+		return neither
+	}
+	return clientFirst
+}
+
+// waitReadable waits until there is something to be read, which stays where it
+// is, and says whether that is the end of the connection.
+func waitReadable(raw syscall.RawConn, then func(over bool)) error {
+	return raw.Read(func(fd uintptr) bool {
+		var one [1]byte
+		n, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		if err == unix.EAGAIN || err == unix.EINTR {
+			return false
+		}
+		then(err != nil || n == 0)
+		return true
+	})
+}
+
+type kind int
+
+const (
+	kindUnknown kind = iota
+	kindHTTP
+	kindTCP
+)
+
+// classify looks at the first bytes of a client. A request line is one by its
+// end, since other protocols have commands like GET too. What only looks like a
+// request is taken for one, to be refused: passed on as bytes it might be served
+// by a lenient server, with forwarding headers that nobody has looked at.
+func classify(data []byte) kind {
+	for len(data) > 0 && (data[0] == '\r' || data[0] == '\n') {
+		data = data[1:]
+	}
+	line, whole := data, false
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		line, whole = data[:i], true
+	}
+	letters := 0
+	for letters < len(line) && letters < 32 && (line[letters]|0x20 >= 'a' && line[letters]|0x20 <= 'z' || line[letters] == '-') {
+		letters++
+	}
+	if letters < len(line) && (letters == 0 || line[letters] != ' ' && line[letters] != '\t') {
+		return kindTCP
+	}
+	if whole {
+		if bytes.Contains(bytes.ToUpper(line), []byte("HTTP/")) {
+			return kindHTTP
+		}
+		return kindTCP
+	}
+	if len(line) > maxRequestLine {
+		return kindHTTP // to be told that it is too long
+	}
+	return kindUnknown
+}
+
+// fail counts and logs that a connection comes to nothing.
+func (c *client) fail(b *backend, err error) {
+	b.pool.Stats.Error()
+	c.server.log.V(1).Info("connection failed", "service", b.pool.Name, "client", c.remote, "error", err)
+}
