@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build bench
+
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
+)
+
+// peerVariable makes this program one of the peers instead of running tests:
+// each proxy that is measured has a process of its own.
+const peerVariable = "FAIRLEAD_BENCH_PEER"
+
+const largeBody = 1 << 30
+
+// runPeer is the program of a peer: "NAME LISTEN TARGET".
+func runPeer(command string) {
+	var name, listen, target string
+	if _, err := fmt.Sscan(command, &name, &listen, &target); err != nil {
+		panic(err)
+	}
+	ln, err := net.Listen("tcp", listen)
+	if err != nil {
+		panic(err)
+	}
+	switch name {
+	case "reverseproxy":
+		proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: target})
+		proxy.Transport = &http.Transport{MaxIdleConnsPerHost: 1024}
+		panic(http.Serve(ln, proxy))
+	case "tcpcopy":
+		eachConn(ln, func(c net.Conn) {
+			up, err := net.Dial("tcp", target)
+			if err != nil {
+				return
+			}
+			defer up.Close()
+			go func() {
+				_, _ = io.Copy(up, c)
+				_ = up.(*net.TCPConn).CloseWrite()
+			}()
+			_, _ = io.Copy(c, up)
+		})
+	case "backend":
+		eachConn(ln, serveBackend)
+	}
+}
+
+func eachConn(ln net.Listener, serve func(net.Conn)) {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			serve(c)
+		}()
+	}
+}
+
+// serveBackend answers as cheaply as can be, so that the proxies are what is measured.
+func serveBackend(c net.Conn) {
+	small := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!")
+	buf := make([]byte, 16<<10)
+	zeros := make([]byte, 256<<10)
+	n := 0
+	for {
+		m, err := c.Read(buf[n:])
+		if err != nil {
+			return
+		}
+		n += m
+		end := bytes.Index(buf[:n], []byte("\r\n\r\n"))
+		if end < 0 {
+			continue
+		}
+		if bytes.HasPrefix(buf, []byte("GET /large ")) {
+			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", largeBody)
+			for range largeBody / len(zeros) {
+				if _, err := c.Write(zeros); err != nil {
+					return
+				}
+			}
+		} else if _, err := c.Write(small); err != nil {
+			return
+		}
+		n = copy(buf, buf[end+4:n])
+	}
+}
+
+// startPeer runs a peer in a process of its own and gives its address.
+func startPeer(t *testing.T, name, target string) string {
+	t.Helper()
+	addr := freeAddress(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s", peerVariable, name, addr, target))
+	startProcess(t, cmd, addr)
+	return addr
+}
+
+func startProcess(t *testing.T, cmd *exec.Cmd, addr string) {
+	t.Helper()
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			c.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%v listens nowhere: %v", cmd.Args, err)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// startGateway runs the gateway in front of a target.
+func startGateway(t *testing.T, target string) (addr string, pid int, client *gatewayapi.Client, state *gatewayapi.DesiredState) {
+	t.Helper()
+	dir := t.TempDir()
+	addr = freeAddress(t)
+	host, text, _ := net.SplitHostPort(target)
+	targetPort, _ := strconv.Atoi(text)
+	_, text, _ = net.SplitHostPort(addr)
+	port, _ := strconv.Atoi(text)
+	cmd := exec.Command(os.Getenv("FAIRLEAD_BIN"), "gateway", "--dir", dir, "--log-level", "warn")
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	client = gatewayapi.NewClient(dir)
+	state = &gatewayapi.DesiredState{
+		Version: gatewayapi.Version, Revision: 1, Application: "bench",
+		Listeners: []gatewayapi.Listener{{Name: "web", Address: "127.0.0.1", Port: port, Service: "web", TargetPort: targetPort}},
+		Services:  []gatewayapi.Service{{Name: "web", Targets: []gatewayapi.Target{{ID: "a", Addresses: []string{host}}}}},
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		if _, err := client.Put(t.Context(), state); err == nil {
+			return addr, cmd.Process.Pid, client, state
+		} else if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
+const haproxyConfig = `
+global
+  maxconn 4096
+defaults
+  mode http
+  option http-keep-alive
+  option forwardfor
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend front
+  bind %s
+  default_backend back
+backend back
+  server a %s
+`
+
+func startHAProxy(t *testing.T, target string) string {
+	t.Helper()
+	path, err := exec.LookPath("haproxy")
+	if err != nil {
+		t.Fatal("haproxy is needed to compare with; on Debian: apt-get install haproxy wrk")
+	}
+	addr := freeAddress(t)
+	file := filepath.Join(t.TempDir(), "haproxy.cfg")
+	if err := os.WriteFile(file, fmt.Appendf(nil, haproxyConfig, addr, target), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	startProcess(t, exec.Command(path, "-db", "-q", "-f", file), addr)
+	return addr
+}
+
+var perSecond = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
+
+// wrk gives requests per second with one thread, which is one core of load.
+func wrk(t *testing.T, addr string, connections int) float64 {
+	t.Helper()
+	out, err := exec.Command("wrk", "-t1", "-d3s", fmt.Sprintf("-c%d", connections), "http://"+addr+"/").CombinedOutput()
+	if err != nil {
+		t.Fatalf("wrk: %v\n%s", err, out)
+	}
+	if strings.Contains(string(out), "Socket errors") || strings.Contains(string(out), "Non-2xx") {
+		t.Errorf("%s: %s", addr, out)
+	}
+	m := perSecond.FindSubmatch(out)
+	if m == nil {
+		t.Fatalf("wrk: %s", out)
+	}
+	n, _ := strconv.ParseFloat(string(m[1]), 64)
+	return n
+}
+
+func middle(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+// TestGatewayThroughput measures small responses, in turns with the peers.
+func TestGatewayThroughput(t *testing.T) {
+	backend := startPeer(t, "backend", "-")
+	gateway, _, _, _ := startGateway(t, backend)
+	addrs := map[string]string{
+		"direct": backend, "gateway": gateway, "haproxy": startHAProxy(t, backend),
+		"reverseproxy": startPeer(t, "reverseproxy", backend), "tcpcopy": startPeer(t, "tcpcopy", backend),
+	}
+	for _, connections := range []int{32, 512} {
+		results := map[string][]float64{}
+		for range 3 {
+			for name, addr := range addrs {
+				results[name] = append(results[name], wrk(t, addr, connections))
+			}
+		}
+		rate := map[string]float64{}
+		for name, values := range results {
+			rate[name] = middle(values)
+		}
+		row(fmt.Sprintf("gateway: small responses, %d connections, one core of load", connections), "at least 0.9 x HAProxy, 2 x httputil.ReverseProxy",
+			"%.1fk/s: %.2f x HAProxy (%.1fk/s), %.2f x ReverseProxy (%.1fk/s); TCP copy %.1fk/s, direct %.1fk/s",
+			rate["gateway"]/1000, rate["gateway"]/rate["haproxy"], rate["haproxy"]/1000,
+			rate["gateway"]/rate["reverseproxy"], rate["reverseproxy"]/1000, rate["tcpcopy"]/1000, rate["direct"]/1000)
+		t.Log(rows[len(rows)-1])
+	}
+}
+
+// paced sends requests at a rate over some connections and gives the 99th percentile.
+func paced(t *testing.T, addr string, rate float64, connections int) time.Duration {
+	t.Helper()
+	var mu sync.Mutex
+	var all []time.Duration
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	for i := range connections {
+		wg.Go(func() {
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			every := time.Duration(float64(connections) / rate * float64(time.Second))
+			next := time.Now().Add(every * time.Duration(i) / time.Duration(connections))
+			buf := make([]byte, 4096)
+			var mine []time.Duration
+			for ctx.Err() == nil {
+				if wait := time.Until(next); wait > 0 {
+					<-time.After(wait)
+				}
+				next = next.Add(every)
+				begun := time.Now()
+				if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: bench\r\n\r\n"); err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := c.Read(buf); err != nil {
+					t.Error(err)
+					return
+				}
+				mine = append(mine, time.Since(begun))
+			}
+			mu.Lock()
+			all = append(all, mine...)
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	slices.Sort(all)
+	if len(all) < 100 {
+		t.Fatalf("only %d requests", len(all))
+	}
+	return all[len(all)*99/100]
+}
+
+// TestGatewayLatency measures what the gateway adds at half of what it can take.
+func TestGatewayLatency(t *testing.T) {
+	backend := startPeer(t, "backend", "-")
+	gateway, _, _, _ := startGateway(t, backend)
+	haproxy := startHAProxy(t, backend)
+	half := wrk(t, gateway, 32) / 2
+	var direct, through, peer []float64
+	for range 3 {
+		direct = append(direct, paced(t, backend, half, 32).Seconds()*1000)
+		through = append(through, paced(t, gateway, half, 32).Seconds()*1000)
+		peer = append(peer, paced(t, haproxy, half, 32).Seconds()*1000)
+	}
+	d, g, h := middle(direct), middle(through), middle(peer)
+	row("gateway: p99 that it adds at half load", "at most 0.5 ms", "%.2f ms at %.1fk/s (direct %.2f ms); HAProxy adds %.2f ms", g-d, half/1000, d, h-d)
+	t.Log(rows[len(rows)-1])
+}
+
+// TestGatewayMemory measures a thousand connections that are idle after a request each.
+func TestGatewayMemory(t *testing.T) {
+	backend := startPeer(t, "backend", "-")
+	gateway, pid, _, _ := startGateway(t, backend)
+	before, anonymousBefore := memoryOf(t, pid)
+	buf := make([]byte, 4096)
+	for range 1000 {
+		c, err := net.Dial("tcp", gateway)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
+		if _, err := c.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, anonymous := memoryOf(t, pid)
+	row("gateway: memory with 1,000 idle connections", "under 40 MB", "RSS %.0f MB, %.0f MB of it anonymous; without connections %.0f and %.0f MB",
+		all, anonymous, before, anonymousBefore)
+	t.Log(rows[len(rows)-1])
+}
+
+// memoryOf gives resident memory and the anonymous part of it, in MB.
+func memoryOf(t *testing.T, pid int) (rss, anonymous float64) {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	for lines.Scan() {
+		var kb float64
+		if _, err := fmt.Sscanf(lines.Text(), "Rss: %f kB", &kb); err == nil {
+			rss = kb / 1024
+		}
+		if _, err := fmt.Sscanf(lines.Text(), "Anonymous: %f kB", &kb); err == nil {
+			anonymous = kb / 1024
+		}
+	}
+	return rss, anonymous
+}
+
+// TestGatewayLargeBodies measures downloads of 1 GiB.
+func TestGatewayLargeBodies(t *testing.T) {
+	backend := startPeer(t, "backend", "-")
+	gateway, _, _, _ := startGateway(t, backend)
+	tcpcopy := startPeer(t, "tcpcopy", backend)
+	download := func(addr string) float64 {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		begun := time.Now()
+		_, _ = io.WriteString(c, "GET /large HTTP/1.1\r\nHost: bench\r\n\r\n")
+		buf := make([]byte, 256<<10)
+		for got := 0; got < largeBody; {
+			n, err := c.Read(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += n
+		}
+		return largeBody / time.Since(begun).Seconds() / (1 << 20)
+	}
+	var through, copied []float64
+	for range 5 {
+		through = append(through, download(gateway))
+		copied = append(copied, download(tcpcopy))
+	}
+	g, c := middle(through), middle(copied)
+	row("gateway: download of 1 GiB", "at least 0.9 x a TCP copy", "%.0f MiB/s, %.2f x a TCP copy (%.0f MiB/s)", g, g/c, c)
+	t.Log(rows[len(rows)-1])
+}
+
+// TestGatewaySwap measures the exchange of a pool under load.
+func TestGatewaySwap(t *testing.T) {
+	backend := startPeer(t, "backend", "-")
+	gateway, _, client, state := startGateway(t, backend)
+	host, _, _ := net.SplitHostPort(backend)
+	loaded := make(chan struct{})
+	go func() {
+		defer close(loaded)
+		wrk(t, gateway, 32)
+	}()
+	var swaps, puts []float64
+	for i := range 50 {
+		state.Revision++
+		state.Services[0].Targets = []gatewayapi.Target{{ID: "a", Addresses: []string{host}}, {ID: "b", Addresses: []string{host}}}
+		state.Services[0].Targets[i%2].State = gatewayapi.TargetDraining
+		begun := time.Now()
+		o, err := client.Put(t.Context(), state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		puts = append(puts, time.Since(begun).Seconds()*1000)
+		swaps = append(swaps, float64(o.SwapMicroseconds)/1000)
+	}
+	<-loaded
+	slices.Sort(swaps)
+	row("gateway: swap of a pool under load, the longest of 50", "under 5 ms", "%.2f ms; put to answer, with the file made durable: median %.1f ms", swaps[len(swaps)-1], middle(puts))
+	t.Log(rows[len(rows)-1])
+}
