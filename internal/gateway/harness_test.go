@@ -72,13 +72,14 @@ func newWorld(t *testing.T, change func(*gatewayapi.DesiredState)) *world {
 }
 
 func (w *world) start() {
-	w.g = New(w.dir, "test", w.env, w.env.Log)
-	if err := w.g.Load(); err != nil {
+	g := New(w.dir, "test", w.env, w.env.Log)
+	w.g = g
+	if err := g.Load(); err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	over := make(chan struct{})
-	go func() { defer close(over); w.g.Run(ctx) }()
+	go func() { defer close(over); g.Run(ctx) }()
 	w.t.Cleanup(func() {
 		cancel()
 		<-over

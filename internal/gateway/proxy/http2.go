@@ -83,15 +83,16 @@ func (copyBuffers) Put(b []byte) { putBuffer((*[bufferSize]byte)(b)) }
 type http2Conn struct {
 	*net.TCPConn
 	client *client
+	before []byte
 	once   sync.Once
 	ended  chan struct{}
 }
 
 // Read reads what was read before first.
 func (c *http2Conn) Read(p []byte) (int, error) {
-	if in := &c.client.in; len(in.bytes()) > 0 {
-		n := copy(p, in.bytes())
-		in.next(n)
+	if len(c.before) > 0 {
+		n := copy(p, c.before)
+		c.before = c.before[n:]
 		return n, nil
 	}
 	return c.TCPConn.Read(p)
@@ -112,7 +113,9 @@ func (c *client) serveHTTP2(site *Site) {
 	}
 	h.ready.Do(func() { go func() { _ = h.server.Serve(h) }() })
 	c.reads.exactly(time.Time{})
-	conn := &http2Conn{TCPConn: c.conn, client: c, ended: make(chan struct{})}
+	// The server may still be reading when it has closed the connection: the inbox is not for it.
+	conn := &http2Conn{TCPConn: c.conn, client: c, before: slices.Clone(c.in.bytes()), ended: make(chan struct{})}
+	c.in.release()
 	select {
 	case h.conns <- conn:
 		<-conn.ended
