@@ -4,16 +4,11 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
 	"github.com/fairlead-dev/fairlead/internal/filepages"
@@ -50,7 +45,7 @@ with the last state while nobody does, from a file in the same directory. Nothin
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.dir, "dir", "/run/fairlead", "directory of the control socket and the state, shared with the daemon; only its owner may enter it")
-	flags.StringVar(&f.metrics, "gateway-metrics-address", "", "address to serve metrics for Prometheus on, such as :9101; they are on the control socket in any case")
+	flags.StringVar(&f.metrics, "metrics-bind-address", "", "address to serve metrics for Prometheus on, such as :9101; they are on the control socket in any case")
 	flags.DurationVar(&f.drain, "drain-timeout", 25*time.Second, "how long what is in flight may take when the gateway is stopped")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn, error, or a number for more detail")
 	flags.StringVar(&f.logFormat, "log-format", logging.FormatAuto, "auto (console on a terminal, else json), console or json")
@@ -66,57 +61,15 @@ func runGateway(ctx context.Context, f gatewayFlags) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gatewayGCPercent)
 	}
-	info, err := os.Stat(f.dir)
-	if err != nil {
-		return fmt.Errorf("the directory of the gateway: %w", err)
-	}
-	if !info.IsDir() {
-		return fmt.Errorf("%s is not a directory", f.dir)
-	}
 	log := logger.Logr
-	g := gateway.New(f.dir, buildVersion(), &pool.Environment{Resolve: pool.Resolve, Log: log}, log)
-	if err := g.Load(); err != nil {
-		return err
-	}
-	control, err := gateway.Listen(g)
-	if err != nil {
-		return fmt.Errorf("control socket: %w", err)
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(control.Serve)
-	group.Go(func() error { g.Run(ctx); return nil })
-	group.Go(func() error { return serveMetrics(ctx, f.metrics, g.Metrics()) })
-	log.Info("gateway is up", "dir", f.dir, "version", buildVersion())
-	// All but a few pages of this program are of no use to a gateway.
-	debug.FreeOSMemory()
-	if err := filepages.Release(); err != nil {
-		log.V(1).Info("memory of the start is kept", "reason", err.Error())
-	}
-	<-ctx.Done()
-	stopping, cancel := context.WithTimeout(context.Background(), f.drain)
-	defer cancel()
-	if err := g.Shutdown(stopping); err != nil {
-		log.Info("not everything in flight ended in time", "after", f.drain.String())
-	}
-	return errors.Join(control.Close(), group.Wait())
-}
-
-func serveMetrics(ctx context.Context, address string, handler http.Handler) error {
-	if address == "" {
-		return nil
-	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", handler)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	config := net.ListenConfig{}
-	ln, err := config.Listen(ctx, "tcp", address)
-	if err != nil {
-		return fmt.Errorf("metrics: %w", err)
-	}
-	stop := context.AfterFunc(ctx, func() { server.Close() })
-	defer stop()
-	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return gateway.Run(ctx, gateway.Options{
+		Dir: f.dir, Build: buildVersion(), Metrics: f.metrics, Drain: f.drain, Log: log,
+		Env: &pool.Environment{Resolve: pool.Resolve, Log: log},
+		Trim: func() {
+			// All but a few pages of this program are of no use to a gateway.
+			if err := filepages.Release(); err != nil {
+				log.V(1).Info("memory of the start is kept", "reason", err.Error())
+			}
+		},
+	})
 }

@@ -62,6 +62,7 @@ func Listen(g *Gateway) (*Control, error) {
 	})
 	mux.HandleFunc("GET "+gatewayapi.PathObserved, func(w http.ResponseWriter, _ *http.Request) { answer(w, g.Observed()) })
 	mux.Handle("GET "+gatewayapi.PathMetrics, g.Metrics())
+	mux.HandleFunc("PUT "+gatewayapi.PathProgram, g.putProgram)
 	c.ln = ln
 	c.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute}
 	return c, nil

@@ -49,6 +49,7 @@ type Gateway struct {
 	unbound   map[socketKey]error
 	inherited map[socketKey]*socket
 	closed    bool
+	replaced  chan struct{} // closed when another program has taken over
 }
 
 // New makes a gateway that keeps its state in dir, which must exist. build is the
@@ -57,6 +58,7 @@ func New(dir, build string, env *pool.Environment, log logr.Logger) *Gateway {
 	return &Gateway{
 		dir: dir, build: build, log: log, env: env, server: proxy.NewServer(log), started: time.Now(),
 		pools: map[string]*pool.Pool{}, sockets: map[socketKey]*socket{}, unbound: map[socketKey]error{}, inherited: map[socketKey]*socket{},
+		replaced: make(chan struct{}),
 	}
 }
 
@@ -160,6 +162,7 @@ func (g *Gateway) apply(state *gatewayapi.DesiredState, fromFile bool) {
 	for key, s := range g.sockets {
 		if _, ok := sockets[key]; !ok {
 			s.close()
+			s.table.Store(nil) // connections end when they are idle
 			delete(g.sockets, key)
 		}
 	}
@@ -261,20 +264,20 @@ func (g *Gateway) Observed() *gatewayapi.ObservedState {
 	return o
 }
 
-// Shutdown stops to listen, lets what is in flight end until ctx does, and then cuts off the rest.
-func (g *Gateway) Shutdown(ctx context.Context) error {
+// Shutdown stops to listen, lets what is in flight end until ctx does, and then cuts off the rest. If there is
+// a successor, connections that are idle get one more answer, which sends them there; otherwise they are closed.
+func (g *Gateway) Shutdown(ctx context.Context, successor bool) error {
+	g.server.Last() // before nothing is accepted, so that no client is told to come back in vain
 	g.mu.Lock()
 	g.closed = true
 	for key, s := range g.sockets {
 		s.close()
 		delete(g.sockets, key)
 	}
-	for _, s := range g.inherited {
-		s.done = make(chan struct{})
-		close(s.done)
-		s.close()
-	}
 	g.mu.Unlock()
+	if !successor {
+		g.server.CloseIdle()
+	}
 	err := g.server.Drain(ctx)
 	g.server.Close()
 	g.mu.Lock()

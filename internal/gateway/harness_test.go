@@ -91,7 +91,7 @@ func (w *world) start() {
 func (w *world) stop() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_ = w.g.Shutdown(ctx)
+	_ = w.g.Shutdown(ctx, false)
 }
 
 func (w *world) resolve(_ context.Context, host string) ([]netip.Addr, bool, error) {

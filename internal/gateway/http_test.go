@@ -96,7 +96,7 @@ func TestAnswersOfAllSizesAndFramings(t *testing.T) {
 	w.serve("127.0.0.2", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		var size int
 		var framing string
-		fmt.Sscanf(r.URL.Path, "/%d/%s", &size, &framing)
+		_, _ = fmt.Sscanf(r.URL.Path, "/%d/%s", &size, &framing)
 		switch framing {
 		case "length":
 			rw.Header().Set("Content-Length", fmt.Sprint(size))
@@ -108,7 +108,7 @@ func TestAnswersOfAllSizesAndFramings(t *testing.T) {
 			}
 			defer conn.Close()
 			fmt.Fprintf(out, "HTTP/1.0 200 OK\r\nX-Kind: close\r\n\r\n")
-			out.Write(data[:size])
+			_, _ = out.Write(data[:size])
 			out.Flush()
 			return
 		case "chunked":
@@ -118,7 +118,7 @@ func TestAnswersOfAllSizesAndFramings(t *testing.T) {
 		}
 		for rest := data[:size]; len(rest) > 0; {
 			n := min(len(rest), 100_000)
-			rw.Write(rest[:n])
+			_, _ = rw.Write(rest[:n])
 			rest = rest[n:]
 			if framing == "chunked" {
 				rw.(http.Flusher).Flush()
@@ -154,7 +154,7 @@ func TestStatusesWithoutBody(t *testing.T) {
 			return
 		}
 		var status int
-		fmt.Sscanf(r.URL.Path, "/%d", &status)
+		_, _ = fmt.Sscanf(r.URL.Path, "/%d", &status)
 		if status == 103 {
 			rw.Header().Set("Link", "</a.css>; rel=preload")
 			rw.WriteHeader(103)
@@ -404,7 +404,7 @@ func TestHold(t *testing.T) {
 				results <- result{0, err}
 				return
 			}
-			io.Copy(io.Discard, resp.Body)
+			_, _ = io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
 			results <- result{resp.StatusCode, nil}
 		}()
@@ -469,7 +469,7 @@ func TestServerSentEventsComeAtOnce(t *testing.T) {
 		if err != nil || line != fmt.Sprintf("data: %d\n", i) {
 			t.Fatalf("got %q, %v", line, err)
 		}
-		r.ReadString('\n')
+		_, _ = r.ReadString('\n')
 	}
 	// The stream goes on across a switch, and counts as one that has no end.
 	w.serve("127.0.0.3", says("new"))
@@ -563,7 +563,7 @@ func TestSlowRequestsEndOnTheOldTarget(t *testing.T) {
 	w.serve("127.0.0.2", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		close(begun)
 		<-goOn
-		io.WriteString(rw, "slow")
+		_, _ = io.WriteString(rw, "slow")
 	}))
 	w.serve("127.0.0.3", says("new"))
 	answered := make(chan string, 1)

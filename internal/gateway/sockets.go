@@ -154,7 +154,7 @@ func (s *socket) accept(server *proxy.Server) {
 	for {
 		conn, err := s.tcp.AcceptTCP()
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) || s.stopped() {
+			if errors.Is(err, net.ErrClosed) {
 				return
 			}
 			// Such as too many open files: some will be closed.
@@ -167,12 +167,9 @@ func (s *socket) accept(server *proxy.Server) {
 	}
 }
 
-// stopped says whether accepting was stopped while the socket stays open.
-func (s *socket) stopped() bool { return s.table.Load() == nil }
-
-// close closes the socket and waits until nothing is accepted any more.
+// close closes the socket and waits until nothing is accepted any more. Connections go on, and are served
+// by the table.
 func (s *socket) close() {
-	s.table.Store(nil)
 	if s.tcp != nil {
 		s.tcp.Close()
 	}

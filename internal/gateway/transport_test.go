@@ -37,9 +37,9 @@ func (w *world) echoTCP(ip, greeting string) {
 			}
 			go func() {
 				defer c.Close()
-				io.WriteString(c, greeting)
-				io.Copy(c, c)
-				io.WriteString(c, "bye")
+				_, _ = io.WriteString(c, greeting)
+				_, _ = io.Copy(c, c)
+				_, _ = io.WriteString(c, "bye")
 			}()
 		}
 	}()
@@ -67,8 +67,8 @@ func TestTCPWithHalfCloseAndLargeData(t *testing.T) {
 		rand.Read(data)
 		c := dial(t, w.addr)
 		go func() {
-			c.Write(data)
-			c.CloseWrite()
+			_, _ = c.Write(data)
+			_ = c.CloseWrite()
 		}()
 		got, err := io.ReadAll(c)
 		if err != nil || !bytes.Equal(got, append(data, "bye"...)) {
@@ -86,7 +86,7 @@ func TestServerThatGreetsFirst(t *testing.T) {
 	if line, err := r.ReadString('\n'); line != "220 hello\r\n" {
 		t.Fatalf("got %q, %v", line, err)
 	}
-	io.WriteString(c, "EHLO me\r\n")
+	_, _ = io.WriteString(c, "EHLO me\r\n")
 	if line, err := r.ReadString('\n'); line != "EHLO me\r\n" {
 		t.Errorf("got %q, %v", line, err)
 	}
@@ -100,7 +100,7 @@ func TestClientThatSpeaksLate(t *testing.T) {
 	w.serve("127.0.0.2", says("http"))
 	c := dial(t, w.addr)
 	eventually(t, "the target is connected to", func() bool { return w.target("127.0.0.2").OpenConnections == 1 })
-	io.WriteString(c, "GET /late HTTP/1.1\r\nHost: a\r\n\r\n")
+	_, _ = io.WriteString(c, "GET /late HTTP/1.1\r\nHost: a\r\n\r\n")
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +115,7 @@ func TestProtocolsThatLookLikeHTTP(t *testing.T) {
 	w.echoTCP("127.0.0.2", "")
 	for _, said := range []string{"GET key\r\n", "PING\r\n", "get key\r\n", "\x16\x03\x01\x02\x00", "\x00\x00\x00\x08\x04\xd2\x16\x2f", "*1\r\n$4\r\nPING\r\n", "SSH-2.0-x\r\n"} {
 		c := dial(t, w.addr)
-		io.WriteString(c, said)
+		_, _ = io.WriteString(c, said)
 		buf := make([]byte, len(said))
 		if _, err := io.ReadFull(c, buf); err != nil || string(buf) != said {
 			t.Errorf("%q: got %q, %v", said, buf, err)
@@ -138,7 +138,7 @@ func TestTCPIsHeldAndRefused(t *testing.T) {
 	})
 	w.echoTCP("127.0.0.2", "")
 	first := dial(t, w.addr)
-	io.WriteString(first, "hello")
+	_, _ = io.WriteString(first, "hello")
 	eventually(t, "the connection waits", func() bool { return w.service().Held == 1 })
 	if got, err := io.ReadAll(dial(t, w.addr)); len(got) > 0 || err != nil {
 		t.Errorf("one too many: %q, %v", got, err)
@@ -161,12 +161,12 @@ func TestProxyProtocol(t *testing.T) {
 	server := &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(rw, "%s %s", r.RemoteAddr, r.Header.Get("X-Forwarded-For"))
 	})}
-	go server.Serve(ln)
+	go func() { _ = server.Serve(ln) }()
 	t.Cleanup(func() { server.Close() })
 	for _, version := range []byte{1, 2} {
 		var message bytes.Buffer
 		header := proxyproto.HeaderProxyFromAddrs(version, &net.TCPAddr{IP: net.IPv4(203, 0, 113, 7), Port: 4711}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80})
-		header.WriteTo(&message)
+		_, _ = header.WriteTo(&message)
 		message.WriteString("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
 		if got := w.raw(message.String()); !strings.HasSuffix(got, "203.0.113.7:4711 203.0.113.7") {
 			t.Errorf("version %d: got %q", version, got)
@@ -201,14 +201,14 @@ func TestUDP(t *testing.T) {
 				if err != nil {
 					return
 				}
-				conn.WriteTo(append([]byte(name+" "), buf[:n]...), from)
+				_, _ = conn.WriteTo(append([]byte(name+" "), buf[:n]...), from)
 			}
 		}()
 	}
 	ask := func(c net.Conn, text string) string {
 		t.Helper()
 		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-		c.Write([]byte(text))
+		_, _ = c.Write([]byte(text))
 		buf := make([]byte, 1<<16)
 		n, err := c.Read(buf)
 		if err != nil {
@@ -251,7 +251,7 @@ func TestUDP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.Write([]byte("held"))
+	_, _ = c.Write([]byte("held"))
 	eventually(t, "the session waits", func() bool { return w.service().Held == 1 })
 	w.put(func(s *gatewayapi.DesiredState) { s.Services[0].Hold.Enabled = false })
 	if got := ask(c, "c"); got != "new held" {
@@ -265,7 +265,7 @@ func (w *world) grpcServer(ip string) *health.Server {
 	ln := w.listen(ip)
 	server, checks := grpc.NewServer(), health.NewServer()
 	healthpb.RegisterHealthServer(server, checks)
-	go server.Serve(ln)
+	go func() { _ = server.Serve(ln) }()
 	w.t.Cleanup(server.Stop)
 	return checks
 }
@@ -573,7 +573,7 @@ func TestShutdownLetsRequestsEnd(t *testing.T) {
 	w.serve("127.0.0.2", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		close(begun)
 		<-goOn
-		io.WriteString(rw, "whole")
+		_, _ = io.WriteString(rw, "whole")
 	}))
 	answered := make(chan string, 1)
 	go func() {
@@ -590,7 +590,7 @@ func TestShutdownLetsRequestsEnd(t *testing.T) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		over <- w.g.Shutdown(ctx)
+		over <- w.g.Shutdown(ctx, false)
 	}()
 	eventually(t, "nothing is listened on", func() bool {
 		c, err := net.Dial("tcp", w.addr)
@@ -638,7 +638,7 @@ func TestSlowClients(t *testing.T) {
 func TestSmuggledRequestsReachNobody(t *testing.T) {
 	w := newWorld(t, targets("127.0.0.2"))
 	w.serve("127.0.0.2", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body)
+		_, _ = io.Copy(io.Discard, r.Body)
 		if strings.Contains(r.URL.Path, "admin") {
 			t.Errorf("the target got %s %s", r.Method, r.URL)
 		}

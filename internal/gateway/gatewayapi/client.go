@@ -24,6 +24,8 @@ const (
 	PathObserved = "/v1/observed"
 	// PathMetrics gives the metrics for Prometheus.
 	PathMetrics = "/metrics"
+	// PathProgram takes (PUT) a Program and is answered when that has taken over.
+	PathProgram = "/v1/program"
 )
 
 // maxAnswer bounds what a client reads.
@@ -83,6 +85,18 @@ func (c *Client) Observed(ctx context.Context) (*ObservedState, error) {
 func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
 	var metrics []byte
 	return metrics, c.call(ctx, http.MethodGet, PathMetrics, nil, &metrics)
+}
+
+// Replace has the gateway replaced by another program, without a connection being refused or a
+// request being lost: the new one takes over sockets and state, the old one lets what it
+// works on end. It returns when the new one serves; an error says that the old one goes on.
+func (c *Client) Replace(ctx context.Context, program Program) error {
+	data, err := json.Marshal(program)
+	if err != nil {
+		return err
+	}
+	var answer []byte
+	return c.call(ctx, http.MethodPut, PathProgram, data, &answer)
 }
 
 func (c *Client) call(ctx context.Context, method, path string, body []byte, into any) error {

@@ -18,7 +18,18 @@ const (
 	SocketName = "control.sock"
 	// StateName is the last DesiredState, which a gateway starts from.
 	StateName = "state.json"
+	// ProgramName says which program in the directory took the place of the container's own,
+	// and is run instead of it when the container starts again.
+	ProgramName = "program.json"
 )
+
+// Program is a program in the gateway's directory, to take the place of the one that runs.
+type Program struct {
+	// File is its name in the directory. It must be executable.
+	File string `json:"file"`
+	// SHA256 is the digest of its content, in hexadecimal digits.
+	SHA256 string `json:"sha256"`
+}
 
 // DesiredState is everything that a gateway shall do.
 type DesiredState struct {

@@ -48,7 +48,7 @@ func (c *client) passAnswer(site *Site, b *backend) bool {
 		}
 		data = x.out
 	}
-	if _, err := c.conn.Write(data); err != nil {
+	if err := c.in.write(data); err != nil {
 		c.dropUpstream()
 		return false
 	}
@@ -194,7 +194,7 @@ func (c *client) passBody(site *Site, done int64, rechunk bool) error {
 
 func (c *client) passInbox(site *Site, n int) error {
 	c.writes.ahead(time.Now(), site.bodyTimeout)
-	if _, err := c.conn.Write(c.upIn.bytes()[:n]); err != nil {
+	if err := c.in.write(c.upIn.bytes()[:n]); err != nil {
 		return errClient
 	}
 	c.upIn.next(n)
@@ -217,7 +217,7 @@ func (c *client) passUntilClose(site *Site, rechunk bool) error {
 			out = c.x.out
 		}
 		c.writes.ahead(time.Now(), site.bodyTimeout)
-		if _, err := c.conn.Write(out); err != nil {
+		if err := c.in.write(out); err != nil {
 			return errClient
 		}
 		c.upIn.next(len(c.upIn.bytes()))

@@ -112,7 +112,13 @@ func (c *client) readHead(site *Site) ([]byte, error) {
 	waiting := len(c.in.bytes()) == 0
 	if waiting {
 		c.reads.ahead(time.Now(), site.idleTimeout)
-		if err := c.in.fill(site.maxHeader + 1); err != nil {
+		c.idle.Store(true)
+		if c.server.closeIdle.Load() { // looked at after idle was set, as CloseIdle does it the other way round
+			return nil, errClient
+		}
+		err := c.in.fill(site.maxHeader + 1)
+		c.idle.Store(false)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -268,7 +274,7 @@ func (c *client) send(site *Site, b *backend) error {
 		x.out = append(c.requestHead(x.out[:0], site, b), x.whole[len(x.head):]...)
 		data = x.out
 	}
-	if _, err := c.up.TCPConn.Write(data); err != nil {
+	if err := c.upIn.write(data); err != nil {
 		return err
 	}
 	if !x.buffered {
@@ -299,7 +305,7 @@ func (c *client) awaitHead(site *Site) error {
 			x.out = c.answerLines(x.out[:0])
 			x.out = append(x.out, '\r', '\n')
 			c.writes.ahead(time.Now(), site.bodyTimeout)
-			if _, err := c.conn.Write(x.out); err != nil {
+			if err := c.in.write(x.out); err != nil {
 				return errClient
 			}
 		}

@@ -20,10 +20,11 @@ type Server struct {
 	log   logr.Logger
 	http2 *http2Server
 
-	closing atomic.Bool // connections end after the request they are at
-	mu      sync.Mutex
-	clients map[*client]struct{}
-	ended   *sync.Cond // a client went away; with mu
+	closing   atomic.Bool // connections end after the request they are at
+	closeIdle atomic.Bool // and those that are at none end now
+	mu        sync.Mutex
+	clients   map[*client]struct{}
+	ended     *sync.Cond // a client went away; with mu
 }
 
 // NewServer is a server that logs what is worth it.
@@ -46,6 +47,7 @@ type client struct {
 	dst    netip.AddrPort
 
 	reads, writes deadline
+	idle          atomic.Bool // waits for a request
 
 	counted *pool.Pool // where the connection is counted as open
 
@@ -162,10 +164,26 @@ func (c *client) whileConnected(f func(context.Context) error) error {
 // past is a deadline that has passed, which ends whatever waits.
 var past = time.Unix(1, 0)
 
+// Last makes the next answer on each connection its last one.
+func (s *Server) Last() { s.closing.Store(true) }
+
+// CloseIdle ends the connections that wait for a request: nobody would serve it.
+func (s *Server) CloseIdle() {
+	s.Last()
+	s.closeIdle.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.clients {
+		if c.idle.Load() {
+			_ = c.conn.SetReadDeadline(past)
+		}
+	}
+}
+
 // Drain lets connections go on and closes each after the request that it is at,
 // or the next one, telling the client so. It returns when all have ended or ctx has.
 func (s *Server) Drain(ctx context.Context) error {
-	s.closing.Store(true)
+	s.Last()
 	s.http2.shutdown(ctx)
 	stop := context.AfterFunc(ctx, s.ended.Broadcast)
 	defer stop()
@@ -182,7 +200,7 @@ func (s *Server) Drain(ctx context.Context) error {
 
 // Close cuts off all connections and returns when their goroutines have ended.
 func (s *Server) Close() {
-	s.closing.Store(true)
+	s.Last()
 	s.http2.close()
 	s.mu.Lock()
 	for c := range s.clients {

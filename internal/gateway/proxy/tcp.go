@@ -24,7 +24,7 @@ func (c *client) serveTCP(site *Site) {
 	}
 	c.count(b.pool)
 	b.pool.Stats.Request()
-	if c.up == nil {
+	for c.up == nil || !c.up.Begin() { // it may drain between the two
 		err := c.whileConnected(func(ctx context.Context) error {
 			if err := b.pool.Wait(ctx, c.in.w); err != nil {
 				return err
@@ -41,10 +41,6 @@ func (c *client) serveTCP(site *Site) {
 			}
 			return
 		}
-	}
-	if !c.up.Begin() {
-		b.pool.Stats.Error()
-		return
 	}
 	c.up.LongLived()
 	if err := c.writeProxyHeader(site, c.up); err != nil {
