@@ -655,6 +655,39 @@ func TestClientThatLeavesInTheMiddleOfItsBody(t *testing.T) {
 	eventually(t, "nothing is left", func() bool { return w.target("127.0.0.2").Drained() })
 }
 
+func TestTargetThatDiesWithALargeBody(t *testing.T) {
+	w := newWorld(t, targets("127.0.0.2"))
+	all := make(chan bool, 1)
+	dying := w.listen("127.0.0.2")
+	go func() {
+		for {
+			c, err := dying.Accept()
+			if err != nil {
+				return
+			}
+			req, err := http.ReadRequest(bufio.NewReader(c))
+			if err == nil && <-all {
+				_, _ = io.Copy(io.Discard, req.Body)
+			}
+			c.Close()
+		}
+	}()
+	for _, whole := range []bool{true, false} {
+		all <- whole
+		resp, err := client(t).Post("http://"+w.addr+"/", "text/plain", strings.NewReader(strings.Repeat("x", 1_000_000)))
+		if err != nil {
+			if whole {
+				t.Error(err)
+			}
+			continue // the gateway has nobody to give the rest to, and may close before it is sent
+		}
+		if status, _ := read(t, resp); status != http.StatusBadGateway {
+			t.Errorf("read whole: %v: got %d", whole, status)
+		}
+	}
+	eventually(t, "nothing is left", func() bool { return w.target("127.0.0.2").Drained() })
+}
+
 func TestFiftySwitchesUnderLoad(t *testing.T) {
 	w := newWorld(t, targets("127.0.0.2"))
 	w.serve("127.0.0.2", says("a"))

@@ -201,8 +201,8 @@ func (c *client) exchange(site *Site, b *backend) bool {
 			break
 		}
 		if x.body != nil {
-			if told := c.stopBody(); !errors.Is(told, errStopped) {
-				err = told // the body is why
+			if why := c.stopBody(); why != nil && !errors.Is(why, errStopped) {
+				err = why
 			}
 		}
 		target := c.up.Target()

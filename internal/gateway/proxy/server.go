@@ -4,8 +4,10 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,6 +75,9 @@ func (s *Server) Serve(conn *net.TCPConn, sites Sites) {
 	s.clients[c] = struct{}{}
 	s.mu.Unlock()
 	defer func() {
+		if v := recover(); v != nil { // one connection must not end all others
+			s.log.Error(fmt.Errorf("panic: %v", v), "a connection ended by a fault of the gateway", "client", remote.String(), "stack", string(debug.Stack()))
+		}
 		c.dropUpstream()
 		c.in.release()
 		c.count(nil)
