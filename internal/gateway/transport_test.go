@@ -71,7 +71,7 @@ func TestTCPWithHalfCloseAndLargeData(t *testing.T) {
 			_ = c.CloseWrite()
 		}()
 		got, err := io.ReadAll(c)
-		if err != nil || !bytes.Equal(got, append(data, "bye"...)) {
+		if err != nil || string(got) != string(data)+"bye" {
 			t.Errorf("%s: %v, got %d bytes", protocol, err, len(got))
 		}
 		eventually(t, "the connection ends", func() bool { return w.target("127.0.0.2").Drained() })

@@ -96,7 +96,7 @@ const chunkedHead = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\
 
 // parse reads a request with its body as a proxy does. It gives what is left behind it.
 func parse(message []byte, step int) (r Request, body int, rest []byte, err error) {
-	end, scanned := 0, 0
+	var end, scanned int
 	for n := min(step, len(message)); ; n = min(n+step, len(message)) {
 		if end, scanned, err = HeadEnd(message[:n], scanned, 4096); err != nil {
 			return r, 0, nil, err

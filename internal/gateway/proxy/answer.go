@@ -205,13 +205,14 @@ func (c *client) passUntilClose(site *Site, rechunk bool) error {
 	c.up.LongLived()
 	for {
 		err := c.fillAnswer(bufferSize)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return ended(err)
+		over := errors.Is(err, io.EOF)
+		if err != nil && !over {
+			return err
 		}
 		out := c.upIn.bytes()
 		if rechunk {
 			c.x.out = appendChunk(c.x.out[:0], out)
-			if err != nil {
+			if over {
 				c.x.out = append(c.x.out, "0\r\n\r\n"...)
 			}
 			out = c.x.out
@@ -221,7 +222,7 @@ func (c *client) passUntilClose(site *Site, rechunk bool) error {
 			return errClient
 		}
 		c.upIn.next(len(c.upIn.bytes()))
-		if err != nil {
+		if over {
 			return nil
 		}
 	}

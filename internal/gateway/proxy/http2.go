@@ -203,8 +203,11 @@ func rewrite(r *httputil.ProxyRequest) {
 	if st.backend.keep {
 		return
 	}
-	forwardedFor := append(r.Out.Header["X-Forwarded-For"], st.client.remote.Addr().String())
-	r.Out.Header.Set("X-Forwarded-For", strings.Join(forwardedFor, ", "))
+	forwardedFor := st.client.remote.Addr().String()
+	if before := r.Out.Header["X-Forwarded-For"]; len(before) > 0 {
+		forwardedFor = strings.Join(before, ", ") + ", " + forwardedFor
+	}
+	r.Out.Header.Set("X-Forwarded-For", forwardedFor)
 	if r.Out.Header.Get("X-Forwarded-Proto") == "" {
 		r.Out.Header.Set("X-Forwarded-Proto", st.backend.proto)
 	}

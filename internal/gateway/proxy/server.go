@@ -110,7 +110,8 @@ func (c *client) serve() {
 		c.serveTCP(site)
 		return
 	}
-	for first := true; c.serveOne(first); first = false {
+	for first, again := true, true; again; first = false {
+		again = c.serveOne(first)
 	}
 }
 
