@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/test/apps"
+	"github.com/fairlead-dev/fairlead/test/harness"
+)
+
+// gatewayOn puts an application behind a gateway; its verification takes a moment.
+const gatewayOn = "  gateway: {mode: Auto}\n"
+
+// behindGateway is running, with a gateway from the beginning.
+func behindGateway(t *testing.T, d *harness.Daemon, app apps.App, extra string) *site {
+	t.Helper()
+	s := siteOf(t, d, app)
+	t.Cleanup(func() { s.removeGateways() })
+	s.apply(gatewayOn + extra)
+	s.succeeds("")
+	return s
+}
+
+// gateways are the gateways' containers.
+func (s *site) gateways() []container.Summary {
+	s.t.Helper()
+	list, err := harness.Engine(s.t).ContainerList(context.Background(), container.ListOptions{
+		All: true, Filters: filters.NewArgs(filters.Arg("label", v1alpha1.LabelGatewayProject+"="+s.repo.Project)),
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return list
+}
+
+// removeGateways comes after the application's end, and before that of its networks.
+func (s *site) removeGateways() {
+	s.forget()
+	for _, c := range s.gateways() {
+		if err := harness.Engine(s.t).ContainerRemove(context.Background(), c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+			s.t.Errorf("%v", err)
+		}
+	}
+}
+
+// load sends some hundred requests a second over kept connections.
+func (s *site) load(path string) *harness.Load {
+	return harness.StartLoad(s.repo.URL(path), 8, 40*time.Millisecond)
+}
+
+// wantLossless checks that no request failed, and that versions answered, in the end the
+// last one.
+func wantLossless(t *testing.T, l *harness.Load, versions ...string) {
+	t.Helper()
+	r := l.End()
+	t.Logf("%d requests, %d failed, longest gap %s, answers %v", r.Sent, r.Failed, r.Longest, r.Bodies)
+	if r.Failed > 0 || r.Sent < 20 {
+		t.Errorf("%d of %d requests failed: %s", r.Failed, r.Sent, strings.Join(r.Errors, "; "))
+	}
+	for _, v := range versions {
+		if r.Bodies[v+"\n"] == 0 {
+			t.Errorf("version %s never answered: %v", v, r.Bodies)
+		}
+	}
+}
+
+// wantBehind checks that the gateway alone has the ports of the host and the names of services.
+func (s *site) wantBehind(services ...string) {
+	s.t.Helper()
+	all := s.containers()
+	for _, service := range services {
+		if len(all[service]) != 1 {
+			s.t.Errorf("%s has %v", service, identities(all[service]))
+		}
+		for _, c := range all[service] {
+			full, err := harness.Engine(s.t).ContainerInspect(s.t.Context(), c.ID)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			if len(full.HostConfig.PortBindings) > 0 {
+				s.t.Errorf("%s publishes %v itself", c.Name, full.HostConfig.PortBindings)
+			}
+			for name, n := range full.NetworkSettings.Networks {
+				if slices.Contains(n.Aliases, service) {
+					s.t.Errorf("%s has the name %s in %s itself", c.Name, service, name)
+				}
+			}
+		}
+	}
+}
+
+// One service with a published port is updated, fails to be, and goes back, under load.
+func TestGatewayOneService(t *testing.T) {
+	t.Parallel()
+	s := behindGateway(t, shared, apps.Hello, "")
+	s.wantVersion("1")
+	s.wantBehind("web")
+	if n := len(s.gateways()); n != 2 {
+		t.Errorf("%d gateways, want one for the names and one for the ports", n)
+	}
+	t.Run("update", func(t *testing.T) {
+		s := s.in(t)
+		before := s.containers()
+		l := s.load("/version")
+		r := s.succeeds(s.publish("Two", map[string]string{"version.txt": "2\n"}))
+		wantLossless(t, l, "1", "2")
+		s.wantVersion("2")
+		s.wantReplaced(before, "web")
+		s.wantBehind("web")
+		if got := r.Status.Plan.Services[0]; got.Order != v1alpha1.OrderStartFirst || got.Interruption != "none" {
+			t.Errorf("the plan says %s, %q", got.Order, got.Interruption)
+		}
+		if d := r.Status.Downtime; d == nil || d.Failed != 0 || d.Probes == 0 || d.LongestGap != "0s" {
+			t.Errorf("seen from outside was %+v", d)
+		}
+	})
+	t.Run("failing update", func(t *testing.T) {
+		s := s.in(t)
+		before := s.containers()
+		l := s.load("/version")
+		s.ends(s.publish("Bad", map[string]string{"version.txt": "3\n", "behaviour.json": apps.Behaviour{Unhealthy: true}.JSON()}), v1alpha1.PhaseRolledBack)
+		wantLossless(t, l, "2")
+		s.wantVersion("2")
+		s.wantUntouched(before)
+	})
+	t.Run("new version dies after the switch", func(t *testing.T) {
+		s := s.in(t)
+		before := s.containers()
+		s.apply(gatewayOn + "  rollout: {healthTimeout: 30s, minHealthy: 500ms, stopTimeout: 3s, soak: 20s}\n")
+		l := s.load("/version")
+		s.ends(s.publish("Dies", map[string]string{"version.txt": "4\n", "behaviour.json": apps.Behaviour{CrashAfter: "6s"}.JSON()}), v1alpha1.PhaseRolledBack)
+		wantLossless(t, l, "2", "4")
+		s.wantVersion("2")
+		s.wantUntouched(before) // back by a switch, not by a start
+	})
+}
+
+// nginx resolves its upstream once and for all; what is behind it changes all the
+// same, and the database is replaced while requests wait.
+func TestGatewayShop(t *testing.T) {
+	t.Parallel()
+	s := behindGateway(t, shared, apps.Shop, "")
+	// What web listens on is written nowhere, and was not known before it ran.
+	s.succeeds("")
+	s.wantVersion("1")
+	s.wantBehind("db", "front", "web")
+	t.Run("behind nginx", func(t *testing.T) {
+		s := s.in(t)
+		before := s.containers()
+		l := s.load("/version")
+		s.succeeds(s.publish("Two", version("2", "web", "worker")))
+		wantLossless(t, l, "1", "2")
+		s.wantReplaced(before, "web", "worker")
+		s.wantUntouched(before, "front", "db")
+	})
+	t.Run("database", func(t *testing.T) {
+		s := s.in(t)
+		before := s.containers()
+		rows := harness.Rows(t, s.repo.Project, "visits")
+		l := s.load("/")
+		r := s.succeeds("", harness.Force)
+		got := l.End()
+		if got.Failed > 0 {
+			t.Errorf("%d of %d requests failed: %s", got.Failed, got.Sent, strings.Join(got.Errors, "; "))
+		}
+		s.wantReplaced(before, "db", "web", "front")
+		if now := harness.Rows(t, s.repo.Project, "visits"); now < rows+got.Sent-got.Failed {
+			t.Errorf("%d rows and %d requests became %d rows", rows, got.Sent, now)
+		}
+		if !strings.Contains(s.Log(r), "requests wait at the gateway") {
+			t.Errorf("nothing was held:\n%s", s.Log(r))
+		}
+	})
+}
+
+// An application that publishes its port itself comes behind a gateway, with one gap, and
+// leaves it again.
+func TestGatewayTakeover(t *testing.T) {
+	t.Parallel()
+	s := running(t, apps.Hello, "")
+	t.Cleanup(func() { s.removeGateways() })
+	s.apply(gatewayOn)
+	r := s.succeeds("")
+	s.wantVersion("1")
+	s.wantBehind("web")
+	if got := r.Status.Plan.Services[0].Interruption; !strings.Contains(got, "once, as the gateway takes over 127.0.0.1:") {
+		t.Errorf("the plan says of the interruption: %q", got)
+	}
+	l := s.load("/version")
+	s.succeeds(s.publish("Two", map[string]string{"version.txt": "2\n"}))
+	wantLossless(t, l, "1", "2")
+	s.apply("  gateway: {mode: \"Off\"}\n")
+	r = s.succeeds("")
+	s.wantVersion("2")
+	if got := r.Status.Plan.Services[0].Interruption; !strings.Contains(got, "gives back") {
+		t.Errorf("the plan says of the interruption: %q", got)
+	}
+	if left := s.gateways(); len(left) > 0 {
+		t.Errorf("%d gateways are left", len(left))
+	}
+	if cs := s.containers()["web"]; len(cs) != 1 {
+		t.Errorf("web has %v", identities(cs))
+	}
+}
+
+// The daemon is killed while it moves traffic, and goes on.
+func TestGatewayDaemonKilled(t *testing.T) {
+	t.Parallel()
+	s := behindGateway(t, harness.Start(t, harness.Options{}), apps.Hello, "")
+	l := s.load("/version")
+	r := s.Update(s.name, s.publish("Two", slowly("2", "1s")))
+	s.waitLog(r.Name, "the gateway sends what is new for web")
+	s.Kill9()
+	s.Restart()
+	s.WantEnd(r.Name, v1alpha1.PhaseSucceeded)
+	wantLossless(t, l, "1", "2")
+	s.wantOneOfEach()
+	s.wantVersion("2")
+}
+
+// What was under way when the traffic moved comes to its end: a request, a download, and a
+// stream of events, which has none and is cut when its time is over.
+func TestGatewayUnderWay(t *testing.T) {
+	t.Parallel()
+	s := behindGateway(t, shared, apps.Hello, "  rollout: {healthTimeout: 30s, minHealthy: 500ms, stopTimeout: 3s, soak: 1s, drainTimeout: 15s}\n")
+	type answer struct {
+		body string
+		err  error
+	}
+	slow, download, events := make(chan answer, 1), make(chan answer, 1), make(chan answer, 1)
+	fetch := func(path string, into chan<- answer) {
+		resp, err := s.open(path)
+		if err != nil {
+			into <- answer{err: err}
+			return
+		}
+		go func() {
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			into <- answer{string(body), err}
+		}()
+	}
+	fetch("/download?kib=1500", download) // some eight seconds
+	fetch("/events", events)
+	go func() { fetch("/slow?d=8s", slow) }()
+	s.succeeds(s.publish("Two", map[string]string{"version.txt": "2\n"}))
+	if got := <-slow; got.err != nil || got.body != "1\n" {
+		t.Errorf("the request that was under way got %q, %v", got.body, got.err)
+	}
+	if got := <-download; got.err != nil || len(got.body) != 1500<<10 {
+		t.Errorf("the download has %d bytes: %v", len(got.body), got.err)
+	}
+	if got := <-events; !strings.Contains(got.body, "data: 1\n") || strings.Contains(got.body, "data: 2\n") {
+		t.Errorf("the stream of events was %.200q", got.body)
+	}
+	s.wantVersion("2")
+	s.wantOneOfEach()
+}
+
+// open begins a request.
+func (s *site) open(path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.repo.URL(path), nil)
+	if err != nil {
+		return nil, err
+	}
+	return http.DefaultClient.Do(req)
+}
