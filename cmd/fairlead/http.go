@@ -14,6 +14,11 @@ import (
 
 	"github.com/fairlead-dev/fairlead/config"
 	"github.com/fairlead-dev/fairlead/internal/agent"
+	"github.com/fairlead-dev/fairlead/internal/auditlog"
+	"github.com/fairlead-dev/fairlead/internal/daemon"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/hostaccess"
+	hostengine "github.com/fairlead-dev/fairlead/internal/hostaccess/engine"
 	"github.com/fairlead-dev/fairlead/internal/httpapi"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/audit"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
@@ -33,6 +38,7 @@ const (
 type httpAPI struct {
 	*httpapi.API
 	updaterToken string
+	host         hostaccess.Host
 	// embedded says that the API server is this daemon's own.
 	embedded bool
 }
@@ -49,7 +55,17 @@ func composeHTTP(ctx context.Context, f serveFlags, limits *guard.Guard, audited
 	}
 	log := logr.FromContextOrDiscard(ctx)
 	a := &httpAPI{updaterToken: os.Getenv(updaterTokenEnv), embedded: f.kubeconfig == ""}
+	engine, err := docker.New(f.dockerHost)
+	if err != nil {
+		return nil, err
+	}
+	a.host = hostengine.Host{Engine: engine}
+	logs := auditlog.Log{HTTP: filepath.Join(f.dataDir, httpAuditFile)}
+	if a.embedded {
+		logs.Kubernetes = filepath.Join(f.dataDir, daemon.AuditFile)
+	}
 	a.API = httpapi.New(httpapi.Options{
+		Host: a.host, AuditLog: logs,
 		Version: buildVersion(), Guard: limits, UpdaterToken: a.updaterToken, Definitions: definitions, Log: log.WithName("http"),
 		Audit: audited,
 	})

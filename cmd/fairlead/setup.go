@@ -10,6 +10,7 @@ import (
 	_ "time/tzdata" // a container or a small host may have none of its own
 
 	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -17,6 +18,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 	"github.com/fairlead-dev/fairlead/internal/github/webhook"
+	"github.com/fairlead-dev/fairlead/internal/hostaccess"
+	"github.com/fairlead-dev/fairlead/internal/hostaccess/hostserver"
 	"github.com/fairlead-dev/fairlead/internal/httpapi"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
@@ -25,7 +28,7 @@ import (
 )
 
 // composeAgent is the composition of the daemon: the controllers of the Docker
-// host, the log of requests as a subresource, the HTTP API, and the webhook of
+// host, logs and backups as subresources, the HTTP API, and the webhook of
 // GitHub.
 func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 	var reader atomic.Pointer[requestwatch.Reader]
@@ -62,6 +65,12 @@ func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 		return composition{}, err
 	}
 	openSessions := func(ctx context.Context, _ manager.Manager) error { return web.Connect(ctx) }
+	host := &hostserver.Server{Host: api.host, Reader: func() client.Reader {
+		if r := reader.Load(); r != nil {
+			return *r
+		}
+		return nil
+	}}
 	return composition{
 		guard: limits, audit: audited,
 		setup: []daemon.SetupFunc{connect, api.connect, openSessions, agent.Setup(agent.Options{
@@ -74,8 +83,10 @@ func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 			{Pattern: httpapi.Prefix, Handler: api, NotReady: httpapi.NotReady},
 			{Pattern: webui.Prefix, Handler: web},
 		},
-		subresources: []controlplane.Subresource{{
-			GroupVersion: v1alpha1.GroupVersion, Resource: "updaterequests", Subresource: "log", Handler: logs,
-		}},
+		subresources: []controlplane.Subresource{
+			{GroupVersion: v1alpha1.GroupVersion, Resource: "updaterequests", Subresource: "log", Handler: logs},
+			{GroupVersion: v1alpha1.GroupVersion, Resource: "applications", Subresource: hostaccess.LogSubresource, Handler: host.Log},
+			{GroupVersion: v1alpha1.GroupVersion, Resource: "backups", Subresource: hostaccess.DownloadSubresource, Handler: host.Download},
+		},
 	}, nil
 }

@@ -17,7 +17,8 @@ const (
 	partialSuffix = ".partial"
 	trashPrefix   = ".trash_"
 
-	manifestName = "manifest.json"
+	// ManifestName is the file in a backup's directory that says what is in it.
+	ManifestName = "manifest.json"
 )
 
 var idPattern = regexp.MustCompile(`^backup_[0-9]{8}_[0-9]{6}$`)

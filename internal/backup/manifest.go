@@ -135,21 +135,21 @@ func (m *Manifest) encode() ([]byte, error) {
 func decodeManifest(id string, data []byte) (*Manifest, error) {
 	var m Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, fmt.Errorf("%s: %w: not valid JSON: %w", manifestName, ErrCorrupt, err)
+		return nil, fmt.Errorf("%s: %w: not valid JSON: %w", ManifestName, ErrCorrupt, err)
 	}
 	switch {
 	case m.SchemaVersion > SchemaVersion:
-		return nil, fmt.Errorf("%s has schema version %d, this version of Fairlead reads up to %d; use a newer one", manifestName, m.SchemaVersion, SchemaVersion)
+		return nil, fmt.Errorf("%s has schema version %d, this version of Fairlead reads up to %d; use a newer one", ManifestName, m.SchemaVersion, SchemaVersion)
 	case m.SchemaVersion < 1:
-		return nil, fmt.Errorf("%s: %w: no schema version", manifestName, ErrCorrupt)
+		return nil, fmt.Errorf("%s: %w: no schema version", ManifestName, ErrCorrupt)
 	case m.ID != id:
-		return nil, fmt.Errorf("%s: %w: it is the manifest of %q", manifestName, ErrCorrupt, m.ID)
+		return nil, fmt.Errorf("%s: %w: it is the manifest of %q", ManifestName, ErrCorrupt, m.ID)
 	case m.CompletedAt.IsZero():
-		return nil, fmt.Errorf("%s: %w: the backup was not completed", manifestName, ErrCorrupt)
+		return nil, fmt.Errorf("%s: %w: the backup was not completed", ManifestName, ErrCorrupt)
 	}
 	for _, a := range m.Artifacts {
-		if a.File == "" || a.File == manifestName || !filepath.IsLocal(a.File) || filepath.Base(a.File) != a.File {
-			return nil, fmt.Errorf("%s: %w: invalid file name %q", manifestName, ErrCorrupt, a.File)
+		if a.File == "" || a.File == ManifestName || !filepath.IsLocal(a.File) || filepath.Base(a.File) != a.File {
+			return nil, fmt.Errorf("%s: %w: invalid file name %q", ManifestName, ErrCorrupt, a.File)
 		}
 	}
 	return &m, nil

@@ -194,7 +194,7 @@ func (r *Runner) complete(ctx context.Context, dir string, m *Manifest) error {
 		return err
 	}
 	partial := filepath.Join(dir, partialName(m.ID))
-	if err := r.fs().WriteFile(filepath.Join(partial, manifestName), data); err != nil {
+	if err := r.fs().WriteFile(filepath.Join(partial, ManifestName), data); err != nil {
 		return err
 	}
 	if err := r.fs().SyncDir(partial); err != nil {

@@ -117,7 +117,7 @@ func TestRunMakesAWholeBackup(t *testing.T) {
 			t.Errorf("%s has mode %v", name, info.Mode())
 		}
 	}
-	data, err := os.ReadFile(filepath.Join(path, manifestName))
+	data, err := os.ReadFile(filepath.Join(path, ManifestName))
 	must(t, err)
 	if strings.Contains(string(data), "geheim") {
 		t.Error("the manifest holds a password")

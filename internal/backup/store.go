@@ -71,9 +71,9 @@ func Open(dir, id string) (*Manifest, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("%s: %w: not a directory", path, ErrCorrupt)
 	}
-	data, err := os.ReadFile(filepath.Join(path, manifestName))
+	data, err := os.ReadFile(filepath.Join(path, ManifestName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w: it has no %s, so it was not made by Fairlead or is not whole", path, ErrCorrupt, manifestName)
+		return nil, fmt.Errorf("%s: %w: it has no %s, so it was not made by Fairlead or is not whole", path, ErrCorrupt, ManifestName)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the backup: %w", err)

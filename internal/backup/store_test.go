@@ -20,8 +20,8 @@ func TestListTellsWholeFromBroken(t *testing.T) {
 		want   string
 		verify bool // only the checksums tell
 	}{
-		"no manifest":     {damage: func(p string) error { return os.Remove(filepath.Join(p, manifestName)) }, want: "not made by Fairlead"},
-		"empty manifest":  {damage: func(p string) error { return os.WriteFile(filepath.Join(p, manifestName), nil, 0o600) }, want: "not valid JSON"},
+		"no manifest":     {damage: func(p string) error { return os.Remove(filepath.Join(p, ManifestName)) }, want: "not made by Fairlead"},
+		"empty manifest":  {damage: func(p string) error { return os.WriteFile(filepath.Join(p, ManifestName), nil, 0o600) }, want: "not valid JSON"},
 		"newer manifest":  {damage: edit(`"schemaVersion": 1`, `"schemaVersion": 2`), want: "use a newer one"},
 		"another backup":  {damage: edit(testID, "backup_20231201_143023"), want: "manifest of"},
 		"evil file name":  {damage: edit(`"file": "files.tar.gz"`, `"file": "../files.tar.gz"`), want: "invalid file name"},
@@ -59,7 +59,7 @@ func TestListTellsWholeFromBroken(t *testing.T) {
 
 func edit(from, to string) func(string) error {
 	return func(p string) error {
-		path := filepath.Join(p, manifestName)
+		path := filepath.Join(p, ManifestName)
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return err

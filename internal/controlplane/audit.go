@@ -50,6 +50,10 @@ func auditPolicy() *auditinternal.Policy {
 				{Group: eventsv1.GroupName}, {Group: corev1.GroupName, Resources: []string{"events"}},
 			}},
 			{Level: auditinternal.LevelMetadata, Verbs: writes},
+			// It hands out all secrets of an application.
+			{Level: auditinternal.LevelMetadata, Verbs: []string{"get"}, Resources: []auditinternal.GroupResources{
+				{Group: v1alpha1.GroupVersion.Group, Resources: []string{"backups/download"}},
+			}},
 			{Level: auditinternal.LevelNone},
 		},
 	}

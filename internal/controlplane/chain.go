@@ -25,6 +25,7 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/filters"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/apiserver/pkg/util/notfoundhandler"
@@ -91,6 +92,9 @@ func buildChain(ctx context.Context, c chainConfig) (*chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("API server configuration: %w", err)
 	}
+	// As upstream has it, and our subresources besides.
+	generic.LongRunningFunc = filters.BasicLongRunningRequestCheck(
+		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward", "download"))
 	generic.DisabledPostStartHooks.Insert(upstreamRolesHook)
 	generic.EffectiveVersion = kubernetesVersion(generic.EffectiveVersion)
 	if c.audit != nil {

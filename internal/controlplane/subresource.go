@@ -13,8 +13,8 @@ import (
 // Subresource is a path of ours below the objects of a namespaced custom
 // resource, such as /apis/fairlead.dev/v1alpha1/namespaces/{ns}/updaterequests/{name}/log.
 // The API server authenticates and audits the request and authorises it as verb
-// "get" on "<resource>/<subresource>" before Handler sees it. A subresource
-// named "log" may stream for as long as it likes.
+// "get" on "<resource>/<subresource>" before Handler sees it. One
+// named "log" or "download" may stream for as long as it likes.
 type Subresource struct {
 	GroupVersion schema.GroupVersion
 	// Resource is the plural name, e.g. "updaterequests".

@@ -46,8 +46,8 @@ const (
 	// small next to what an update needs.
 	gcPercent = 50
 
-	// auditFile, in the data directory, has a line for every write to the API.
-	auditFile = "audit.log"
+	// AuditFile, in the data directory, has a line for every write to the API.
+	AuditFile = "audit.log"
 
 	// settleTime is how long after the start the libraries still warm up.
 	settleTime = 5 * time.Second
@@ -192,7 +192,7 @@ func (d *running) connect(ctx context.Context) error {
 		d.log.Info("working as an agent of a cluster", "server", config.Host)
 		return nil
 	}
-	audit := auditfile.New(d.dir.Join(auditFile))
+	audit := auditfile.New(d.dir.Join(AuditFile))
 	d.audit = audit
 	plane, err := controlplane.Start(ctx, controlplane.Options{
 		DataDir: d.dir, BindAddress: d.opts.BindAddress, SecurePort: d.opts.SecurePort,

@@ -74,6 +74,15 @@ var wantOperations = []string{
 	"POST /api/v1/namespaces/{namespace}/requests/{name}/cancel", "POST /api/v1/namespaces/{namespace}/requests/{name}/retry",
 	"GET /api/v1/namespaces/{namespace}/requests/{name}/events", "GET /api/v1/namespaces/{namespace}/requests/{name}/log",
 	"GET /api/v1/namespaces/{namespace}/requests/{name}/log/events",
+	"POST /api/v1/namespaces/{namespace}/applications", "PUT /api/v1/namespaces/{namespace}/applications/{name}",
+	"PATCH /api/v1/namespaces/{namespace}/applications/{name}", "DELETE /api/v1/namespaces/{namespace}/applications/{name}",
+	"GET /api/v1/namespaces/{namespace}/applications/{name}/statistics",
+	"GET /api/v1/namespaces/{namespace}/applications/{name}/log", "GET /api/v1/namespaces/{namespace}/applications/{name}/log/events",
+	"GET /api/v1/namespaces/{namespace}/backups/{name}/download",
+	"GET /api/v1/namespaces/{namespace}/candidates", "POST /api/v1/namespaces/{namespace}/candidates",
+	"GET /api/v1/namespaces/{namespace}/tokens", "POST /api/v1/namespaces/{namespace}/tokens",
+	"DELETE /api/v1/namespaces/{namespace}/tokens/{name}",
+	"GET /api/v1/namespaces/{namespace}/audit", "GET /api/v1/audit",
 }
 
 func TestDocumentNamesEveryOperation(t *testing.T) {

@@ -5,9 +5,11 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -76,6 +78,39 @@ func newUnstructured[K kind]() *unstructured.Unstructured {
 func asObject[K kind](u *unstructured.Unstructured) object[K] {
 	u.SetManagedFields(nil)
 	return object[K]{content: u.Object}
+}
+
+// named checks the body of a write, and gives it its kind, namespace and, if there
+// is one, name.
+func (o object[K]) named(namespace, name string) (*unstructured.Unstructured, error) {
+	u := newUnstructured[K]()
+	wanted := u.GroupVersionKind()
+	for key, value := range o.content {
+		u.Object[key] = value
+	}
+	bad := func(format string, args ...any) error {
+		return problem(http.StatusBadRequest, metav1.StatusReasonBadRequest, fmt.Sprintf(format, args...))
+	}
+	if u.GroupVersionKind() != wanted {
+		return nil, bad("apiVersion and kind are %s, %s; leave them out, or write %s, %s", u.GetAPIVersion(), u.GetKind(), wanted.GroupVersion(), wanted.Kind)
+	}
+	for _, key := range []string{"metadata", "spec"} {
+		if _, isMap := u.Object[key].(map[string]any); u.Object[key] != nil && !isMap {
+			return nil, bad("%s must be an object", key)
+		}
+	}
+	if ns := u.GetNamespace(); ns != "" && ns != namespace {
+		return nil, bad("metadata.namespace is %s, but the path names %s", ns, namespace)
+	}
+	if n := u.GetName(); name != "" && n != "" && n != name {
+		return nil, bad("metadata.name is %s, but the path names %s: an object cannot be renamed", n, name)
+	}
+	u.SetNamespace(namespace)
+	if name != "" {
+		u.SetName(name)
+	}
+	delete(u.Object, "status") // it is the controller's
+	return u, nil
 }
 
 // fromTyped is the object that a typed one is.

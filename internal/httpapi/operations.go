@@ -16,6 +16,7 @@ const (
 	tagHistory      = "Releases and backups"
 	tagHosts        = "Hosts"
 	tagCaller       = "Caller"
+	tagTokens       = "Tokens and audit"
 )
 
 // inNamespace is the path of everything in a namespace.
@@ -65,6 +66,9 @@ func (a *API) register(h huma.API) {
 		Summary:     "Tell who the caller is and what they may do",
 		Description: "As the API server sees it, in one namespace.",
 	}, a.who)
+	a.registerApplications(h)
+	a.registerHost(h)
+	a.registerTokens(h)
 	a.registerStreams(h)
 	a.registerNamespaces(h)
 }

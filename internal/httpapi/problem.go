@@ -16,8 +16,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead-dev/fairlead/internal/hostaccess"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
+
+// roleAdmin changes Applications, and hands out rights.
+const roleAdmin = "fairlead-admin"
 
 const (
 	problemContentType = "application/problem+json"
@@ -55,6 +59,8 @@ func (a *API) asProblem(ctx context.Context, err error) error {
 	switch {
 	case errors.As(err, &api):
 		return a.fromStatus(ctx, api.Status())
+	case errors.Is(err, hostaccess.ErrNotFound):
+		return problem(http.StatusNotFound, metav1.StatusReasonNotFound, err.Error())
 	case errors.Is(err, updatelog.ErrOffset):
 		return problem(http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -85,9 +91,8 @@ func (a *API) fromStatus(ctx context.Context, s metav1.Status) error {
 	case http.StatusForbidden:
 		role := "fairlead-viewer"
 		if r := recordOf(ctx); r != nil && r.verb != "" {
-			role = "fairlead-operator"
-			if r.resource == "applications" {
-				role = "fairlead-admin"
+			if role = "fairlead-operator"; r.resource != "updaterequests" {
+				role = roleAdmin
 			}
 		}
 		p.Detail = fmt.Sprintf("%s. The role %s allows it: an administrator gives it by a RoleBinding, or with a token of that role (fairlead token create)", s.Message, role)

@@ -68,23 +68,9 @@ func requestPath(namespace, name string) string {
 // createRequest creates what the body of in says, after change.
 func (a *API) createRequest(ctx context.Context, in *CreateInput, change func(spec map[string]any)) (*unstructured.Unstructured, error) {
 	wants(ctx, "create", "updaterequests", in.Namespace, "")
-	u := newUnstructured[updateRequests]()
-	wanted := u.GroupVersionKind()
-	for key, value := range in.Body.content {
-		u.Object[key] = value
-	}
-	if got := u.GroupVersionKind(); got != wanted {
-		return nil, problem(http.StatusBadRequest, metav1.StatusReasonBadRequest,
-			fmt.Sprintf("apiVersion and kind are %s, %s; leave them out, or write %s, %s", u.GetAPIVersion(), u.GetKind(), wanted.GroupVersion(), wanted.Kind))
-	}
-	if ns := u.GetNamespace(); ns != "" && ns != in.Namespace {
-		return nil, problem(http.StatusBadRequest, metav1.StatusReasonBadRequest,
-			fmt.Sprintf("metadata.namespace is %s, but the path names %s", ns, in.Namespace))
-	}
-	for _, key := range []string{"metadata", "spec"} {
-		if _, isMap := u.Object[key].(map[string]any); u.Object[key] != nil && !isMap {
-			return nil, problem(http.StatusBadRequest, metav1.StatusReasonBadRequest, key+" must be an object")
-		}
+	u, err := in.Body.named(in.Namespace, "")
+	if err != nil {
+		return nil, err
 	}
 	if change != nil {
 		spec, _ := u.Object["spec"].(map[string]any)

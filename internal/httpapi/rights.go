@@ -73,23 +73,51 @@ func (a *API) logState(ctx context.Context, key types.NamespacedName) (*logState
 }
 
 func (a *API) askLogState(ctx context.Context, key types.NamespacedName) (*logState, error) {
-	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
-		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version,
-			Resource: "updaterequests", Subresource: "log", Verb: "get", Namespace: key.Namespace, Name: key.Name,
-		},
-	}}
-	if err := a.kube().Create(ctx, review); err != nil {
+	allowed, err := a.allowed(ctx, right{verb: "get", resource: "updaterequests", subresource: "log", namespace: key.Namespace, name: key.Name})
+	if err != nil {
 		return nil, err
 	}
-	if !review.Status.Allowed {
+	if !allowed {
 		return &logState{refusal: problem(http.StatusForbidden, metav1.StatusReasonForbidden, fmt.Sprintf(
 			"you may not read the logs of update requests (get updaterequests/log) in the namespace %s. The role fairlead-viewer allows it", key.Namespace))}, nil
 	}
 	ur := &v1alpha1.UpdateRequest{}
-	err := a.kube().Get(ctx, key, ur)
+	err = a.kube().Get(ctx, key, ur)
 	if apierrors.IsNotFound(err) {
 		return &logState{}, nil
 	}
 	return &logState{request: ur}, err
+}
+
+// right is something that RBAC decides about, in the words of RBAC.
+type right struct{ verb, resource, subresource, namespace, name string }
+
+// allowed asks the API server, as the caller.
+func (a *API) allowed(ctx context.Context, r right) (bool, error) {
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version,
+			Resource: r.resource, Subresource: r.subresource, Verb: r.verb, Namespace: r.namespace, Name: r.name,
+		},
+	}}
+	err := a.kube().Create(ctx, review)
+	return review.Status.Allowed, err
+}
+
+// require answers with a refusal unless the caller has the right; what says it in
+// words, and role which one has it.
+func (a *API) require(ctx context.Context, r right, what, role string) error {
+	allowed, err := a.allowed(ctx, r)
+	if err != nil || allowed {
+		return err
+	}
+	resource, where := r.resource, "in all namespaces"
+	if r.subresource != "" {
+		resource += "/" + r.subresource
+	}
+	if r.namespace != "" {
+		where = "in the namespace " + r.namespace
+	}
+	return problem(http.StatusForbidden, metav1.StatusReasonForbidden, fmt.Sprintf(
+		"you may not %s (%s %s) %s. The role %s allows it", what, r.verb, resource, where, role))
 }

@@ -29,6 +29,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead-dev/fairlead/internal/auditlog"
+	"github.com/fairlead-dev/fairlead/internal/hostaccess"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/audit"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 	"github.com/fairlead-dev/fairlead/internal/identity"
@@ -62,6 +64,11 @@ type Options struct {
 	// Definitions are the CustomResourceDefinitions, as YAML: the schemas of the
 	// objects in the OpenAPI document.
 	Definitions [][]byte
+	// Host gives access to the host that the daemon runs on. Without it, what needs
+	// that is answered with 503.
+	Host hostaccess.Host
+	// AuditLog reads who did what. Without it, it is empty.
+	AuditLog auditlog.Log
 	// Streams is how many streams may be open at once; three quarters of them
 	// for one caller. Default 1024.
 	Streams int
@@ -250,6 +257,12 @@ func (a *API) auditWrite(r *http.Request, rec *record, status int) {
 		Name: rec.name, Method: r.Method, Path: r.URL.Path, Status: status, Reason: rec.reason})
 }
 
+// auditRead writes a line for a read that is worth one.
+func (a *API) auditRead(rec *record, status int) {
+	a.audit.Write(audit.Event{ID: rec.id, Who: rec.who, From: rec.from, Verb: rec.verb, Resource: rec.resource, Namespace: rec.namespace,
+		Name: rec.name, Method: http.MethodGet, Status: status})
+}
+
 // statusWriter remembers the status of an answer.
 type statusWriter struct {
 	http.ResponseWriter
@@ -274,7 +287,7 @@ func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // unknown answers requests that no operation is for.
 func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		other := r.Clone(r.Context())
 		other.Method = method
 		if _, pattern := a.mux.Handler(other); pattern != Prefix {

@@ -16,7 +16,7 @@ type identityBody struct {
 	Username  string              `json:"username" doc:"Name as the API server authenticated it"`
 	Groups    []string            `json:"groups" nullable:"false"`
 	Namespace string              `json:"namespace" doc:"Namespace that may is about"`
-	May       map[string][]string `json:"may" doc:"Verbs by resource of fairlead.dev, such as updaterequests: [get, list, create]"`
+	May       map[string][]string `json:"may" doc:"Verbs by resource of fairlead.dev, such as updaterequests: [get, list, create]; serviceaccounts are what tokens are made of, auditlogs who did what"`
 	// Incomplete says that the API server could not tell everything.
 	Incomplete bool `json:"incomplete,omitempty" doc:"The API server could not tell everything: try, and see"`
 }
@@ -38,8 +38,17 @@ func (a *API) who(ctx context.Context, in *struct {
 		May: verbsOf(review.Status.ResourceRules), Incomplete: review.Status.Incomplete}}, nil
 }
 
-// resources are ours, as RBAC has them.
-var resources = []string{"applications", "updaterequests", "updaterequests/log", "releases", "backups", "dockerhosts"}
+// auditLogs is a resource that only RBAC knows: whoever may list it may read who did
+// what.
+const auditLogs = "auditlogs"
+
+// resources are ours, as RBAC has them, and others that the API writes.
+var resources = []struct{ group, name string }{
+	{v1alpha1.GroupVersion.Group, "applications"}, {v1alpha1.GroupVersion.Group, "applications/log"},
+	{v1alpha1.GroupVersion.Group, "updaterequests"}, {v1alpha1.GroupVersion.Group, "updaterequests/log"},
+	{v1alpha1.GroupVersion.Group, "releases"}, {v1alpha1.GroupVersion.Group, "backups"}, {v1alpha1.GroupVersion.Group, "backups/download"},
+	{v1alpha1.GroupVersion.Group, "dockerhosts"}, {v1alpha1.GroupVersion.Group, auditLogs}, {"", "serviceaccounts"},
+}
 
 // allVerbs is what "*" means.
 var allVerbs = []string{"create", "delete", "get", "list", "patch", "update", "watch"}
@@ -49,11 +58,12 @@ var allVerbs = []string{"create", "delete", "get", "list", "patch", "update", "w
 func verbsOf(rules []authorizationv1.ResourceRule) map[string][]string {
 	may := map[string][]string{}
 	for _, rule := range rules {
-		if len(rule.ResourceNames) > 0 || !slices.ContainsFunc(rule.APIGroups, matches(v1alpha1.GroupVersion.Group)) {
+		if len(rule.ResourceNames) > 0 {
 			continue
 		}
-		for _, resource := range resources {
-			if !slices.ContainsFunc(rule.Resources, matches(resource)) {
+		for _, r := range resources {
+			resource := r.name
+			if !slices.ContainsFunc(rule.APIGroups, matches(r.group)) || !slices.ContainsFunc(rule.Resources, matches(resource)) {
 				continue
 			}
 			for _, verb := range allVerbs {

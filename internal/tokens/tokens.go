@@ -93,7 +93,7 @@ func Create(ctx context.Context, c client.Client, r Request) (_ Token, secret st
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: AccountPrefix + r.Name, Labels: labels}}
 	if err := c.Create(ctx, account); err != nil {
 		if apierrors.IsAlreadyExists(err) {
-			return Token{}, "", fmt.Errorf("there is a token %s already: choose another name, or revoke it first", r.Name)
+			return Token{}, "", &RefusedError{fmt.Sprintf("there is a token %s already: choose another name, or revoke it first", r.Name), true}
 		}
 		return Token{}, "", err
 	}
@@ -126,18 +126,31 @@ func Create(ctx context.Context, c client.Client, r Request) (_ Token, secret st
 	return t, issued.Status.Token, nil
 }
 
+// RefusedError says why no token is made of a request.
+type RefusedError struct {
+	Message string
+	// Taken says that the name is another token's.
+	Taken bool
+}
+
+func (e *RefusedError) Error() string { return e.Message }
+
+func refused(format string, args ...any) error {
+	return &RefusedError{Message: fmt.Sprintf(format, args...)}
+}
+
 func (r Request) check() error {
 	if !slices.Contains(Roles, r.Role) {
-		return fmt.Errorf("role %q: one of %s", r.Role, strings.Join(Roles, ", "))
+		return refused("role %q: one of %s", r.Role, strings.Join(Roles, ", "))
 	}
 	if r.Life < MinLife {
-		return fmt.Errorf("a token lives for %s at least", MinLife)
+		return refused("a token lives for %s at least", MinLife)
 	}
 	if r.Name == "" {
 		return nil
 	}
 	if msgs := validation.IsDNS1123Label(r.Name); len(msgs) > 0 {
-		return fmt.Errorf("name %q: %s", r.Name, strings.Join(msgs, "; "))
+		return refused("name %q: %s", r.Name, strings.Join(msgs, "; "))
 	}
 	return nil
 }

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package auditlog
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var epoch = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+
+func httpLine(second int, id, who, verb string, status int) string {
+	return fmt.Sprintf(`{"time":%q,"auditID":%q,"who":%q,"from":"10.0.0.1","verb":%q,"resource":"updaterequests","namespace":"prod","name":"r","status":%d}`,
+		epoch.Add(time.Duration(second)*time.Second).Format(time.RFC3339Nano), id, who, verb, status)
+}
+
+func apiLine(second int, id, who string) string {
+	return fmt.Sprintf(`{"kind":"Event","auditID":%q,"verb":"create","user":{"username":%q},"sourceIPs":["10.0.0.2"],"objectRef":{"resource":"serviceaccounts","subresource":"token","namespace":"prod","name":"a"},"responseStatus":{"code":201},"stageTimestamp":%q}`,
+		id, who, epoch.Add(time.Duration(second)*time.Second).Format(time.RFC3339Nano))
+}
+
+func write(t *testing.T, path string, lines ...string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ids(p Page) (out []string) {
+	for _, e := range p.Entries {
+		out = append(out, e.ID)
+	}
+	return out
+}
+
+func TestReadMergesNewestFirst(t *testing.T) {
+	dir := t.TempDir()
+	l := Log{Kubernetes: filepath.Join(dir, "audit.log"), HTTP: filepath.Join(dir, "audit-http.log")}
+	if p, err := l.Read(t.Context(), Query{}); err != nil || len(p.Entries) != 0 || !p.Next.IsZero() {
+		t.Errorf("of nothing: %+v, %v", p, err)
+	}
+	write(t, filepath.Join(dir, "audit-http-2026-03-04T05-00-00.000.log"), httpLine(0, "h0", "ann", "create", 201), httpLine(1, "h1", "ann", "delete", 403))
+	write(t, l.HTTP, httpLine(4, "both", "ben", "patch", 200), httpLine(6, "h6", "", "authenticate", 401), `{"time":"2026-03-0`)
+	write(t, l.Kubernetes, apiLine(2, "k2", "cat"), apiLine(4, "both", "ben"), apiLine(5, "k5", "cat"), strings.Repeat("x", 3*chunk))
+
+	p, err := l.Read(t.Context(), Query{})
+	if err != nil || !slices.Equal(ids(p), []string{"h6", "k5", "both", "k2", "h1", "h0"}) || !p.Next.IsZero() {
+		t.Fatalf("%v, %v", ids(p), err)
+	}
+	if e := p.Entries[1]; e.Via != ViaKubernetes || e.Who != "cat" || e.Resource != "serviceaccounts/token" || e.From != "10.0.0.2" || e.Status != 201 {
+		t.Errorf("%+v", e)
+	}
+	if e := p.Entries[2]; e.Via != ViaHTTP || e.Verb != "patch" || e.Namespace != "prod" || e.Status != 200 {
+		t.Errorf("%+v", e)
+	}
+	for what, c := range map[string]struct {
+		q    Query
+		want []string
+	}{
+		"refused":       {Query{Refused: true}, []string{"h6", "h1"}},
+		"part of who":   {Query{Who: "a"}, []string{"k5", "k2", "h1", "h0"}},
+		"verb":          {Query{Verb: "create"}, []string{"k5", "k2", "h0"}},
+		"resource":      {Query{Resource: "updaterequests"}, []string{"h6", "both", "h1", "h0"}},
+		"no namespace":  {Query{Namespace: "other"}, nil},
+		"before":        {Query{Before: epoch.Add(2 * time.Second)}, []string{"h1", "h0"}},
+		"not this name": {Query{Name: "x"}, nil},
+	} {
+		if p, err := l.Read(t.Context(), c.q); err != nil || !slices.Equal(ids(p), c.want) {
+			t.Errorf("%s: %v, %v", what, ids(p), err)
+		}
+	}
+}
+
+func TestReadPages(t *testing.T) {
+	dir := t.TempDir()
+	l := Log{HTTP: filepath.Join(dir, "audit-http.log")}
+	var lines, want []string
+	for i := range 2500 {
+		id := fmt.Sprint(i)
+		lines = append(lines, httpLine(i/3, id, "ann", "create", 201)) // three of each time
+		want = append(want, id)
+	}
+	write(t, l.HTTP, lines...)
+	slices.Reverse(want)
+	var got []string
+	pages := 0
+	for q := (Query{Limit: 100}); ; pages++ {
+		p, err := l.Read(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, ids(p)...)
+		if p.Next.IsZero() {
+			break
+		}
+		q.Before = p.Next
+	}
+	if !slices.Equal(got, want) || pages < 20 {
+		t.Errorf("%d of %d lines on %d pages", len(got), len(want), pages)
+	}
+}
