@@ -322,7 +322,8 @@ func TestStatistics(t *testing.T) {
 func TestWhoMay(t *testing.T) {
 	w := newWorld(t, nil)
 	for role, want := range map[string]map[string]bool{
-		"viewer":   {"applications/log get": true, "updaterequests create": false, "backups/download get": false, "auditlogs list": false, "serviceaccounts create": false},
+		"viewer": {"applications/log get": true, "updaterequests create": false, "backups/download get": false, "auditlogs list": false, "serviceaccounts create": false,
+			"dockerhosts list": false},
 		"operator": {"applications/log get": true, "updaterequests create": true, "applications update": false, "backups/download get": false},
 		"admin":    {"applications update": true, "backups/download get": true, "auditlogs list": true, "serviceaccounts create": true},
 	} {

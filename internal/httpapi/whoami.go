@@ -34,8 +34,17 @@ func (a *API) who(ctx context.Context, in *struct {
 	if err := a.kube().Create(ctx, review); err != nil {
 		return nil, err
 	}
+	may := verbsOf(review.Status.ResourceRules)
+	// The rules of a role in a namespace name hosts, which are in none.
+	everywhere, err := a.allowed(ctx, right{verb: "list", resource: "dockerhosts"})
+	if err != nil {
+		return nil, err
+	}
+	if !everywhere {
+		delete(may, "dockerhosts")
+	}
 	return &whoOutput{identityBody{Username: user.Username, Groups: user.Groups, Namespace: in.Namespace,
-		May: verbsOf(review.Status.ResourceRules), Incomplete: review.Status.Incomplete}}, nil
+		May: may, Incomplete: review.Status.Incomplete}}, nil
 }
 
 // auditLogs is a resource that only RBAC knows: whoever may list it may read who did
