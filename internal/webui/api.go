@@ -143,12 +143,7 @@ func (c *call) do(token, method, path string, body, out any) error {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode >= 400 {
-		p := &Problem{}
-		if json.NewDecoder(answer.Body).Decode(p) != nil || p.Status == 0 {
-			p.Title = http.StatusText(answer.StatusCode)
-		}
-		p.Status, p.Header = answer.StatusCode, answer.Header
-		return p
+		return problemIn(answer.Body, answer.StatusCode, answer.Header)
 	}
 	switch out := out.(type) {
 	case nil:
@@ -160,3 +155,15 @@ func (c *call) do(token, method, path string, body, out any) error {
 		return json.NewDecoder(answer.Body).Decode(out)
 	}
 }
+
+// problemIn is the problem that the body of an answer is.
+func problemIn(body io.Reader, status int, header http.Header) error {
+	p := &Problem{}
+	if json.NewDecoder(body).Decode(p) != nil || p.Status == 0 {
+		p.Title = http.StatusText(status)
+	}
+	p.Status, p.Header = status, header
+	return p
+}
+
+func problemOf(a *recorder) error { return problemIn(&a.body, a.status, a.header) }

@@ -132,7 +132,7 @@ var tones = map[string]string{
 	"rolledback": "warn", "cancelled": "warn", "interrupted": "warn", "warning": "warn", "restarting": "warn", "stopped": "warn",
 	"exited": "warn", "changed": "warn", "unknown": "warn", "paused": "warn",
 	"preflight": "busy", "backingup": "busy", "fetching": "busy", "building": "busy", "rollingout": "busy", "verifying": "busy",
-	"cleaningup": "busy", "rollingback": "busy", "starting": "busy", "created": "busy",
+	"cleaningup": "busy", "rollingback": "busy", "restoring": "busy", "starting": "busy", "created": "busy",
 }
 
 // dict makes a map of names and values, for templates that take several.

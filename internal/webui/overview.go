@@ -26,6 +26,8 @@ type overviewPage struct {
 	// Updates, Running and Troubled count applications.
 	Updates, Running, Troubled int
 	Denied                     []string // namespaces that may not be looked at
+	// MayCreate says that the person may make an application.
+	MayCreate bool
 }
 
 // maxSources bounds how many namespaces one stream of the overview is about.
@@ -63,7 +65,7 @@ func (s *Server) overview(c *call) error {
 	if err != nil {
 		return err
 	}
-	page := &overviewPage{}
+	page := &overviewPage{MayCreate: c.May(c.home(), "create", "applications")}
 	found := map[string]bool{}
 	for _, ns := range namespaces {
 		cards, err := c.cards(ns)

@@ -50,6 +50,9 @@ type section struct {
 // sections are the navigation, in order.
 var sections = []section{
 	{path: Prefix, key: "nav.overview", icon: "apps"},
+	{path: Prefix + "hosts", key: "nav.hosts", icon: "host", need: []string{"list", "dockerhosts"}},
+	{path: Prefix + "tokens", key: "nav.tokens", icon: "key", need: []string{"list", "serviceaccounts"}},
+	{path: Prefix + "audit", key: "nav.audit", icon: "list", need: []string{"list", "auditlogs"}},
 }
 
 func (c *call) navigation() []navLink {

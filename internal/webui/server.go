@@ -82,7 +82,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range s.routes() {
+	for _, r := range append(s.routes(), s.administration()...) {
 		var h http.Handler = r.handler
 		if !r.stream {
 			h = compress(h)

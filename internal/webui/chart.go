@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webui
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+)
+
+// A chart is drawn by the template "chart": an image with a sentence that says
+// what it shows, and the same figures as a table.
+type chart struct {
+	// ID is unique on the page; Title and Summary are what it is called and says.
+	ID, Title, Summary string
+	// Heads of the table's columns.
+	Heads [2]string
+	Bars  []chartBar
+	// Line and Ahead are the points of what was and of what is foreseen.
+	Line, Ahead string
+	Grid        []chartGrid
+	Rows        []chartRow
+}
+
+// Width and Height of the drawing, in its own units.
+func (chart) Width() int { return chartWidth }
+
+// Height of the drawing.
+func (chart) Height() int { return chartHeight }
+
+const (
+	chartWidth, chartHeight = 640, 180
+	// chartLeft is the room for the words of the scale, chartTop that above.
+	chartLeft, chartTop, chartBottom = 64, 10, 8
+)
+
+type chartBar struct {
+	X, Y, W, H float64
+	Tone, Text string
+}
+
+type chartGrid struct {
+	Y    float64
+	Text string
+}
+
+type chartRow struct {
+	At   time.Time
+	Text string
+	Tone string
+	URL  string
+	Name string
+}
+
+// scale is a round number that is not less than most.
+func scale(most float64) float64 {
+	if most <= 0 {
+		return 1
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(most)))
+	for _, step := range []float64{1, 2, 5, 10} {
+		if unit*step >= most {
+			return unit * step
+		}
+	}
+	return most
+}
+
+// binaryScale is a round number of bytes.
+func binaryScale(most float64) float64 {
+	if most <= 1 {
+		return 1
+	}
+	unit := math.Pow(1024, math.Floor(math.Log(most)/math.Log(1024)))
+	return scale(most/unit) * unit
+}
+
+func level(share float64) float64 {
+	return chartTop + (chartHeight-chartTop-chartBottom)*(1-share)
+}
+
+// grid draws three lines of a scale.
+func grid(most float64, text func(float64) string) []chartGrid {
+	var out []chartGrid
+	for _, share := range []float64{0, 0.5, 1} {
+		out = append(out, chartGrid{Y: level(share), Text: text(most * share)})
+	}
+	return out
+}
+
+// bars draws values beside each other, oldest first.
+func bars(values []float64, most float64, tone func(i int) string, text func(i int) string) []chartBar {
+	var out []chartBar
+	room := float64(chartWidth-chartLeft) / float64(max(len(values), 12))
+	for i, v := range values {
+		h := math.Max(2, (chartHeight-chartTop-chartBottom)*v/most)
+		out = append(out, chartBar{
+			X: chartLeft + float64(i)*room + room*0.15, Y: chartHeight - chartBottom - h, W: room * 0.7, H: h, Tone: tone(i), Text: text(i),
+		})
+	}
+	return out
+}
+
+// point of a line.
+type point struct {
+	at    time.Time
+	value float64
+}
+
+// line draws points between two times.
+func line(points []point, from, to time.Time, most float64) string {
+	var b strings.Builder
+	for _, p := range points {
+		x := chartLeft + (chartWidth-chartLeft)*p.at.Sub(from).Seconds()/math.Max(1, to.Sub(from).Seconds())
+		fmt.Fprintf(&b, "%.1f,%.1f ", x, level(math.Min(1, p.value/most)))
+	}
+	return strings.TrimSpace(b.String())
+}
