@@ -155,7 +155,7 @@ func (a *API) retry(ctx context.Context, in *RequestInput) (*createOutput, error
 	}
 	again := &v1alpha1.UpdateRequest{Spec: *old.Spec.DeepCopy()}
 	again.Spec.Retry, again.Spec.Cancel, again.Spec.Suspend = true, false, false
-	if old.Status.Commit != "" && again.Spec.RollbackTo == nil {
+	if old.Status.Commit != "" && again.Spec.RollbackTo == nil && again.Spec.RestoreFrom == nil && !again.Spec.BackupOnly {
 		again.Spec.Commit = old.Status.Commit // the same one, even if its branch has moved on
 	}
 	content, err := fromTyped[updateRequests](again)

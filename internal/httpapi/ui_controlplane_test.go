@@ -337,3 +337,17 @@ func TestWhoMay(t *testing.T) {
 		}
 	}
 }
+
+// A restore that failed is asked for again as a restore, although it has a commit.
+func TestRetryOfARestore(t *testing.T) {
+	w := newWorld(t, nil)
+	ur := &v1alpha1.UpdateRequest{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "back"}}
+	ur.Spec.ApplicationRef.Name, ur.Spec.RestoreFrom = "web", &v1alpha1.LocalReference{Name: "web-1"}
+	w.must(w.admin.Create(t.Context(), ur))
+	w.set(ur, func(s *v1alpha1.UpdateRequestStatus) {
+		s.Phase, s.Commit = v1alpha1.PhaseFailed, strings.Repeat("a", 40)
+	})
+	if a := w.do("operator", "POST", "/requests/back/retry", ""); a.code != 201 || !strings.Contains(a.body, `"restoreFrom":{"name":"web-1"}`) || strings.Contains(a.body, `"commit":"aaa`) {
+		t.Errorf("%d %s", a.code, a.body)
+	}
+}
