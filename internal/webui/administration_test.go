@@ -94,6 +94,7 @@ func TestPagesOfAdministration(t *testing.T) {
 			"restore": {&restorePage{Namespace: "prod", App: "shop", Backup: backup},
 				&restorePage{Namespace: "prod", App: "shop", Backup: backup, Plan: dryRun, May: true, Wrong: true, Typed: injected}},
 			"figures": {&figuresPage{Namespace: "prod", App: "shop", Charts: charts}},
+			"logs":    {&logsPage{App: "shop", Service: "web"}, &logsPage{App: "shop", Service: injected, Lines: []string{injected, "two"}}},
 			"hosts":   {&hostPage{}, &hostPage{Hosts: []*hostCard{c.host(host)}}},
 			"tokens": {&tokensPage{Namespace: "prod"}, &tokensPage{Namespace: "prod", MayCreate: true, Error: injected, Made: &tokenRow{Name: "ci", Secret: "s3cret"},
 				Tokens: []tokenRow{{Name: "ci", Role: "admin", Everywhere: true, Created: now.Time, Expired: true}}}},

@@ -22,6 +22,8 @@ func (s *Server) administration() []route {
 		{pattern: "GET " + ofApplication + "figures", handler: s.page(signedIn, s.figures)},
 		{pattern: "GET " + ofApplication + "settings", handler: s.page(signedIn, s.settings)},
 		{pattern: "POST " + ofApplication + "settings", handler: s.page(signedIn, s.saveSettings)},
+		{pattern: "GET " + ofApplication + "logs/{service}", handler: s.page(signedIn, s.logs)},
+		{pattern: "GET " + ofApplication + "logs/{service}/text", handler: s.page(signedIn, s.downloadLogs), stream: true},
 		{pattern: "GET " + Prefix + "new", handler: s.page(signedIn, s.newApp)},
 		{pattern: "POST " + Prefix + "new", handler: s.page(signedIn, s.makeApp)},
 		{pattern: "GET " + Prefix + "hosts", handler: s.page(signedIn, s.hosts)},
