@@ -157,7 +157,7 @@ func (g *gate) look(ctx context.Context, r *probeResult) (done bool, err error) 
 	case v.Ready:
 		return true, nil
 	case v.Failed:
-		u := &Unhealthy{Container: c.Name, Reason: v.Reason, LastOutput: g.output, Restarts: g.restarts(), TimedOut: v.TimedOut}
+		u := &Unhealthy{Container: c.Name, Reason: v.Reason, LastOutput: g.output, Restarts: g.restarts(), TimedOut: v.TimedOut, Abandoned: v.Abandoned}
 		if !c.Running() {
 			u.ExitCode = c.ExitCode
 		}

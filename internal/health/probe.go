@@ -90,6 +90,9 @@ type Unhealthy struct {
 	Restarts int
 	// TimedOut says that only the time was up.
 	TimedOut bool
+	// Abandoned says that it exited and the engine did not restart it, though
+	// its policy says so.
+	Abandoned bool
 }
 
 func (e *Unhealthy) Error() string {

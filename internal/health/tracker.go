@@ -19,6 +19,10 @@ const (
 	DefaultMaxRestarts = 3
 )
 
+// comeBack is how long a container that exited is given to be restarted by its
+// policy. An engine that has started again has done that before it answers.
+const comeBack = 10 * time.Second
+
 // Policy says when a container counts as ready and when as failed. In each
 // field 0 means the default, a negative duration none at all.
 type Policy struct {
@@ -77,6 +81,9 @@ type Verdict struct {
 	Ready, Failed bool
 	// TimedOut says that it failed only because time was up.
 	TimedOut bool
+	// Abandoned says that it failed as the engine did not restart it, though its
+	// policy says so: as when it was being started while the engine stopped.
+	Abandoned bool
 	// Reason says in words why it is not ready, or why it failed. While open,
 	// it changes only with the kind of trouble, not with every sample.
 	Reason string
@@ -97,6 +104,7 @@ type Tracker struct {
 	run      time.Time // StartedAt at the last sample
 	restarts int       // since tracking began
 	lastExit string    // how the last run that was seen to end ended
+	down     time.Time // since when it is seen to have exited; zero: it has not
 	good     time.Time // since when it is continuously good; zero: it is not
 	attempts int       // failed probes
 	failure  string    // what the last failed probe said
@@ -119,7 +127,7 @@ func (t *Tracker) Observe(now time.Time, s Sample) Verdict {
 	if t.final != nil {
 		return *t.final
 	}
-	t.follow(s)
+	t.follow(now, s)
 	v := t.judge(now, s)
 	if !v.Ready && !v.Failed && now.Sub(t.began) >= t.policy.Timeout {
 		reason := v.Reason
@@ -135,14 +143,20 @@ func (t *Tracker) Observe(now time.Time, s Sample) Verdict {
 }
 
 // follow notices another run.
-func (t *Tracker) follow(s Sample) {
+func (t *Tracker) follow(now time.Time, s Sample) {
 	if t.seen {
 		if s.RestartCount > t.count {
 			t.restarts += s.RestartCount - t.count
 		}
 		if s.RestartCount != t.count || !s.StartedAt.Equal(t.run) {
-			t.good, t.failure = time.Time{}, ""
+			t.good, t.down, t.failure = time.Time{}, time.Time{}, ""
 		}
+	}
+	switch {
+	case s.State != docker.StateExited:
+		t.down = time.Time{}
+	case t.down.IsZero():
+		t.down = now
 	}
 	t.seen, t.count, t.run = true, s.RestartCount, s.StartedAt
 	if s.State == docker.StateExited || s.State == docker.StateRestarting {
@@ -166,7 +180,13 @@ func (t *Tracker) judge(now time.Time, s Sample) Verdict {
 		return t.judgeRunning(now)
 	case docker.StateExited, docker.StateDead:
 		t.good = time.Time{}
-		return Verdict{Failed: staysDown(t.restart, s.ExitCode, s.RestartCount), Reason: exitWords(s)}
+		if staysDown(t.restart, s.ExitCode, s.RestartCount) {
+			return Verdict{Failed: true, Reason: exitWords(s)}
+		}
+		if !t.down.IsZero() && now.Sub(t.down) >= comeBack {
+			return Verdict{Failed: true, Abandoned: true, Reason: exitWords(s) + ", and the engine did not restart it"}
+		}
+		return Verdict{Reason: exitWords(s)}
 	case docker.StateRestarting:
 		t.good = time.Time{}
 		return Verdict{Reason: exitWords(s) + ", being restarted"}

@@ -84,7 +84,16 @@ func TestTracker(t *testing.T) {
 		}},
 		{name: "exited, but the engine will restart it", restart: docker.RestartPolicy{Name: "unless-stopped"}, steps: []step{
 			{0, exited, open("exited with code 1 after 2 s", 0)},
-			{2 * time.Minute, exited, late("not healthy within 2m0s: exited with code 1 after 2 s")},
+			{9 * time.Second, Sample{State: docker.StateRunning, StartedAt: run2}, open("waiting for its healthcheck", 0)},
+			{11 * time.Second, Sample{State: docker.StateExited, StartedAt: run2, ExitCode: 1}, open("exited with code 1", 0)},
+			{20 * time.Second, Sample{State: docker.StateRestarting, StartedAt: run2, ExitCode: 1}, open("exited with code 1, being restarted", 0)},
+			{2 * time.Minute, Sample{State: docker.StateRestarting, StartedAt: run2, ExitCode: 1}, late("not healthy within 2m0s: exited with code 1, being restarted")},
+		}},
+		{name: "exited, and the engine does not restart it", restart: docker.RestartPolicy{Name: "unless-stopped"}, steps: []step{
+			{0, running(nil, ""), open("waiting for its healthcheck", 0)},
+			{1 * time.Second, exited, open("exited with code 1 after 2 s", 0)},
+			{10 * time.Second, exited, open("exited with code 1 after 2 s", 0)},
+			{11 * time.Second, exited, Verdict{Failed: true, Abandoned: true, Reason: "exited with code 1 after 2 s, and the engine did not restart it"}},
 		}},
 		{name: "retries used up", restart: docker.RestartPolicy{Name: "on-failure", MaximumRetryCount: 2}, steps: []step{
 			{0, Sample{State: docker.StateExited, StartedAt: run1, ExitCode: 1, RestartCount: 2}, failed("exited with code 1")},

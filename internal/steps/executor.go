@@ -173,6 +173,10 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 	case plan.VerbGate, plan.VerbComplete, plan.VerbStart, plan.VerbHandOver:
 		reason := o.err.Error()
 		if u := health.AsUnhealthy(o.err); u != nil {
+			if u.Abandoned && e.startAgain(o.action.Container.ID) {
+				e.say("%s: %s %s: it is started again", o.action.Service, o.action.Container.Name, u.Reason)
+				return nil
+			}
 			reason = u.Reason
 			if u.LastOutput != "" && !strings.Contains(reason, u.LastOutput) {
 				reason += ": " + limitTo(u.LastOutput, 500)
@@ -207,6 +211,19 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 	default:
 		return fmt.Errorf("%s %s: %w", strings.ToLower(string(o.action.Verb)), cmp.Or(o.action.Container.Name, o.action.Gateway, o.action.Service), o.err)
 	}
+}
+
+// startAgain has a container started that the engine left behind when it was
+// restarted itself; that is borne once.
+func (e *executor) startAgain(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.lapsed[id] {
+		return false
+	}
+	e.lapsed[id] = true
+	delete(e.started, id)
+	return true
 }
 
 // giveUp lets the others be brought back without a service.
