@@ -94,7 +94,7 @@ test-unit: ## Hermetic tests, with the race detector.
 	if [[ $${#plain[@]} -gt 0 ]]; then $(GOTEST) -timeout 10m "$${plain[@]}"; fi
 
 .PHONY: test-controllers
-test-controllers: ## Tests against the embedded API server. RACE=1: with the race detector.
+test-controllers: build ## Tests against the embedded API server. RACE=1: with the race detector.
 	$(call section,controllers on the embedded API server)
 	$(if $(RACE),CGO_ENABLED=1) $(GOTEST) $(if $(RACE),-race) -tags controlplane -timeout 20m $(or $(call tagged,controlplane),$(error no test has the build tag controlplane))
 

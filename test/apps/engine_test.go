@@ -26,6 +26,7 @@ func TestShopUpAndDown(t *testing.T) {
 	if err := r.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	answers(t, r.URL("/version"))
 	if got := get(t, r.URL("/version")); got != "1\n" {
 		t.Errorf("the version is %q", got)
 	}
@@ -64,6 +65,32 @@ func TestDownLeavesOthersAlone(t *testing.T) {
 	}
 	if got := get(t, two.URL("/version")); got != "1\n" {
 		t.Errorf("the other one answers %q", got)
+	}
+}
+
+// answers waits until something answers at url: what has no healthcheck is up
+// before it listens.
+func answers(t *testing.T, url string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			_ = resp.Body.Close()
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal(err)
+		}
 	}
 }
 
