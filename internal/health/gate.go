@@ -13,8 +13,12 @@ import (
 
 // cadence returns the pause before the next probe, given how long the gate has
 // been waiting: often while most applications start, then ever more sparing.
-func cadence(waited time.Duration) time.Duration {
+// Where nothing listens yet, a probe is hardly worth the processor time that it
+// takes from the application: it is made at once when something does.
+func cadence(waited time.Duration, silent bool) time.Duration {
 	switch {
+	case silent && waited < 30*time.Second:
+		return 400 * time.Millisecond
 	case waited < 5*time.Second:
 		return 100 * time.Millisecond
 	case waited < 30*time.Second:
@@ -97,7 +101,7 @@ func (p *Prober) Gate(ctx context.Context, containerID string, policy Policy, on
 		case g.remaining > 0: // good, only not for long enough
 			next.Reset(min(idlePause, g.remaining))
 		case g.mayProbe:
-			next.Reset(cadence(time.Since(g.began)))
+			next.Reset(cadence(time.Since(g.began), listener.silent()))
 		default:
 			next.Reset(idlePause)
 		}

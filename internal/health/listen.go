@@ -45,6 +45,10 @@ func (e *ears) anew(pid int) bool {
 	return changed
 }
 
+// silent reports whether nothing listened at the last look. Where nothing can be
+// heard, nobody knows.
+func (e *ears) silent() bool { return e.conn != nil && e.last == "" }
+
 func (e *ears) close() {
 	if e.conn != nil {
 		_ = e.conn.Close()
