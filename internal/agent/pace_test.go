@@ -19,7 +19,7 @@ type sleeper struct {
 }
 
 func (s sleeper) Run(context.Context, steps.Work, steps.Recorder) error {
-	time.Sleep(s.d)
+	<-time.After(s.d)
 	return nil
 }
 
@@ -39,12 +39,12 @@ func TestPaced(t *testing.T) {
 		}
 		go step()
 		step()
-		time.Sleep(linger - time.Second)
+		<-time.After(linger - time.Second)
 		step() // follows soon
 		if !slices.Equal(set, []int{busyPercent}) {
 			t.Errorf("while steps follow each other: %v", set)
 		}
-		time.Sleep(linger + time.Second)
+		<-time.After(linger + time.Second)
 		synctest.Wait()
 		if !slices.Equal(set, []int{busyPercent, 50}) {
 			t.Errorf("afterwards: %v", set)
