@@ -100,7 +100,7 @@ func (c *call) backupChart(f *figures) chart {
 		ch.Summary = c.T("chart.backups.none")
 		return ch
 	}
-	text := func(n float64) string { return units.BytesSize(n) }
+	text := units.BytesSize
 	var values []float64
 	most, sum := 0.0, 0.0
 	for _, b := range f.Backups {
@@ -117,7 +117,7 @@ func (c *call) backupChart(f *figures) chart {
 
 func (c *call) diskChart(f *figures) chart {
 	d := f.Disk
-	text := func(n float64) string { return units.BytesSize(n) }
+	text := units.BytesSize
 	ch := chart{ID: "disk", Title: c.T("chart.disk", "host", d.Host), Heads: [2]string{c.T("chart.time"), c.T("chart.free")}}
 	ch.Summary = c.T("chart.disk.summary", "free", text(float64(d.Free)), "total", text(float64(d.Total)))
 	now := c.s.opts.Now()
