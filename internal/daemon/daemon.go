@@ -34,6 +34,9 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/ready"
 )
 
+// AuditFile, in the data directory, has a line for every write to the API.
+const AuditFile = "audit.log"
+
 const (
 	// DefaultListen is the address of the HTTP API.
 	DefaultListen = "127.0.0.1:8765"
@@ -45,9 +48,6 @@ const (
 	// gcPercent trades a little CPU for memory: the heap of an idle daemon is
 	// small next to what an update needs.
 	gcPercent = 50
-
-	// AuditFile, in the data directory, has a line for every write to the API.
-	AuditFile = "audit.log"
 
 	// settleTime is how long after the start the libraries still warm up.
 	settleTime = 5 * time.Second
