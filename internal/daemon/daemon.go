@@ -34,7 +34,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/ready"
 )
 
-// AuditFile, in the data directory, has a line for every write to the API.
+// AuditFile is the file, in the data directory, that has a line for every write to the API.
 const AuditFile = "audit.log"
 
 const (
