@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,9 +26,17 @@ func (s sleeper) Run(context.Context, steps.Work, steps.Recorder) error {
 
 func TestPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var set []int
 		percent := 50
+		seen := func() []int {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(set)
+		}
 		p := &paced{StepRunner: sleeper{d: time.Second}, collect: func(n int) int {
+			mu.Lock()
+			defer mu.Unlock()
 			before := percent
 			set, percent = append(set, n), n
 			return before
@@ -41,17 +50,19 @@ func TestPaced(t *testing.T) {
 		step()
 		<-time.After(linger - time.Second)
 		step() // follows soon
-		if !slices.Equal(set, []int{busyPercent}) {
-			t.Errorf("while steps follow each other: %v", set)
+		synctest.Wait()
+		if got := seen(); !slices.Equal(got, []int{busyPercent}) {
+			t.Errorf("while steps follow each other: %v", got)
 		}
 		<-time.After(linger + time.Second)
 		synctest.Wait()
-		if !slices.Equal(set, []int{busyPercent, 50}) {
-			t.Errorf("afterwards: %v", set)
+		if got := seen(); !slices.Equal(got, []int{busyPercent, 50}) {
+			t.Errorf("afterwards: %v", got)
 		}
 		step()
-		if percent != busyPercent {
-			t.Errorf("in the next update it is %d", percent)
+		synctest.Wait()
+		if got := seen(); !slices.Equal(got, []int{busyPercent, 50, busyPercent}) {
+			t.Errorf("in the next update: %v", got)
 		}
 	})
 }
