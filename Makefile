@@ -108,6 +108,12 @@ e2e: engine images build ## Whole updates of real applications on a real engine.
 	$(call section,end to end)
 	$(GOTEST) -tags e2e -parallel 4 -timeout 45m ./test/e2e/...
 
+.PHONY: browser
+browser: engine images build ## The web UI in a real browser, on a real daemon and engine.
+	$(call section,browser)
+	@export FAIRLEAD_CHROMIUM="$$(hack/chromium.sh)"; \
+	$(GOTEST) -tags browser -timeout 30m ./test/browser/...
+
 .PHONY: crash
 crash: engine images build ## The daemon killed at every step, and what the next one makes of it.
 	$(call section,crash matrix)
