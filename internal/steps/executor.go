@@ -27,6 +27,9 @@ const (
 	defaultMinRunning     = 5 * time.Second
 	defaultOneShotTimeout = 30 * time.Minute
 	defaultStopTimeout    = 10 * time.Second
+	// secondStart is how long the engine has until a container that it refused to
+	// start is started again: it may be going down.
+	secondStart = 3 * time.Second
 	// failureLogLines of a container that failed are kept in the status.
 	failureLogLines = 40
 	maxLogLine      = 500
@@ -169,6 +172,19 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 	if err := brokenHook(o.err); err != nil {
 		return err
 	}
+	if o.action.Verb == plan.VerbStart && e.startAgain(o.action.Container.ID) {
+		// An engine that goes down refuses for reasons of its own: what it says
+		// then is nothing about the container.
+		e.say("%s: %s could not be started, and is tried once more: %v", o.action.Service, o.action.Container.Name, o.err)
+		again := time.NewTimer(secondStart)
+		defer again.Stop()
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-again.C:
+			return nil
+		}
+	}
 	switch o.action.Verb {
 	case plan.VerbGate, plan.VerbComplete, plan.VerbStart, plan.VerbHandOver:
 		reason := o.err.Error()
@@ -213,8 +229,8 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 	}
 }
 
-// startAgain has a container started that the engine left behind when it was
-// restarted itself; that is borne once.
+// startAgain has a container started once more, that the engine did not start as
+// it went down, or left behind when it was restarted; that is borne once.
 func (e *executor) startAgain(id string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
