@@ -207,7 +207,7 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 		err := startError("create containers of "+o.action.Service, o.err)
 		if e.in.Undo && failure.AsTerminal(err) != nil {
 			e.giveUp(o.action.Service, err)
-			return nil //nolint:nilerr // the others are brought back first
+			return nil // the others are brought back first
 		}
 		return err
 	case plan.VerbOpen:
