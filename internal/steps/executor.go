@@ -172,7 +172,7 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 	if err := brokenHook(o.err); err != nil {
 		return err
 	}
-	if o.action.Verb == plan.VerbStart && e.startAgain(o.action.Container.ID) {
+	if o.action.Verb == plan.VerbStart && e.refused(o.action) && e.startAgain(o.action.Container.ID) {
 		// An engine that goes down refuses for reasons of its own: what it says
 		// then is nothing about the container.
 		e.say("%s: %s could not be started, and is tried once more: %v", o.action.Service, o.action.Container.Name, o.err)
@@ -227,6 +227,14 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 	default:
 		return fmt.Errorf("%s %s: %w", strings.ToLower(string(o.action.Verb)), cmp.Or(o.action.Container.Name, o.action.Gateway, o.action.Service), o.err)
 	}
+}
+
+// refused reports whether a start failed before the container ran: after that
+// its post_start has failed. What runs once is never begun a second time.
+func (e *executor) refused(a plan.Action) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !e.started[a.Container.ID] && !e.target(a.Service).OneShot
 }
 
 // startAgain has a container started once more, that the engine did not start as
