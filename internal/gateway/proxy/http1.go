@@ -224,12 +224,26 @@ func (c *client) exchange(site *Site, b *backend) bool {
 		}
 		target.Broke(err)
 		x.avoid = append(x.avoid, target)
-		pause(time.Duration(attempt) * 10 * time.Millisecond) // one that has just died needs to be seen to be dead
+		// One that has just died needs to be seen to be dead. It is over too soon to look whether the
+		// client is still there, who may have closed its side only.
+		if err := pause(context.Background(), time.Duration(attempt)*10*time.Millisecond); err != nil {
+			return c.failRequest(b, err)
+		}
 	}
 	return c.passAnswer(site, b)
 }
 
-func pause(d time.Duration) { <-time.NewTimer(d).C }
+// pause waits, or returns why ctx ended before.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
 
 // connect makes sure that there is a connection to a target, and begins its use.
 func (c *client) connect(site *Site, b *backend) (reused bool, err error) {

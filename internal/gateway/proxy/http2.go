@@ -264,7 +264,9 @@ func (h *http2Server) RoundTrip(r *http.Request) (*http.Response, error) {
 		st.backend.pool.Stats.Retried()
 		if slices.Contains(tried, target) { // all were tried
 			tried = nil
-			pause(50 * time.Millisecond)
+			if err := pause(r.Context(), 50*time.Millisecond); err != nil {
+				return nil, err
+			}
 		}
 		tried = append(tried, target)
 	}
