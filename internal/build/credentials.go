@@ -166,8 +166,8 @@ func (c credentials) proxies(daemonHost string) map[string]string {
 }
 
 // authServer answers the engine's questions for registry credentials during a
-// build. The token methods stay unimplemented: the engine then fetches tokens
-// itself, as it does for pulls.
+// build. It leaves tokens to the engine, which fetches them itself, as it does for
+// pulls: that is what the embedded server's answers tell it.
 type authServer struct {
 	auth.UnimplementedAuthServer
 	credentials credentials
