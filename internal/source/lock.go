@@ -29,6 +29,9 @@ const (
 	// their locks for milliseconds.
 	lockPatience = 3 * time.Second
 	lockPoll     = 50 * time.Millisecond
+	// fileTime is how far the time of a file may lie before the moment at which it
+	// was written: some file systems keep seconds, the kernel takes its last tick.
+	fileTime = 2 * time.Second
 )
 
 // locked runs f while no other operation of ours changes the repository, in
@@ -149,7 +152,7 @@ func (r *Repo) isStale(path string, info fs.FileInfo) (bool, error) {
 		return false, err
 	}
 	ours := strings.HasPrefix(path, filepath.Join(r.commonDir, refRoot)+string(filepath.Separator)) ||
-		j != nil && !info.ModTime().Before(j.Since.Truncate(time.Second))
+		j != nil && !info.ModTime().Before(j.Since.Add(-fileTime))
 	if !ours && r.now().Sub(info.ModTime()) < foreignLockAge {
 		return false, nil
 	}

@@ -324,3 +324,27 @@ func TestMoveToSubmodules(t *testing.T) {
 		t.Error("an unused submodule was initialised")
 	}
 }
+
+// The kernel gives files the time of its last tick, which may lie some
+// milliseconds before a time that was asked for earlier, in another second.
+func TestLockOfAMoveAtTheTurnOfASecond(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	from := put(t, up, "one", "f", "1")
+	to := put(t, up, "two", "f", "2")
+	dir := clone(t, up)
+	sh(t, dir, "reset", "-q", "--hard", from)
+	r := open(t, dir, Options{})
+	turn := time.Now().Truncate(time.Second)
+	if err := r.writeJournal(journal{Since: turn.Add(500 * time.Microsecond), From: from, To: to}); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, ".git/index.lock", "")
+	tick := turn.Add(-1500 * time.Microsecond)
+	if err := os.Chtimes(filepath.Join(dir, ".git/index.lock"), tick, tick); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.MoveTo(t.Context(), to); err != nil {
+		t.Error(err)
+	}
+}
