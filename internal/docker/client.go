@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
 
 	"github.com/docker/docker/client"
 )
@@ -27,6 +28,12 @@ const MinAPIVersion = "1.41"
 // client offers everything that has no helper here.
 type Client struct {
 	*client.Client
+
+	// names lets one call at a time give or take the name of an image. The
+	// engine looks for other names and then removes the image: a name that is
+	// given in between, by an application that has the same content, would be
+	// left without its image.
+	names sync.Mutex
 }
 
 // New returns a client for the engine at host, such as

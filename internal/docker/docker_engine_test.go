@@ -10,9 +10,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -231,6 +233,38 @@ func TestImageContent(t *testing.T) {
 	for range 2 {
 		if err := e.RemoveImage(ctx, base.ID); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestNameGivenWhileTheLastIsTaken has one application clean up and another give
+// a name to the same image at the same time.
+func TestNameGivenWhileTheLastIsTaken(t *testing.T) {
+	e := dockertest.New(t, testName)
+	ctx := t.Context()
+	const last, given = "fairlead-test-docker:last", "fairlead-test-docker:given"
+	for i := range 40 {
+		img, err := e.ImageContent(ctx, e.Image(last, fmt.Sprintf("ENV ROUND=%d", i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var taken error
+		var wg sync.WaitGroup
+		wg.Go(func() { taken = e.RemoveImageTag(ctx, last) })
+		err = e.TagImage(ctx, img.ID, given)
+		wg.Wait()
+		if taken != nil {
+			t.Fatal(taken)
+		}
+		switch _, missing := e.ImageContent(ctx, given); {
+		case docker.IsNotFound(err): // the image had gone, and the caller knows
+		case err != nil:
+			t.Fatal(err)
+		case missing != nil:
+			t.Fatalf("round %d: the image was given a name and is not there: %v", i, missing)
+		}
+		if err := e.RemoveImageTag(ctx, given); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

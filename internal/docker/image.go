@@ -125,6 +125,8 @@ func orEmpty(s []string) []string {
 // TagImage gives the image source (tag or ID) the further name target,
 // "repository:tag". The name moves if another image has it.
 func (c *Client) TagImage(ctx context.Context, source, target string) error {
+	c.names.Lock()
+	defer c.names.Unlock()
 	if err := c.ImageTag(ctx, source, target); err != nil {
 		return fmt.Errorf("tag image %s as %s: %w", source, target, err)
 	}
@@ -150,6 +152,8 @@ func (c *Client) RemoveImage(ctx context.Context, id string) error {
 }
 
 func (c *Client) removeImage(ctx context.Context, ref string) error {
+	c.names.Lock()
+	defer c.names.Unlock()
 	_, err := c.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true})
 	if err != nil && !IsNotFound(err) {
 		return fmt.Errorf("remove image %s: %w", ref, err)

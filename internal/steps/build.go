@@ -65,6 +65,9 @@ func (s *run) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.keptImages(ctx, project, want); err != nil {
+		return err
+	}
 	updates := serviceUpdates(services, want, containers)
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Services = updates })
 	s.say("%s", plan.Summary(services))
@@ -82,6 +85,23 @@ func (s *run) tagContent(ctx context.Context, project *compose.Project, want []w
 		}
 		if d.Build != nil || d.builtBy != "" {
 			d.ImageName = ref
+		}
+	}
+	return nil
+}
+
+// keptImages finds out whether the images are still there, now that they have
+// names. Whoever removes the last other name of an image at the moment in which
+// it is given this one, as a prune or another program may, removes it too; the
+// step then begins again and builds it.
+func (s *run) keptImages(ctx context.Context, project *compose.Project, want []wanted) error {
+	for _, d := range want {
+		_, err := s.Docker.ImageContent(ctx, contentRef(contentRepository(project, d.Service), d.image.ID))
+		if docker.IsNotFound(err) {
+			return fmt.Errorf("the image of %s was removed from the host while it was made ready: %w", d.Name, err)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
