@@ -171,7 +171,8 @@ func next(f RequestFacts) Decision {
 		if why := unneeded(f, name); why != "" {
 			return Decision{Kind: SkipStep, Step: name, Reason: why}
 		}
-		if f.Spec.Suspend {
+		// One that began goes on: it may have taken a container away.
+		if f.Spec.Suspend && s.State == "" {
 			return Decision{Kind: WaitTurn, Step: f.Status.Step, Reason: v1alpha1.ReasonSuspended,
 				Message: fmt.Sprintf("suspended before step %s: set spec.suspend to false to go on", name)}
 		}
