@@ -69,8 +69,15 @@ func endedPredicate() predicate.Predicate {
 }
 
 // wishesAsMuch reports whether the newer request a brings what ur adds to its
-// Application too: its profiles, with the same variables.
+// Application too, its profiles, with the same variables, and tries as hard: a
+// commit that failed is tried again only where somebody said so.
 func wishesAsMuch(a, ur *v1alpha1.UpdateRequest) bool {
+	if ur.Spec.Force && !a.Spec.Force {
+		return false
+	}
+	if ur.Spec.Retry && !a.Spec.Retry && !a.Spec.Force && a.Spec.Commit == ur.Spec.Commit {
+		return false
+	}
 	return maps.Equal(a.Spec.Variables, ur.Spec.Variables) &&
 		!slices.ContainsFunc(ur.Spec.Profiles, func(p string) bool { return !slices.Contains(a.Spec.Profiles, p) })
 }

@@ -63,6 +63,12 @@ func deleting(ur *v1alpha1.UpdateRequest) {
 	ur.DeletionTimestamp = &now
 }
 
+func force(ur *v1alpha1.UpdateRequest) { ur.Spec.Force = true }
+
+func retry(ur *v1alpha1.UpdateRequest) { ur.Spec.Retry = true }
+
+func other(ur *v1alpha1.UpdateRequest) { ur.Spec.Commit = "other" }
+
 func TestQueue(t *testing.T) {
 	type siblings = []v1alpha1.UpdateRequest
 	tests := []struct {
@@ -101,6 +107,11 @@ func TestQueue(t *testing.T) {
 		{"one that lacks a profile does not supersede", request("b", 2, agent), siblings{request("a", 1, started), request("c", 3)}, "a", ""},
 		{"one with a profile more supersedes", request("b", 2), siblings{request("a", 1, started), request("c", 3, agent)}, "a", "c"},
 		{"one with other variables does not supersede", request("b", 2), siblings{request("a", 1, started), request("c", 3, port)}, "a", ""},
+		{"one that does not force does not supersede one that does", request("b", 2, force), siblings{request("a", 1, started), request("c", 3)}, "a", ""},
+		{"one that forces too supersedes", request("b", 2, force), siblings{request("a", 1, started), request("c", 3, force)}, "a", "c"},
+		{"one of the same commit that does not retry does not supersede", request("b", 2, retry), siblings{request("a", 1, started), request("c", 3)}, "a", ""},
+		{"one of another commit supersedes a retry", request("b", 2, retry), siblings{request("a", 1, started), request("c", 3, other)}, "a", "c"},
+		{"one that retries too supersedes", request("b", 2, retry), siblings{request("a", 1, started), request("c", 3, retry)}, "a", "c"},
 		{"a dry run is not superseded", request("b", 2, dryRun), siblings{request("a", 1, started), request("c", 3)}, "a", ""},
 	}
 	for _, tt := range tests {
