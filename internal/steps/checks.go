@@ -308,21 +308,26 @@ func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
 	if err := compose.Blocking(diverged); err != nil {
 		return "", err
 	}
-	if len(diverged) > 0 {
-		var differ []string
-		for _, d := range diverged {
-			differ = append(differ, d.Message)
-		}
-		return "", warn{strings.Join(differ, "; ")}
-	}
-	if unset := p.project.UnsetVariables(); len(unset) > 0 {
-		var names []string
-		for _, u := range unset {
-			names = append(names, u.Name)
-		}
-		return "", warn{"variables without a value, taken as empty: " + strings.Join(names, ", ")}
+	if warnings := modelWarnings(diverged, p.project.UnsetVariables()); len(warnings) > 0 {
+		return "", warn{strings.Join(warnings, "; ")}
 	}
 	return fmt.Sprintf("%d services", len(p.project.Services())), nil
+}
+
+// modelWarnings are what a valid model leaves to be said: networks and volumes
+// that differ from it on the host, and variables that nothing sets.
+func modelWarnings(diverged []compose.Divergence, unset []compose.UnsetVariable) []string {
+	var warnings, names []string
+	for _, d := range diverged {
+		warnings = append(warnings, d.Message)
+	}
+	for _, u := range unset {
+		names = append(names, u.Name)
+	}
+	if len(names) > 0 {
+		warnings = append(warnings, "variables without a value, taken as empty: "+strings.Join(names, ", "))
+	}
+	return warnings
 }
 
 func (p *preflightRun) checkHealthy(context.Context) (string, error) {

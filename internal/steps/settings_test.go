@@ -277,3 +277,23 @@ func TestTerminalIf(t *testing.T) {
 		t.Errorf("a disturbance is terminal: %v", err)
 	}
 }
+
+func TestModelWarnings(t *testing.T) {
+	differs := []compose.Divergence{{Message: "the network back differs"}}
+	unset := []compose.UnsetVariable{{Name: "A"}, {Name: "B"}}
+	const empty = "variables without a value, taken as empty: A, B"
+	for _, tt := range []struct {
+		differs []compose.Divergence
+		unset   []compose.UnsetVariable
+		want    []string
+	}{
+		{nil, nil, nil},
+		{differs, nil, []string{"the network back differs"}},
+		{nil, unset, []string{empty}},
+		{differs, unset, []string{"the network back differs", empty}},
+	} {
+		if got := modelWarnings(tt.differs, tt.unset); !slices.Equal(got, tt.want) {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+	}
+}
