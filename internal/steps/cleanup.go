@@ -59,7 +59,7 @@ func (s *run) cleanUp(ctx context.Context) error {
 
 // clean does beside each other what does not depend on another.
 func (s *run) clean(ctx context.Context, w *workspace) error {
-	files := func() error { return errors.Join(s.cleanLogs(w), s.cleanWork(w)) }
+	files := func() error { return errors.Join(s.cleanLogs(w), s.cleanWork(w), w.repo.Maintain(ctx)) }
 	releases, err := s.Store.Releases(ctx, s.Application)
 	if err != nil {
 		return errors.Join(err, files())
