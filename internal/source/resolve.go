@@ -98,15 +98,6 @@ func checkRev(rev string) error {
 	return nil
 }
 
-// CheckRevision reports whether rev could be the name of a branch, tag or
-// commit; the error is ErrInvalidRevision. An empty rev is valid.
-func CheckRevision(rev string) error {
-	if rev == "" {
-		return nil
-	}
-	return checkRev(rev)
-}
-
 // refsOf are the refs that rev may stand for, in order.
 func (r *Repo) refsOf(rev string) []string {
 	heads, tags := refHeads, refTags

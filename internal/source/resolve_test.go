@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-func TestCheckRevision(t *testing.T) {
-	for _, good := range []string{"", "main", "feature/x", "v1.2.3", "abc1234", "refs/heads/main", "release-1", "ünï", "a.b", "user@host", "#12"} {
-		if err := CheckRevision(good); err != nil {
+func TestCheckRev(t *testing.T) {
+	for _, good := range []string{"main", "feature/x", "v1.2.3", "abc1234", "refs/heads/main", "release-1", "ünï", "a.b", "user@host", "#12"} {
+		if err := checkRev(good); err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
@@ -22,7 +22,7 @@ func TestCheckRevision(t *testing.T) {
 		"-x", "--upload-pack=x", "a b", "a~1", "a^", "a:b", "a?", "a*", "a[", `a\b`, "a..b", "a@{1}", "@", "/a", "a/", "a//b", ".a", "a/.b", "a.lock", "a.",
 		"a\nb", "a\x00b", strings.Repeat("a", 300),
 	} {
-		if err := CheckRevision(bad); !errors.Is(err, ErrInvalidRevision) {
+		if err := checkRev(bad); !errors.Is(err, ErrInvalidRevision) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
