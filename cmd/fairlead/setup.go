@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/agent"
+	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 	"github.com/fairlead-dev/fairlead/internal/github/webhook"
@@ -31,6 +32,7 @@ import (
 // host, logs and backups as subresources, the HTTP API, and the webhook of
 // GitHub.
 func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
+	compose.CaptureLogs(logr.FromContextOrDiscard(ctx).WithName("compose")) // until the process ends
 	var reader atomic.Pointer[requestwatch.Reader]
 	logs := logserver.Handler(func() requestwatch.Reader {
 		if r := reader.Load(); r != nil {
