@@ -54,9 +54,14 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(newServeCommand(composeAgent), newKubectlCommand(), newRollbackOfflineCommand(), newDoctorCommand(),
+	cmd.AddCommand(newServeCommand(composeAgent), newRollbackOfflineCommand(), newDoctorCommand(),
 		newUnpackVolumeCommand(), newSelfSwapCommand(), newGatewayCommand())
+	for _, own := range cmd.Commands() {
+		cli.Strict(own)
+	}
+	cmd.AddCommand(newKubectlCommand()) // which judges its arguments itself
 	cmd.AddCommand(cli.Commands(cli.Options{Version: buildVersion()})...)
+	cli.Strict(cmd)
 	return cmd
 }
 

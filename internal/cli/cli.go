@@ -7,8 +7,10 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -138,9 +140,7 @@ func Commands(o Options) []*cobra.Command {
 // share gives a command, and those below it, what all have in common.
 func (a *app) share(cmd *cobra.Command) {
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
-	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError(errors.New(err.Error() + "\nSee: " + c.CommandPath() + " --help"))
-	})
+	Strict(cmd)
 	for _, sub := range cmd.Commands() {
 		a.share(sub)
 	}
@@ -149,7 +149,22 @@ func (a *app) share(cmd *cobra.Command) {
 	}
 	cmd.Flags().StringVar(&a.kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, then the one of this host's daemon")
 	cmd.Flags().StringVarP(&a.namespace, "namespace", "n", "", "namespace; default: the kubeconfig's, else "+clientconfig.DefaultNamespace)
-	if args := cmd.Args; args != nil {
+}
+
+// Strict makes a flag that cmd does not know, a word too many and one too few
+// errors that end the program with ExitUsage.
+func Strict(cmd *cobra.Command) {
+	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError(errors.New(err.Error() + "\nSee: " + c.CommandPath() + " --help"))
+	})
+	args := cmd.Args
+	switch {
+	case cmd.HasSubCommands():
+		cmd.Args = knownCommand
+		if cmd.Run == nil && cmd.RunE == nil {
+			cmd.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	case args != nil:
 		cmd.Args = func(c *cobra.Command, list []string) error {
 			if err := args(c, list); err != nil {
 				return usageError(errors.New(err.Error() + "\nUsage: " + c.UseLine()))
@@ -157,6 +172,19 @@ func (a *app) share(cmd *cobra.Command) {
 			return nil
 		}
 	}
+}
+
+// knownCommand refuses the first word that names none of c's commands.
+func knownCommand(c *cobra.Command, words []string) error {
+	if len(words) == 0 {
+		return nil
+	}
+	c.SuggestionsMinimumDistance = 2 // letters that may be wrong
+	message := fmt.Sprintf("there is no command %q of %s", words[0], c.CommandPath())
+	if near := c.SuggestionsFor(words[0]); len(near) > 0 {
+		message += "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return usageError(errors.New(message + "\nSee: " + c.CommandPath() + " --help"))
 }
 
 // style is how output to Out is to look.
