@@ -27,7 +27,10 @@ export FAIRLEAD_BIN := $(BIN)/fairlead
 
 # Extra flags for every `go test`, such as TESTFLAGS='-run TestRollback -v'.
 TESTFLAGS ?=
-GOTEST := go test -count=1 $(TESTFLAGS)
+# Without tables for debuggers the test binaries, many of which hold the API
+# server, are linked in two thirds of the time. Panics and the race detector name lines
+# all the same.
+GOTEST := go test -count=1 -ldflags '-s -w' $(TESTFLAGS)
 
 # Packages with tests behind a build tag, found by the tag.
 tagged = $(shell grep -rlE --include='*_test.go' '^//go:build (.* )?$(1)( .*)?$$' api cmd controllers internal test 2>/dev/null | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
@@ -101,7 +104,7 @@ test-controllers: build ## Tests against the embedded API server. RACE=1: with t
 .PHONY: test-engine
 test-engine: engine images ## Tests of single packages against a Docker engine.
 	$(call section,packages on a Docker engine)
-	$(GOTEST) -tags engine -timeout 20m $(or $(call tagged,engine),$(error no test has the build tag engine))
+	$(GOTEST) -p 4 -tags engine -timeout 20m $(or $(call tagged,engine),$(error no test has the build tag engine))
 
 .PHONY: e2e
 e2e: engine images build ## Whole updates of real applications on a real engine.
@@ -117,7 +120,7 @@ browser: engine images build ## The web UI in a real browser, on a real daemon a
 .PHONY: crash
 crash: engine images build ## The daemon killed at every step, and what the next one makes of it.
 	$(call section,crash matrix)
-	$(GOTEST) -tags crash -timeout 45m ./test/crash/...
+	$(GOTEST) -tags crash -parallel 3 -timeout 45m ./test/crash/...
 
 .PHONY: bench
 bench: engine images build ## The figures of docs/benchmarks.md, measured here.
