@@ -212,6 +212,42 @@ func TestStateSurvivesKill(t *testing.T) {
 	}
 }
 
+// TestUpgradesInPlace has the definitions and roles of an earlier version, whose
+// schema lacks a field and whose viewers may see less.
+func TestUpgradesInPlace(t *testing.T) {
+	dataDir := filepath.Join(t.TempDir(), "data")
+	p := serve(t, dataDir)
+	admin := tool{[]string{"kubectl"}, p.Addresses.Kubeconfig}
+	admin.run(t, application("web"), "created", "apply", "-f", "-")
+	const (
+		crd, role = "crd/applications.fairlead.dev", "clusterrole/fairlead-viewer"
+		field     = "properties.spec.properties.suspend"
+	)
+	look := func(object, path string) string {
+		t.Helper()
+		return admin.run(t, "", "", "get", object, "-o", "jsonpath={"+path+"}")
+	}
+	pointer := "/spec/versions/0/schema/openAPIV3Schema/" + strings.ReplaceAll(field, ".", "/")
+	typeOf, rules := ".spec.versions[0].schema.openAPIV3Schema."+field+".type", look(role, ".rules")
+	admin.run(t, "", "patched", "patch", crd, "--type=json", "-p", `[{"op":"remove","path":"`+pointer+`"}]`)
+	admin.run(t, "", "patched", "patch", role, "--type=json", "-p", `[{"op":"remove","path":"/rules/0"}]`)
+	if got := look(crd, typeOf); got != "" {
+		t.Fatalf("the field is still there: %q", got)
+	}
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, dataDir)
+	if got := look(crd, typeOf); got != "boolean" {
+		t.Errorf("the type of the new field is %q", got)
+	}
+	if got := look(role, ".rules"); got != rules {
+		t.Errorf("the rules are %s, want %s", got, rules)
+	}
+	admin.run(t, "", "web", "get", "application", "web")
+	admin.run(t, "", "patched", "patch", "application", "web", "--type=merge", "-p", `{"spec":{"suspend":true}}`)
+}
+
 func TestKubectl(t *testing.T) {
 	p := serve(t, filepath.Join(t.TempDir(), "data"))
 	for name, command := range map[string][]string{"real": {"kubectl"}, "built in": {binary(t), "kubectl"}} {

@@ -185,6 +185,10 @@ func TestDaemon(t *testing.T) {
 	row("idle memory (RSS) with an application", "at most 170 MB", "%.0f MB", idle)
 	row("idle CPU", "under 2% of a core", "%.1f%%", cpu)
 
+	begin := time.Now()
+	d.Stop()
+	row("idle: from SIGTERM to its end", "at most 2 s", "%.2f s", time.Since(begin).Seconds())
+	d.Restart()
 	history(t, d)
 	d.Stop()
 	d.Restart()
