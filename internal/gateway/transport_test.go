@@ -12,7 +12,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -256,6 +258,82 @@ func TestUDP(t *testing.T) {
 	w.put(func(s *gatewayapi.DesiredState) { s.Services[0].Hold.Enabled = false })
 	if got := ask(c, "c"); got != "new held" {
 		t.Errorf("after the hold: %q", got)
+	}
+}
+
+// A client that never pauses is moved at the deadline of what drains: what comes from then on goes to
+// another target, and what the old one has yet to answer still arrives.
+func TestUDPLosesNothingAtTheDeadline(t *testing.T) {
+	const slow = 30 * time.Millisecond // the targets' answers
+	w := newWorld(t, func(s *gatewayapi.DesiredState) {
+		targets("127.0.0.2")(s)
+		s.Listeners[0].Protocol = gatewayapi.ProtocolUDP
+		s.Services[0].LongLivedDeadline = gatewayapi.Duration(100 * time.Millisecond)
+	})
+	for ip, name := range map[string]string{"127.0.0.2": "old", "127.0.0.3": "new"} {
+		conn, err := net.ListenPacket("udp", fmt.Sprintf("%s:%d", ip, w.targetPort))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		go func() {
+			buf := make([]byte, 1<<10)
+			for {
+				n, from, err := conn.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				answer := name + " " + string(buf[:n])
+				time.AfterFunc(slow, func() { _, _ = conn.WriteTo([]byte(answer), from) })
+			}
+		}()
+	}
+	c, err := net.Dial("udp", w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var sent atomic.Int64
+	stop := make(chan struct{})
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-ticker.C:
+				_, _ = fmt.Fprint(c, sent.Add(1))
+			}
+		}
+	}()
+	answered := map[string]string{}
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	read := func() {
+		t.Helper()
+		buf := make([]byte, 1<<10)
+		n, err := c.Read(buf)
+		if err != nil {
+			t.Fatalf("%d of %d datagrams were answered: %v", len(answered), sent.Load(), err)
+		}
+		who, what, _ := strings.Cut(string(buf[:n]), " ")
+		answered[what] = who
+	}
+	for len(answered) < 50 {
+		read()
+	}
+	w.put(func(s *gatewayapi.DesiredState) {
+		targets("127.0.0.2", "127.0.0.3")(s)
+		s.Services[0].Targets[0].State = gatewayapi.TargetDraining
+	})
+	for moved := 0; moved < 100; {
+		if read(); answered[strconv.Itoa(len(answered))] == "new" {
+			moved++
+		}
+	}
+	close(stop)
+	for int64(len(answered)) < sent.Load() {
+		read()
 	}
 }
 

@@ -23,6 +23,10 @@ const (
 	maxPending  = 64      // datagrams of a session that has no target yet
 	maxDatagram = 1 << 16 // bytes
 	udpBuffer   = 1 << 20 // of the sockets, where the kernel gives it
+
+	// answerGrace is how long a target that drains may still answer when the client's session
+	// has gone on to another one.
+	answerGrace = time.Second
 )
 
 var datagrams = sync.Pool{New: func() any { return new([maxDatagram]byte) }}
@@ -57,7 +61,8 @@ type session struct {
 	mu      sync.Mutex
 	up      *net.UDPConn // nil until there is a target
 	pending [][]byte
-	over    bool
+	over    bool      // nothing more is sent to the target
+	until   time.Time // when the last answers must have come, if it is over
 }
 
 // NewUDP makes a server of a socket.
@@ -101,14 +106,26 @@ func (u *UDP) receive(from netip.AddrPort, oob, data []byte) {
 		}
 	}
 	key := sessionKey{from, local.Unmap()}
-	u.mu.Lock()
-	s := u.sessions[key]
-	if s == nil {
-		s = u.begin(key, oob)
+	for range 2 {
+		u.mu.Lock()
+		s := u.sessions[key]
+		if s == nil {
+			s = u.begin(key, oob)
+		}
+		u.mu.Unlock()
+		if s == nil || s.send(data) {
+			return
+		}
+		u.forget(s) // another one takes its place
 	}
-	u.mu.Unlock()
-	if s != nil {
-		s.send(data)
+}
+
+// forget makes room for another session of the same client.
+func (u *UDP) forget(s *session) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.sessions[s.key] == s {
+		delete(u.sessions, s.key)
 	}
 }
 
@@ -144,28 +161,57 @@ func (u *UDP) end(s *session) {
 		s.up.Close()
 	}
 	s.mu.Unlock()
-	u.mu.Lock()
-	delete(u.sessions, s.key)
-	u.mu.Unlock()
+	u.forget(s)
 	s.pool.Stats.Disconnected()
 }
 
-// send passes a datagram of the client on, or keeps it until there is a target.
-func (s *session) send(data []byte) {
+// send passes a datagram of the client on, or keeps it until there is a target. It returns
+// false if the session is over and another one has to.
+func (s *session) send(data []byte) bool {
 	s.active.Store(time.Now().UnixNano())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case s.over:
+		return false
 	case s.up != nil:
-		_, _ = s.up.Write(data)
-	case len(s.pending) < maxPending && !s.over:
+		// A target that does not listen is known by what became of the datagram before.
+		if _, err := s.up.Write(data); errors.Is(err, unix.ECONNREFUSED) {
+			_, _ = s.up.Write(data)
+		}
+	case len(s.pending) < maxPending:
 		s.pending = append(s.pending, append([]byte(nil), data...))
 	}
+	return true
+}
+
+// moveOn ends the session, but for the answers that are on their way.
+func (s *session) moveOn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over, s.until = true, time.Now().Add(answerGrace)
+	if s.up == nil {
+		s.cancel()
+		return
+	}
+	_ = s.up.SetReadDeadline(s.until)
+}
+
+// awaitMore sets how long the next datagram of the target may take. It returns false if none
+// is waited for any more.
+func (s *session) awaitMore() (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := time.Unix(0, s.active.Load()).Add(s.idle)
+	if s.over {
+		at = s.until
+	}
+	return time.Now().Before(at), s.up.SetReadDeadline(at)
 }
 
 // serve finds a target and passes its datagrams to the client.
 func (s *session) serve(ctx context.Context, port int) {
-	lease, err := s.pool.Use(ctx, s.key.client.Addr(), nil, s.cancel)
+	lease, err := s.pool.Use(ctx, s.key.client.Addr(), nil, s.moveOn)
 	if err != nil {
 		if ctx.Err() == nil {
 			s.pool.Stats.Error()
@@ -205,12 +251,12 @@ func (s *session) receive(up *net.UDPConn) error {
 		return err
 	}
 	for {
-		last := time.Unix(0, s.active.Load())
-		if err := up.SetReadDeadline(last.Add(s.idle)); err != nil {
+		more, err := s.awaitMore()
+		if err != nil || !more {
 			return err
 		}
 		var readErr error
-		err := raw.Read(func(fd uintptr) bool {
+		err = raw.Read(func(fd uintptr) bool {
 			// The memory is taken when there is something, not while the session waits.
 			buf := datagrams.Get().(*[maxDatagram]byte)
 			defer datagrams.Put(buf)
@@ -225,10 +271,7 @@ func (s *session) receive(up *net.UDPConn) error {
 			return true
 		})
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			if time.Since(time.Unix(0, s.active.Load())) >= s.idle {
-				return nil
-			}
+		case errors.Is(err, os.ErrDeadlineExceeded): // something may have been sent meanwhile
 		case err != nil:
 			return err
 		case readErr != nil:
