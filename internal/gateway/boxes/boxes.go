@@ -128,7 +128,13 @@ func (k *Keeper) Open(ctx context.Context, project, application string, b layout
 	}
 	id := have.ID
 	if id == "" {
-		if id, err = k.create(ctx, project, application, img, source, b); err != nil {
+		id, err = k.create(ctx, project, application, img, source, b)
+		if docker.IsNotFound(err) { // somebody has removed the image meanwhile
+			if img, err = k.ensureImage(ctx); err == nil {
+				id, err = k.create(ctx, project, application, img, source, b)
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -138,7 +144,11 @@ func (k *Keeper) Open(ctx context.Context, project, application string, b layout
 		}
 		return err
 	}
-	return k.answers(ctx, b.Name, id)
+	if err := k.answers(ctx, b.Name, id); err != nil {
+		return err
+	}
+	k.removeUnused(ctx) // as what was there before may have had the last use of one
+	return nil
 }
 
 // answers waits until the gateway does.
@@ -178,6 +188,7 @@ func (k *Keeper) Close(ctx context.Context, project, name string) error {
 		if err := k.remove(ctx, have.ID); err != nil {
 			return err
 		}
+		k.removeUnused(ctx)
 	}
 	if k.Dir == "" {
 		return nil

@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
@@ -25,6 +27,11 @@ const (
 	imageName = "fairlead-gateway"
 	// program is where it is in the image.
 	program = "/fairlead"
+	// imageLabel is on all images of gateways that a daemon made.
+	imageLabel = "fairlead.dev/gateway-image"
+	// unusedFor is how old an image is at least that is removed as nothing uses it: another
+	// daemon may be about to.
+	unusedFor = time.Hour
 )
 
 // ensureImage makes the image out of the daemon's own program, unless it is
@@ -55,7 +62,7 @@ func (k *Keeper) ensureImage(ctx context.Context) (string, error) {
 	reader, writer := io.Pipe()
 	go func() { _ = writer.CloseWithError(pack(writer, file, info.Size())) }()
 	answer, err := k.Engine.ImageImport(ctx, image.ImportSource{Source: reader, SourceName: "-"}, k.image, image.ImportOptions{
-		Message: "Fairlead's gateway", Changes: []string{`ENTRYPOINT ["` + program + `", "gateway"]`},
+		Message: "Fairlead's gateway", Changes: []string{`ENTRYPOINT ["` + program + `", "gateway"]`, "LABEL " + imageLabel + "=true"},
 	})
 	if err != nil {
 		_ = reader.Close()
@@ -68,24 +75,35 @@ func (k *Keeper) ensureImage(ctx context.Context) (string, error) {
 	if _, err = k.Engine.ImageContent(ctx, k.image); err != nil {
 		return "", fmt.Errorf("the engine did not make the image %s: %w", k.image, err)
 	}
-	k.removeOthers(ctx)
 	return k.image, nil
 }
 
-// removeOthers removes the images of earlier programs. The engine keeps those that a
-// container uses, and one that is needed again is made again.
-func (k *Keeper) removeOthers(ctx context.Context) {
-	list, err := k.Engine.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", imageName))})
+// removeUnused removes images of gateways that no container uses, this program's too: each is as
+// large as the program, and one that is needed again is made again.
+func (k *Keeper) removeUnused(ctx context.Context) {
+	list, err := k.Engine.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", imageLabel))})
 	if err != nil {
 		return // they cost room, no more
 	}
+	for _, tag := range old(list, time.Now()) {
+		_ = k.Engine.RemoveImageTag(ctx, tag) // the engine keeps those that are used
+	}
+}
+
+// old are the names of images that may be removed at now if nothing uses them.
+func old(list []image.Summary, now time.Time) []string {
+	var tags []string
 	for _, img := range list {
+		if now.Sub(time.Unix(img.Created, 0)) < unusedFor {
+			continue
+		}
 		for _, tag := range img.RepoTags {
-			if tag != k.image {
-				_ = k.Engine.RemoveImageTag(ctx, tag)
+			if strings.HasPrefix(tag, imageName+":") {
+				tags = append(tags, tag)
 			}
 		}
 	}
+	return tags
 }
 
 // nameImage is the name that says what is in the image.
