@@ -49,6 +49,38 @@ func TestKeepAliveConnectionsGoToTheNewTarget(t *testing.T) {
 	}
 }
 
+// Clients that keep their connections share a target that comes later.
+func TestKeepAliveConnectionsAreShared(t *testing.T) {
+	w := newWorld(t, targets("127.0.0.2"))
+	for _, ip := range []string{"127.0.0.2", "127.0.0.3"} {
+		w.serve(ip, says(ip))
+	}
+	const clients = 12
+	var all []*http.Client
+	count := func() map[string]int {
+		n := map[string]int{}
+		for _, c := range all {
+			status, body := get(t, c, "http://"+w.addr+"/")
+			who, _, _ := strings.Cut(body, " ")
+			if n[who]++; status != http.StatusOK {
+				t.Fatalf("%d %s", status, body)
+			}
+		}
+		return n
+	}
+	for range clients {
+		all = append(all, client(t))
+	}
+	if n := count(); n["127.0.0.2"] != clients {
+		t.Fatalf("%v", n)
+	}
+	w.put(targets("127.0.0.2", "127.0.0.3"))
+	eventually(t, "both are used", func() bool { n := count(); return n["127.0.0.2"] < clients && n["127.0.0.3"] >= clients/3 })
+	if n := w.target("127.0.0.2").OpenConnections + w.target("127.0.0.3").OpenConnections; n != clients {
+		t.Errorf("%d connections for %d clients", n, clients)
+	}
+}
+
 func TestBodiesOfAllSizesAndFramings(t *testing.T) {
 	w := newWorld(t, targets("127.0.0.2"))
 	w.serve("127.0.0.2", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

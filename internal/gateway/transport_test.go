@@ -610,6 +610,8 @@ func TestControlSocket(t *testing.T) {
 		t.Errorf("put: %+v, %v", o, err)
 	}
 	get(t, client(t), "http://"+w.addr+"/")
+	// Its time is counted after the answer was passed on.
+	eventually(t, "the request is counted", func() bool { return w.service().Latency.Count == 1 })
 	if d, err := c.Desired(t.Context()); err != nil || d.Revision != next.Revision {
 		t.Errorf("desired: %+v, %v", d, err)
 	}

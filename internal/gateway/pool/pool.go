@@ -49,6 +49,8 @@ type Pool struct {
 	env    *Environment
 	now    atomic.Pointer[snapshot]
 	rotate atomic.Uint32
+	born   time.Time
+	moved  atomic.Int64 // when Crowded moved the last connection, since born
 	hold   holdRoom
 	seed   maphash.Seed
 
@@ -67,7 +69,7 @@ type snapshot struct {
 
 // New is an empty pool.
 func New(name string, env *Environment) *Pool {
-	p := &Pool{Name: name, env: env, targets: map[string]*Target{}, seed: maphash.MakeSeed()}
+	p := &Pool{Name: name, env: env, targets: map[string]*Target{}, seed: maphash.MakeSeed(), born: time.Now()}
 	p.now.Store(&snapshot{replaced: make(chan struct{})})
 	return p
 }
@@ -225,6 +227,29 @@ func (p *Pool) Usable(t *Target) bool {
 		return false
 	}
 	return t.health.Load() != healthBad || len(s.active) == 1
+}
+
+// moveEvery is the shortest time between two connections that Crowded moves: one that has just
+// come back is not met by all at once.
+const moveEvery = 10 * time.Millisecond
+
+// Crowded says whether the next request of a connection to t had better go to another target, to which far
+// fewer are open: one that came back, or came first, would get nothing from clients that keep their
+// connections. Whoever gets true is to move.
+func (p *Pool) Crowded(t *Target) bool {
+	s := p.snapshot()
+	if len(s.active) < 2 || s.service.Balance == gatewayapi.BalanceSource {
+		return false
+	}
+	mine := t.open.Load()
+	for _, u := range s.active {
+		if u == t || mine-u.open.Load() <= max(2, mine/4) || u.health.Load() == healthBad || len(*u.addrs.Load()) == 0 {
+			continue
+		}
+		now, last := int64(time.Since(p.born)), p.moved.Load()
+		return now-last >= int64(moveEvery) && p.moved.CompareAndSwap(last, now)
+	}
+	return false
 }
 
 // pick chooses a target among those that are not in tried: a healthy one if there is one.
