@@ -111,6 +111,12 @@ e2e: engine images build ## Whole updates of real applications on a real engine.
 	$(call section,end to end)
 	$(GOTEST) -tags e2e -parallel 4 -timeout 45m ./test/e2e/...
 
+# Long: some ten minutes. What of it is short is part of e2e.
+.PHONY: soak
+soak: engine images build ## Fifty updates in a row, and others, under as much load as there can be.
+	$(call section,soak)
+	$(GOTEST) -tags 'e2e soak' -run TestSoak -timeout 60m -v ./test/e2e/...
+
 .PHONY: browser
 browser: engine images build ## The web UI in a real browser, on a real daemon and engine.
 	$(call section,browser)

@@ -8,6 +8,7 @@
 package apps
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"embed"
@@ -24,7 +25,7 @@ import (
 	"strings"
 )
 
-//go:embed all:shop all:hello all:trio all:monitor
+//go:embed all:shop all:hello all:trio all:monitor all:talk
 var templates embed.FS
 
 // An App is the name of one of the applications in this directory.
@@ -44,12 +45,17 @@ const (
 	// built, an agent under a profile, and an updater as a service of the same
 	// project. Its .env needs more than New writes. Published port: FRONTEND_PORT.
 	Monitor App = "monitor"
+	// Talk is one service, talk, that answers to HTTP, WebSocket, gRPC, TCP and UDP.
+	// Published ports: TALK_PORT, on ::1 too, TALK_GRPC_PORT and TALK_LINE_PORT.
+	Talk App = "talk"
 )
 
 // traits is what an application needs beside its files.
 type traits struct {
-	images []string // names that test/images/build.sh knows
-	port   string   // variable of the published port
+	images  []string // names that test/images/build.sh knows
+	port    string   // variable of the published port
+	more    []string // variables of further ones
+	program string   // its program, "app" unless it says otherwise
 }
 
 func (a App) traits() (traits, error) {
@@ -62,8 +68,10 @@ func (a App) traits() (traits, error) {
 		return traits{}, nil
 	case Monitor:
 		return traits{images: []string{"postgres", "nginx"}, port: "FRONTEND_PORT"}, nil
+	case Talk:
+		return traits{port: "TALK_PORT", more: []string{"TALK_GRPC_PORT", "TALK_LINE_PORT"}, program: "talker"}, nil
 	default:
-		return traits{}, fmt.Errorf("unknown test application %q: one of %s, %s, %s, %s", a, Shop, Hello, Trio, Monitor)
+		return traits{}, fmt.Errorf("unknown test application %q: one of %s, %s, %s, %s, %s", a, Shop, Hello, Trio, Monitor, Talk)
 	}
 }
 
@@ -119,6 +127,8 @@ type Repo struct {
 	Dir string
 	// Port is the published port on 127.0.0.1; 0 for an application without one.
 	Port int
+	// Ports are all published ports, by their variables in .env.
+	Ports map[string]int
 
 	root string // of this module
 }
@@ -142,30 +152,35 @@ func New(ctx context.Context, dir string, app App, opts Options) (*Repo, error) 
 	}
 	suffix := make([]byte, 4)
 	rand.Read(suffix) // never fails
-	r := &Repo{App: app, Project: fmt.Sprintf("%s-%x", app, suffix), root: root}
+	r := &Repo{App: app, Project: fmt.Sprintf("%s-%x", app, suffix), Ports: map[string]int{}, root: root}
 	r.Origin = filepath.Join(dir, r.Project+".git")
 	r.Work = filepath.Join(dir, r.Project+".work")
 	r.Dir = filepath.Join(dir, r.Project)
 
-	if err := r.create(ctx); err != nil {
+	if err := r.create(ctx, cmp.Or(needs.program, "app")); err != nil {
 		return nil, fmt.Errorf("make test application %s: %w", app, err)
 	}
 	env := map[string]string{"POSTGRES_PASSWORD": rand.Text(), "TEST_LABEL": string(app)}
 	if opts.Label != "" {
 		env["TEST_LABEL"] = opts.Label
 	}
+	ports := needs.more
 	if needs.port != "" {
-		if r.Port, err = FreePort(ctx); err != nil {
+		ports = append([]string{needs.port}, ports...)
+	}
+	for _, name := range ports {
+		if r.Ports[name], err = FreePort(ctx); err != nil {
 			return nil, err
 		}
-		env[needs.port] = strconv.Itoa(r.Port)
+		env[name] = strconv.Itoa(r.Ports[name])
 	}
+	r.Port = r.Ports[needs.port]
 	maps.Copy(env, opts.Env)
 	return r, r.WriteEnv(env)
 }
 
 // create makes the three repositories with the application's files and program.
-func (r *Repo) create(ctx context.Context) error {
+func (r *Repo) create(ctx context.Context, name string) error {
 	if _, err := git(ctx, "", "init", "--quiet", "--bare", "--initial-branch=main", r.Origin); err != nil {
 		return err
 	}
@@ -179,7 +194,7 @@ func (r *Repo) create(ctx context.Context) error {
 	if err := os.CopyFS(r.Work, files); err != nil {
 		return err
 	}
-	program, err := buildProgram(ctx, r.root)
+	program, err := buildProgram(ctx, r.root, name)
 	if err != nil {
 		return err
 	}

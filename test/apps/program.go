@@ -41,9 +41,9 @@ func moduleRoot() (string, error) {
 	}
 }
 
-// buildProgram returns the static program of the applications.
-func buildProgram(ctx context.Context, root string) (string, error) {
-	return build(ctx, root, "app", "test/apps/app/*.go", "./test/apps/app")
+// buildProgram returns a static program of applications.
+func buildProgram(ctx context.Context, root, name string) (string, error) {
+	return build(ctx, root, name, "test/apps/"+name+"/*.go", "./test/apps/"+name)
 }
 
 // buildCompose returns Docker's own docker-compose, at the version that

@@ -29,6 +29,8 @@ import (
 type ownEngine struct {
 	t       *testing.T
 	dir     string
+	here    string // the network namespace that it must not be in
+	network bool   // it has a network: that of this process, which is not the machine's
 	process *exec.Cmd
 	exited  chan error
 }
@@ -37,20 +39,59 @@ type ownEngine struct {
 // which is the first argument.
 const guarded = `
 [ "$(readlink /proc/self/ns/net)" != "$1" ] || { echo "not in a network namespace of its own" >&2; exit 1; }
-! ip link show docker0 >/dev/null 2>&1 || { echo "the network of another engine is in reach" >&2; exit 1; }
+[ "$2" = network ] || ! ip link show docker0 >/dev/null 2>&1 || { echo "the network of another engine is in reach" >&2; exit 1; }
 ip link set lo up || exit 1
-shift
+shift 2
 exec dockerd "$@"
 `
 
-// newEngine starts an engine and has this test process and what it starts use it.
+// networkVariable is set in a test process that has a network namespace of its own, to
+// the machine's.
+const networkVariable = "FAIRLEAD_TEST_NETWORK"
+
+// inOwnNetwork runs the test in another process, which has a network namespace of its
+// own, unless this is that process. It returns true if the test is to be run here.
+func inOwnNetwork(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(networkVariable) != "" {
+		return true
+	}
+	here, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "unshare", "--net", self, "-test.run", "^"+t.Name()+"$", "-test.v", "-test.timeout", "10m")
+	cmd.Env = append(os.Environ(), networkVariable+"="+here)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	out, err := cmd.CombinedOutput()
+	t.Logf("in a network of its own:\n%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(out), "--- PASS: "+t.Name()+" ") {
+		t.Fatal("the test was not run")
+	}
+	return false
+}
+
+// newEngine starts an engine and has this test process and what it starts use it. Its
+// containers have a network if this process has one of its own, see inOwnNetwork.
 func newEngine(t *testing.T) *ownEngine {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fl-engine-") //nolint:usetesting // the path of a socket must be short
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &ownEngine{t: t, dir: dir}
+	e := &ownEngine{t: t, dir: dir, here: os.Getenv(networkVariable)}
+	if e.network = e.here != ""; !e.network {
+		if e.here, err = os.Readlink("/proc/self/ns/net"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.WriteFile(filepath.Join(dir, "daemon.json"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -62,10 +103,6 @@ func newEngine(t *testing.T) *ownEngine {
 
 func (e *ownEngine) start() {
 	e.t.Helper()
-	here, err := os.Readlink("/proc/self/ns/net")
-	if err != nil {
-		e.t.Fatal(err)
-	}
 	log, err := os.OpenFile(filepath.Join(e.dir, "dockerd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		e.t.Fatal(err)
@@ -73,11 +110,18 @@ func (e *ownEngine) start() {
 	defer log.Close()
 	in := func(name string) string { return filepath.Join(e.dir, name) }
 	name := filepath.Base(e.dir)
-	e.process = exec.Command("unshare", "--net", "sh", "-c", guarded, "sh", here,
-		"--host", "unix://"+in("docker.sock"), "--config-file", in("daemon.json"), "--pidfile", in("docker.pid"),
+	args := []string{
+		"--host", "unix://" + in("docker.sock"), "--config-file", in("daemon.json"), "--pidfile", in("docker.pid"),
 		"--data-root", in("data"), "--exec-root", in("exec"),
-		"--containerd-namespace", name, "--containerd-plugins-namespace", name+"-plugins",
-		"--bridge", "none", "--iptables=false", "--ip-forward=false", "--ip-masq=false")
+		"--containerd-namespace", name, "--containerd-plugins-namespace", name + "-plugins",
+	}
+	if e.network {
+		args = append([]string{"sh", "-c", guarded, "sh", e.here, "network"}, args...)
+	} else {
+		args = append([]string{"unshare", "--net", "sh", "-c", guarded, "sh", e.here, "none"}, args...)
+		args = append(args, "--bridge", "none", "--iptables=false", "--ip-forward=false", "--ip-masq=false")
+	}
+	e.process = exec.Command(args[0], args[1:]...)
 	e.process.Stdout, e.process.Stderr = log, log
 	e.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := e.process.Start(); err != nil {

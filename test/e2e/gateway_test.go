@@ -61,12 +61,11 @@ func (s *site) load(path string) *harness.Load {
 	return harness.StartLoad(s.repo.URL(path), 8, 40*time.Millisecond)
 }
 
-// wantLossless checks that no request failed, and that versions answered, in the end the
-// last one.
-func wantLossless(t *testing.T, l *harness.Load, versions ...string) {
+// wantLossless checks that no request failed, and that versions answered.
+func wantLossless(t *testing.T, l *harness.Load, versions ...string) harness.LoadResult {
 	t.Helper()
 	r := l.End()
-	t.Logf("%d requests, %d failed, longest gap %s, answers %v", r.Sent, r.Failed, r.Longest, r.Bodies)
+	t.Logf("%d requests over %d connections, %d failed, longest gap %s, slowest %s, answers %v", r.Sent, r.Connections, r.Failed, r.Longest, r.Slowest, r.Bodies)
 	if r.Failed > 0 || r.Sent < 20 {
 		t.Errorf("%d of %d requests failed: %s", r.Failed, r.Sent, strings.Join(r.Errors, "; "))
 	}
@@ -75,6 +74,7 @@ func wantLossless(t *testing.T, l *harness.Load, versions ...string) {
 			t.Errorf("version %s never answered: %v", v, r.Bodies)
 		}
 	}
+	return r
 }
 
 // wantBehind checks that the gateway alone has the ports of the host and the names of services.

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
+	"github.com/fairlead-dev/fairlead/test/apps"
+	"github.com/fairlead-dev/fairlead/test/harness"
+)
+
+// shopBehindGateway is a shop of which the gateway knows what everything listens on.
+func shopBehindGateway(t *testing.T) *site {
+	t.Helper()
+	s := behindGateway(t, shared, apps.Shop, "")
+	// What web listens on is written nowhere, and was not known before it ran.
+	s.succeeds("")
+	s.wantBehind("db", "front", "web")
+	return s
+}
+
+// Hundreds of clients keep their connections while the shop behind nginx is updated
+// again and again, cannot be, and goes back: no request fails, and no connection ends.
+func TestGatewayCrowd(t *testing.T) {
+	t.Parallel()
+	s := shopBehindGateway(t)
+	const clients = 300
+	l := harness.StartLoad(s.repo.URL("/version"), clients, time.Second)
+	for v := 2; v <= 3; v++ {
+		s.succeeds(s.publish("Next", version(strconv.Itoa(v), "web")))
+		s.wantVersion(strconv.Itoa(v))
+	}
+	s.ends(s.publish("Bad", behave(version("4", "web"), "web", apps.Behaviour{Unhealthy: true})), v1alpha1.PhaseRolledBack)
+	s.wantVersion("3")
+	s.succeeds("", harness.RollbackTo(s.Releases(s.name)[1].Name))
+	s.wantVersion("2")
+	r := wantLossless(t, l, "1", "2", "3")
+	if r.Connections != clients {
+		t.Errorf("%d clients needed %d connections", clients, r.Connections)
+	}
+	if r.Bodies["4\n"] > 0 {
+		t.Errorf("what never became healthy answered: %v", r.Bodies)
+	}
+}
+
+// scaled is hello with two containers, and something that lives in the network of a third service.
+const scaled = `x-service: &service
+  build: .
+  restart: unless-stopped
+  labels: &labels {fairlead.dev/test: e2e}
+  healthcheck: {test: ["CMD", "/app", "healthcheck"], interval: 8s}
+services:
+  web:
+    <<: *service
+    ports: ["127.0.0.1:${HELLO_PORT}:8080"]
+    deploy: {replicas: 2}
+  host:
+    <<: *service
+    expose: ["8080", "8081"]
+  guest:
+    <<: *service
+    network_mode: service:host
+    environment: {PORT: "8081"}
+networks:
+  default: {labels: *labels}
+`
+
+// Both containers of a service share the requests, before and after an update, and one
+// that dies costs none. What shares the network of another service goes with it.
+func TestGatewayReplicas(t *testing.T) {
+	t.Parallel()
+	s := siteOf(t, shared, apps.Hello)
+	t.Cleanup(func() { s.removeGateways() })
+	s.apply(gatewayOn)
+	s.succeeds(s.publish("Two of them", map[string]string{"docker-compose.yml": scaled}))
+	wantBoth := func() {
+		t.Helper()
+		l := s.load("/")
+		engine := harness.Engine(t)
+		s.waitLoad(l, func(r harness.LoadResult) bool { return len(r.Bodies) > 1 })
+		if r := l.End(); r.Failed > 0 || len(r.Bodies) != 2 {
+			t.Errorf("the answers were %v: %v", r.Bodies, r.Errors)
+		}
+		cs := s.containers()
+		if len(cs["web"]) != 2 || len(cs["guest"]) != 1 || len(cs["host"]) != 1 {
+			t.Fatalf("there are %v", cs)
+		}
+		guest, err := engine.ContainerInspect(t.Context(), cs["guest"][0].ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if guest.HostConfig.NetworkMode != container.NetworkMode("container:"+cs["host"][0].ID) || !guest.State.Running {
+			t.Errorf("the guest, %s, is in the network of %s, and its host is %s", guest.State.Status, guest.HostConfig.NetworkMode, cs["host"][0].ID)
+		}
+	}
+	wantBoth()
+	before := s.containers()
+	l := s.load("/version")
+	s.succeeds(s.publish("Two", map[string]string{"version.txt": "2\n"}))
+	s.wantReplaced(before, "web", "host", "guest")
+	wantBoth()
+	// The engine starts it again.
+	dies := s.containers()["web"][0]
+	full, err := harness.Engine(t).ContainerInspect(t.Context(), dies.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(full.State.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	wantBoth()
+	if now := s.containers()["web"][0]; now.ID != dies.ID || now.RestartCount != 1 {
+		t.Errorf("%v became %v", identities([]harness.Container{dies}), identities([]harness.Container{now}))
+	}
+	wantLossless(t, l, "1", "2")
+}
+
+// waitLoad waits until what became of the requests of a load is as done wants it.
+func (s *site) waitLoad(l *harness.Load, done func(harness.LoadResult) bool) {
+	s.t.Helper()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.After(harness.Patience); !done(l.Now()); {
+		select {
+		case <-deadline:
+			s.t.Fatalf("the answers were %v: %s\n%s", l.Now().Bodies, strings.Join(l.Now().Errors, "; "), s.seenByGateways())
+		case <-ticker.C:
+		}
+	}
+}
+
+// seenByGateways is what all gateways of the daemon say, for people.
+func (s *site) seenByGateways() string {
+	var b strings.Builder
+	for _, c := range s.gateways() {
+		name := strings.TrimPrefix(c.Names[0], "/")
+		client := (&boxes.Keeper{Dir: filepath.Join(s.DataDir, "gateway")}).Client(name)
+		seen, err := client.Observed(context.Background())
+		if err != nil {
+			fmt.Fprintf(&b, "%s: %v\n", name, err)
+			continue
+		}
+		for _, svc := range seen.Services {
+			for _, t := range svc.Targets {
+				fmt.Fprintf(&b, "%s: %s: %+v\n", name, svc.Name, t)
+			}
+		}
+	}
+	return b.String()
+}

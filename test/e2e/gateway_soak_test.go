@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e && soak
+
+package e2e
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/test/apps"
+	"github.com/fairlead-dev/fairlead/test/harness"
+)
+
+// goodAndBad updates a shop, fails to, and goes back, and returns the number of the last version.
+func (s *site) goodAndBad(v int) int {
+	s.t.Helper()
+	s.succeeds(s.publish("Good", version(strconv.Itoa(v+1), "web")))
+	s.ends(s.publish("Bad", behave(version(strconv.Itoa(v+2), "web"), "web", apps.Behaviour{Unhealthy: true})), v1alpha1.PhaseRolledBack)
+	s.succeeds(s.publish("Good again", behave(version(strconv.Itoa(v+3), "web"), "web", apps.Behaviour{})))
+	s.succeeds("", harness.RollbackTo(s.Releases(s.name)[1].Name))
+	s.wantVersion(strconv.Itoa(v + 1))
+	return v + 3
+}
+
+// wantKept checks that no request failed and that all clients kept their connections.
+func wantKept(t *testing.T, l *harness.Load, clients int) {
+	t.Helper()
+	if r := wantLossless(t, l); r.Connections != clients {
+		t.Errorf("%d clients needed %d connections", clients, r.Connections)
+	}
+}
+
+// As many requests as there can be, over hundreds of connections.
+func TestSoakFast(t *testing.T) {
+	s := shopBehindGateway(t)
+	l := harness.StartLoad(s.repo.URL("/version"), 256, 0)
+	s.goodAndBad(1)
+	wantKept(t, l, 256)
+}
+
+// Two hundred requests a second for a minute at least.
+func TestSoakSteady(t *testing.T) {
+	s := shopBehindGateway(t)
+	l := harness.StartLoad(s.repo.URL("/version"), 200, time.Second)
+	v := 1
+	for begun := time.Now(); time.Since(begun) < time.Minute; {
+		v = s.goodAndBad(v)
+	}
+	wantKept(t, l, 200)
+}
+
+// Fifty updates in a row.
+func TestSoakFifty(t *testing.T) {
+	s := shopBehindGateway(t)
+	l := harness.StartLoad(s.repo.URL("/version"), 300, time.Second)
+	for v := 2; v <= 51; v++ {
+		s.succeeds(s.publish("Next", version(strconv.Itoa(v), "web")))
+		s.wantVersion(strconv.Itoa(v))
+	}
+	wantKept(t, l, 300)
+}
+
+// The daemon is killed at each of the moments around a switch.
+func TestSoakKilled(t *testing.T) {
+	s := behindGateway(t, harness.Start(t, harness.Options{}), apps.Hello, "")
+	l := harness.StartLoad(s.repo.URL("/version"), 200, 500*time.Millisecond)
+	for i, line := range []string{
+		"gateway sends what is new for web", "[Verify]", "[CleanUp]", "[Rollout]",
+	} {
+		v := strconv.Itoa(i + 2)
+		r := s.Update(s.name, s.publish("Next", slowly(v, "500ms")))
+		s.waitLog(r.Name, line)
+		s.Kill9()
+		s.Restart()
+		s.WantEnd(r.Name, v1alpha1.PhaseSucceeded)
+		s.wantVersion(v)
+		s.wantOneOfEach()
+	}
+	wantKept(t, l, 200)
+}
