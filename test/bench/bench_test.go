@@ -84,6 +84,9 @@ func (f *fixture) publish(dirs ...string) string {
 	return sha
 }
 
+// latest is what the version that was published last answers.
+func (f *fixture) latest() string { return strconv.Itoa(f.version) }
+
 func (f *fixture) update(commit string) (time.Duration, *v1alpha1.UpdateRequest) {
 	begin := time.Now()
 	name := f.daemon.Update(f.name, commit).Name
