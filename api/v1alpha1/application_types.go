@@ -157,7 +157,25 @@ type SourceSpec struct {
 	// token, or username and password, or ssh-privatekey and known_hosts.
 	// +optional
 	SecretRef *LocalReference `json:"secretRef,omitempty"`
+
+	// commits says which commits an UpdateRequest may name. BranchesAndTags:
+	// those in the history of a branch or tag of the source, of what is checked
+	// out, or of a Release. Any: all that the server gives away, which on some
+	// servers includes those of pull requests of people who may not push.
+	// Default: BranchesAndTags.
+	// +optional
+	Commits CommitPolicy `json:"commits,omitempty"`
 }
+
+// CommitPolicy says which commits may be asked for.
+// +kubebuilder:validation:Enum=BranchesAndTags;Any
+type CommitPolicy string
+
+// Values of CommitPolicy.
+const (
+	CommitsOfBranchesAndTags CommitPolicy = "BranchesAndTags"
+	CommitsAny               CommitPolicy = "Any"
+)
 
 // ApplicationStatus is what was observed last.
 type ApplicationStatus struct {

@@ -106,6 +106,7 @@ const (
 	ReasonInvalidSpec         = "InvalidSpec"
 	ReasonCommitFailedBefore  = "CommitFailedBefore"
 	ReasonCommitNotFound      = "CommitNotFound"
+	ReasonCommitNotInSource   = "CommitNotInSource"
 	ReasonReleaseNotFound     = "ReleaseNotFound"
 	ReasonReleaseUnusable     = "ReleaseUnusable"
 	ReasonPreflightFailed     = "PreflightFailed"

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -187,11 +188,41 @@ func (p *preflightRun) checkCommit(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := p.checkContained(ctx, c.SHA); err != nil {
+		return "", err
+	}
 	p.target = c
 	if err := p.checkHistory(c.SHA); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%s %s%s", Short(c.SHA), limitTo(c.Subject, 80), note), nil
+}
+
+// checkContained refuses a commit that nobody with the right to push to the
+// source put there: a server gives those of other people's pull requests away by
+// their SHA too. What ran here before may run again, also when its branch is gone.
+func (p *preflightRun) checkContained(ctx context.Context, sha string) error {
+	if p.Application.Spec.Source.Commits == v1alpha1.CommitsAny || p.Request.Status.Commit == sha {
+		return nil // an earlier attempt of this request has looked
+	}
+	found, err := p.w.repo.Contained(ctx, sha)
+	if found {
+		return nil
+	}
+	unanswered := err
+	releases, err := p.Store.Releases(ctx, p.Application)
+	if err != nil {
+		return trouble{err}
+	}
+	if slices.ContainsFunc(releases, func(r v1alpha1.Release) bool { return r.Spec.Commit == sha }) {
+		return nil
+	}
+	if unanswered != nil {
+		return trouble{fmt.Errorf("whether a branch or tag of the source has the commit %s is not known: %w", Short(sha), unanswered)}
+	}
+	return failure.Terminalf(v1alpha1.ReasonCommitNotInSource,
+		"the commit %s is in no branch and no tag of %s: push it to one, or allow others with source.commits: Any of the Application",
+		Short(sha), p.w.repo.URL())
 }
 
 // checkHistory refuses a commit that failed here, unless a person asks.

@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,6 +31,19 @@ func TestRefusedUpdates(t *testing.T) {
 			"", []string{"Commit", "0123456789ab"}},
 		{"no such branch", func(s *site) (string, func()) { return "no-such-branch", nil },
 			"", []string{"Commit", "no-such-branch"}},
+		{"commit of somebody's pull request", func(s *site) (string, func()) {
+			// The server gives it away by its SHA, as GitHub does; nobody with the right
+			// to push has put it on a branch.
+			before := s.git("rev-parse", "HEAD")
+			commit, err := s.repo.Commit(s.t.Context(), "From a fork", map[string]string{"version.txt": "evil\n"})
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			s.git("push", "--quiet", "origin", commit+":refs/pull/1/head")
+			s.git("--git-dir="+s.repo.Origin, "config", "uploadpack.allowAnySHA1InWant", "true")
+			s.git("reset", "--quiet", "--hard", before)
+			return commit, nil
+		}, v1alpha1.ReasonCommitNotInSource, []string{"Commit", "no branch and no tag", "source.commits: Any"}},
 		{"Compose file that is no YAML", func(s *site) (string, func()) {
 			return s.publish("Bad YAML", map[string]string{"docker-compose.yml": "services:\n  web: [\n"}), nil
 		}, "", []string{"Compose", "docker-compose.yml"}},
@@ -123,6 +137,18 @@ func TestRefusedUpdates(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// git runs git in the developer's clone and returns its output.
+func (s *site) git(args ...string) string {
+	s.t.Helper()
+	cmd := exec.CommandContext(s.t.Context(), "git", args...)
+	cmd.Dir = s.repo.Work
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("git %s: %v: %s", args[0], err, out)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // composeOf is the Compose file of hello with more at the service web.

@@ -47,6 +47,8 @@ func Advice(ur *v1alpha1.UpdateRequest) []string {
 		return []string{"See what there is: fairlead apps -A"}
 	case v1alpha1.ReasonCommitNotFound, v1alpha1.ReasonFetchFailed:
 		return []string{untouched, "Check the commit's name, that it was pushed, and the address and credentials in the Application's spec.source, then: " + again}
+	case v1alpha1.ReasonCommitNotInSource:
+		return []string{untouched, "Push the commit to a branch or tag of the source, then: " + again}
 	case v1alpha1.ReasonReleaseNotFound, v1alpha1.ReasonReleaseUnusable:
 		return []string{untouched, "See which releases can be gone back to: fairlead releases " + app + in}
 	case v1alpha1.ReasonBackupFailed:

@@ -386,6 +386,7 @@ func TestAdvice(t *testing.T) {
 		v1alpha1.ReasonBuildFailed:        "fairlead update shop main -n production --retry",
 		v1alpha1.ReasonPreflightFailed:    "fairlead update shop main -n production",
 		v1alpha1.ReasonCommitFailedBefore: "--retry",
+		v1alpha1.ReasonCommitNotInSource:  "Push the commit to a branch",
 		v1alpha1.ReasonReleaseUnusable:    "fairlead releases shop -n production",
 		v1alpha1.ReasonRollbackFailed:     "fairlead rollback shop -n production",
 		v1alpha1.ReasonBackupFailed:       "Without a backup",
