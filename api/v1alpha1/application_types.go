@@ -134,6 +134,18 @@ type ComposeSpec struct {
 	// +kubebuilder:validation:MaxProperties=64
 	// +optional
 	Variables map[string]string `json:"variables,omitempty"`
+
+	// requestVariables are the names of the variables that UpdateRequests may
+	// set. Who may create requests decides on their values, so none should be
+	// here that the Compose files make a path, an image or a command of.
+	// Default: none.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=255
+	// +kubebuilder:validation:items:Pattern=`^[A-Za-z_][A-Za-z0-9_]*$`
+	// +kubebuilder:validation:XValidation:rule="self.all(name, !name.startsWith('COMPOSE_') && !name.startsWith('DOCKER_') && name != 'PWD')",message="COMPOSE_*, DOCKER_* and PWD say which application it is: no request may set them"
+	// +listType=set
+	// +optional
+	RequestVariables []string `json:"requestVariables,omitempty"`
 }
 
 // SourceSpec says where commits come from.

@@ -63,9 +63,11 @@ type UpdateRequestSpec struct {
 	Profiles []string `json:"profiles,omitempty"`
 
 	// variables go before those of the Application and of the environment files
-	// where the Compose files are interpolated, for this request. They are not
-	// for secrets. They cannot be changed.
+	// where the Compose files are interpolated, for this request. The
+	// Application's compose.requestVariables has to name them. They are not for
+	// secrets. They cannot be changed.
 	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(name, !name.startsWith('COMPOSE_') && !name.startsWith('DOCKER_') && name != 'PWD')",message="a request cannot set COMPOSE_*, DOCKER_* or PWD, which say which application it is"
 	// +optional
 	Variables map[string]string `json:"variables,omitempty"`
 

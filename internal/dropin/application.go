@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/updaterapi"
 )
 
 // ImageFile is the Compose file of a SsalgTen that is made of pulled images.
@@ -87,6 +88,7 @@ func Decide(s Settings, f Facts) (Plan, error) {
 	c.Directory, c.Project, c.Profiles = f.Directory, f.Project.Name, s.Profiles
 	c.EnvFiles = relativeAll(f.Directory, f.Project.EnvFiles)
 	c.Files = composeFiles(s, f)
+	c.RequestVariables = slices.Clone(updaterapi.PortFields)
 	p.variables(s, f)
 	p.source(s, f)
 	if pulls(s, f) {

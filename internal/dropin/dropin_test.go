@@ -134,7 +134,8 @@ func pulled(all map[string]Service) map[string]Service {
 
 func TestDecide(t *testing.T) {
 	const origin = "https://github.com/lonelyrower/SsalgTen.git"
-	base := `"compose":{"directory":"/opt/ssalgten","project":"ssalgten"},"source":{"ref":"main"}`
+	base := `"compose":{"directory":"/opt/ssalgten","project":"ssalgten","requestVariables":["PROJECT_PORT","NODE_PORT","BACKEND_PORT","DB_PORT"]},` +
+		`"source":{"ref":"main"}`
 	checks := `"verify":{"checks":[{"name":"api","timeout":"10s","http":{"url":"http://backend:3001/api/health"}},` +
 		`{"name":"frontend","timeout":"10s","http":{"url":"http://frontend:80/"}}]}`
 	github := `"github":{"owner":"lonelyrower","repository":"SsalgTen"}`

@@ -54,6 +54,39 @@ func (p *preflightRun) applicationChecks() []check {
 	}
 }
 
+// checkVariables refuses what the Application does not leave to its requests.
+func (p *preflightRun) checkVariables(context.Context) (string, error) {
+	if err := p.variablesAllowed(); err != nil {
+		return "", err
+	}
+	return "requests may set them", nil
+}
+
+// variablesAllowed asks whether the request sets nothing that decides which
+// application it is, or that the Application did not name.
+func (s *run) variablesAllowed() error {
+	var reserved, others []string
+	for name := range s.Request.Spec.Variables {
+		switch {
+		case strings.HasPrefix(name, "COMPOSE_"), strings.HasPrefix(name, "DOCKER_"), name == "PWD":
+			reserved = append(reserved, name)
+		case !slices.Contains(s.Application.Spec.Compose.RequestVariables, name):
+			others = append(others, name)
+		}
+	}
+	slices.Sort(reserved)
+	slices.Sort(others)
+	switch {
+	case len(reserved) > 0:
+		return failure.Terminalf(v1alpha1.ReasonInvalidSpec,
+			"no request may set %s: make it a compose.variables of the Application", strings.Join(reserved, ", "))
+	case len(others) > 0:
+		return failure.Terminalf(v1alpha1.ReasonInvalidSpec,
+			"requests may not set %s: if who may update may decide on it, add it to compose.requestVariables of the Application", strings.Join(others, ", "))
+	}
+	return nil
+}
+
 func (p *preflightRun) checkEngine(ctx context.Context) (string, error) {
 	info, err := p.Docker.Info(ctx)
 	if err != nil {
@@ -312,7 +345,7 @@ func (p *preflightRun) checkLocalEdits(ctx context.Context) (string, error) {
 }
 
 func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
-	if p.target.SHA == "" {
+	if p.target.SHA == "" || p.variablesAllowed() != nil {
 		return "", errUnanswered
 	}
 	if p.goBackTo == nil {

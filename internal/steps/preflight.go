@@ -123,6 +123,9 @@ func (s *run) preflight(ctx context.Context) error {
 // checks are those that matter to the request.
 func (p *preflightRun) checks() []check {
 	checks := p.hostChecks()
+	if len(p.Request.Spec.Variables) > 0 {
+		checks = append(checks, check{"Variables", nil, p.checkVariables})
+	}
 	switch spec := p.Request.Spec; {
 	case spec.RestoreFrom != nil:
 		return append(checks, check{"Backup", []string{"Engine", "BackupDirectory"}, p.checkRestore})

@@ -253,7 +253,7 @@ func (s *run) afterRestore(err error) error {
 
 // checkRunning loads what is checked out, for what a backup has to save.
 func (p *preflightRun) checkRunning(ctx context.Context) (string, error) {
-	if p.w == nil {
+	if p.w == nil || p.variablesAllowed() != nil {
 		return "", errUnanswered
 	}
 	project, err := observe.LoadCheckedOut(ctx, p.Application)

@@ -297,3 +297,33 @@ func TestModelWarnings(t *testing.T) {
 		}
 	}
 }
+
+func TestVariablesOfRequests(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		variables []string
+		allowed   []string
+		want      string
+	}{
+		{"none", nil, nil, ""},
+		{"listed", []string{"HTTP_PORT"}, []string{"DB_PORT", "HTTP_PORT"}, ""},
+		{"not listed", []string{"HTTP_PORT", "DATA_DIR", "IMAGE"}, []string{"HTTP_PORT"}, "requests may not set DATA_DIR, IMAGE"},
+		{"nothing is listed", []string{"HTTP_PORT"}, nil, "compose.requestVariables"},
+		// Those that were stored before the API refused them.
+		{"another Compose file", []string{"COMPOSE_FILE", "PWD", "DOCKER_HOST"}, []string{"COMPOSE_FILE", "PWD", "DOCKER_HOST"}, "no request may set COMPOSE_FILE, DOCKER_HOST, PWD"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newRun(func(a *v1alpha1.Application, r *v1alpha1.UpdateRequest) {
+				a.Spec.Compose.RequestVariables = tt.allowed
+				r.Spec.Variables = map[string]string{}
+				for _, name := range tt.variables {
+					r.Spec.Variables[name] = "x"
+				}
+			})
+			err := s.variablesAllowed()
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+		})
+	}
+}

@@ -28,8 +28,9 @@ const trigger = "updater"
 // agentProfile is what forceAgent activates.
 const agentProfile = "agent"
 
-// portFields are the fields of the body that set a variable of the Compose file.
-var portFields = []string{"PROJECT_PORT", "NODE_PORT", "BACKEND_PORT", "DB_PORT"}
+// PortFields are the fields of the body that set a variable of the Compose files, and
+// so the variables that the Application has to leave to requests.
+var PortFields = []string{"PROJECT_PORT", "NODE_PORT", "BACKEND_PORT", "DB_PORT"}
 
 // job is how the API tells of a job that was started.
 type job struct {
@@ -74,7 +75,7 @@ func (a *api) update(w http.ResponseWriter, r *http.Request) {
 	if truthy(body["forceAgent"]) {
 		spec.Profiles = []string{agentProfile}
 	}
-	for _, name := range portFields {
+	for _, name := range PortFields {
 		if !truthy(body[name]) {
 			continue
 		}

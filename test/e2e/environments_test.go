@@ -48,7 +48,7 @@ func TestEnvironmentsInOneDirectory(t *testing.T) {
 			t.Fatalf("adopt: %s%s", out, errOut)
 		}
 		s.Apply(fmt.Sprintf("apiVersion: fairlead.dev/v1alpha1\nkind: Application\nmetadata: {name: %s}\nspec:\n"+
-			"  compose: {directory: %q}\n"+
+			"  compose: {directory: %q, requestVariables: [HELLO_PORT]}\n"+
 			"  rollout: {minHealthy: 500ms, soak: 1s}\n  preflight: {minFreeDisk: 256Mi, minFreeMemory: 64Mi}\n", r.Project, r.Dir))
 	}
 	if _, errOut, code := s.Fairlead("adopt", "third", "--directory", s.repo.Dir, "--env-file", ".env.staging"); code != 2 || !strings.Contains(errOut, staging.Project) {
@@ -68,6 +68,9 @@ func TestEnvironmentsInOneDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Apply(fmt.Sprintf("apiVersion: fairlead.dev/v1alpha1\nkind: UpdateRequest\nmetadata: {name: %s-refused}\nspec:\n"+
+		"  applicationRef: {name: %s}\n  commit: %s\n  variables: {OTHER: x}\n", s.name, s.name, next))
+	wantContains(t, "the message", s.WantEnd(s.name+"-refused", "Failed").Status.Message, "OTHER", "compose.requestVariables")
 	s.Apply(fmt.Sprintf("apiVersion: fairlead.dev/v1alpha1\nkind: UpdateRequest\nmetadata: {name: %s-port}\nspec:\n"+
 		"  applicationRef: {name: %s}\n  commit: %s\n  variables: {HELLO_PORT: %q}\n", s.name, s.name, next, strconv.Itoa(third)))
 	s.WantEnd(s.name+"-port", "Succeeded")
