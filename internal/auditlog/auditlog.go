@@ -78,7 +78,7 @@ func (l Log) Read(ctx context.Context, q Query) (Page, error) {
 	defer kubernetes.close()
 	page := Page{Entries: []Entry{}}
 	// What came over HTTP is in the log of the API server too, a moment earlier.
-	seen := map[string]bool{}
+	seen := map[string]string{} // who, by ID
 	for {
 		if err := ctx.Err(); err != nil {
 			return Page{}, err
@@ -97,10 +97,10 @@ func (l Log) Read(ctx context.Context, q Query) (Page, error) {
 			return page, nil
 		case k == nil || h != nil && !h.Time.Before(k.Time):
 			e = http.take()
-			seen[e.ID] = true
+			seen[e.ID] = e.Who
 		default:
 			e = kubernetes.take()
-			if seen[e.ID] {
+			if who, ok := seen[e.ID]; ok && who == e.Who {
 				continue
 			}
 		}

@@ -104,3 +104,15 @@ func TestReadPages(t *testing.T) {
 		t.Errorf("%d of %d lines on %d pages", len(got), len(want), pages)
 	}
 }
+
+// Somebody who sends the audit ID of another's line does not hide his own.
+func TestSameIDOfAnotherIsShown(t *testing.T) {
+	dir := t.TempDir()
+	l := Log{Kubernetes: filepath.Join(dir, "audit.log"), HTTP: filepath.Join(dir, "audit-http.log")}
+	write(t, l.HTTP, httpLine(4, "both", "ben", "patch", 200))
+	write(t, l.Kubernetes, apiLine(1, "both", "mallory"), apiLine(3, "both", "ben"))
+	p, err := l.Read(t.Context(), Query{})
+	if err != nil || len(p.Entries) != 2 || p.Entries[0].Who != "ben" || p.Entries[1].Who != "mallory" {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

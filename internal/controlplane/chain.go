@@ -67,6 +67,7 @@ type chainConfig struct {
 	audit        io.Writer // may be nil
 	// stopping ends the handlers of subresources.
 	stopping context.Context
+	own      *own
 }
 
 // chain is a chain of API servers that is ready to run.
@@ -124,7 +125,7 @@ func buildChain(ctx context.Context, c chainConfig) (*chain, error) {
 	// The aggregator is the outermost server, so its handler is the innermost
 	// place that sees every request after authentication and authorisation.
 	aggregator.GenericConfig.BuildHandlerChainFunc = func(handler http.Handler, cfg *genericapiserver.Config) http.Handler {
-		return genericapiserver.DefaultBuildHandlerChain(withSubresources(c.stopping, handler, c.subresources), cfg)
+		return c.own.withoutClaims(genericapiserver.DefaultBuildHandlerChain(withSubresources(c.stopping, handler, c.subresources), cfg))
 	}
 	return assemble(native, extensions, aggregator)
 }

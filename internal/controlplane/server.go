@@ -77,6 +77,7 @@ type Server struct {
 	dnsNames []string
 	ips      []net.IP
 	loopback *rest.Config
+	own      *own
 
 	stopping context.CancelFunc // ends subresource handlers and helpers
 	stopAPI  context.CancelFunc
@@ -115,7 +116,8 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: opts, pki: pki{dir: opts.DataDir.Join("pki")}, apiDone: make(chan struct{}), done: make(chan struct{})}
+	s := &Server{opts: opts, pki: pki{dir: opts.DataDir.Join("pki")}, own: newOwn(),
+		apiDone: make(chan struct{}), done: make(chan struct{})}
 	stopping, cancelStopping := context.WithCancel(context.WithoutCancel(ctx))
 	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
 	s.stopping, s.stopAPI = cancelStopping, stopAPI
@@ -150,7 +152,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 		return nil, err
 	}
 	c, err := buildChain(apiCtx, chainConfig{listener: listener, pki: s.pki, etcdEndpoint: s.store.endpoint,
-		subresources: opts.Subresources, audit: opts.Audit, stopping: stopping})
+		subresources: opts.Subresources, audit: opts.Audit, stopping: stopping, own: s.own})
 	if err != nil {
 		return nil, err
 	}
@@ -188,11 +190,12 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 
 // RESTConfig returns a copy of the privileged configuration for clients in this
 // process. It has no rate limit of its own and speaks JSON, which custom
-// resources need.
+// resources need. What its requests claim about their origin is believed.
 func (s *Server) RESTConfig() *rest.Config {
 	c := rest.CopyConfig(s.loopback)
 	c.ContentType = ""
 	c.QPS = -1
+	c.Dial = s.own.dial
 	return c
 }
 
