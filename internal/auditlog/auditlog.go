@@ -8,6 +8,7 @@ package auditlog
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -127,11 +128,12 @@ func parseHTTP(line []byte) (Entry, bool) {
 		Time                                  time.Time
 		AuditID, Who, From, Verb, Resource    string
 		Namespace, Name, Method, Path, Reason string
-		Status                                int
+		Status, More                          int
 	}
 	if json.Unmarshal(line, &l) != nil || l.Time.IsZero() {
 		return Entry{}, false
 	}
+	l.Reason = withMore(l.Reason, l.More)
 	return Entry{
 		Time: l.Time, ID: l.AuditID, Via: ViaHTTP, Who: l.Who, From: l.From, Verb: l.Verb, Resource: l.Resource,
 		Namespace: l.Namespace, Name: l.Name, Status: l.Status, Reason: l.Reason,
@@ -150,13 +152,16 @@ func parseKubernetes(line []byte) (Entry, bool) {
 			Code    int
 			Message string
 		} `json:"responseStatus"`
+		Annotations struct {
+			More int `json:"fairlead.dev/more,string"`
+		}
 	}
 	if json.Unmarshal(line, &l) != nil || l.StageTimestamp.IsZero() {
 		return Entry{}, false
 	}
 	e := Entry{
 		Time: l.StageTimestamp, ID: l.AuditID, Via: ViaKubernetes, Who: l.User.Username, Verb: l.Verb, Resource: l.Object.Resource,
-		Namespace: l.Object.Namespace, Name: l.Object.Name, Status: l.Response.Code, Reason: l.Response.Message,
+		Namespace: l.Object.Namespace, Name: l.Object.Name, Status: l.Response.Code, Reason: withMore(l.Response.Message, l.Annotations.More),
 	}
 	if l.Impersonated != nil {
 		e.Who = l.Impersonated.Username
@@ -168,6 +173,14 @@ func parseKubernetes(line []byte) (Entry, bool) {
 		e.From = l.SourceIPs[0]
 	}
 	return e, true
+}
+
+// withMore tells how many others a line stands for.
+func withMore(reason string, more int) string {
+	if more <= 0 {
+		return reason
+	}
+	return strings.TrimPrefix(fmt.Sprintf("%s; %d more of this client have no line", reason, more), "; ")
 }
 
 // Resources that lines may be about, for a choice.

@@ -116,3 +116,14 @@ func TestSameIDOfAnotherIsShown(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
+
+func TestLinesThatStandForMore(t *testing.T) {
+	dir := t.TempDir()
+	l := Log{Kubernetes: filepath.Join(dir, "audit.log"), HTTP: filepath.Join(dir, "audit-http.log")}
+	write(t, l.HTTP, strings.Replace(httpLine(4, "h", "", "authenticate", 401), `"status"`, `"reason":"no token","more":7,"status"`, 1))
+	write(t, l.Kubernetes, strings.Replace(apiLine(1, "k", "system:anonymous"), `"verb"`, `"annotations":{"fairlead.dev/more":"12","other":"x"},"verb"`, 1))
+	p, err := l.Read(t.Context(), Query{})
+	if err != nil || len(p.Entries) != 2 || !strings.HasPrefix(p.Entries[0].Reason, "no token; 7 more") || !strings.HasPrefix(p.Entries[1].Reason, "12 more") {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

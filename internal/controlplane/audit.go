@@ -4,20 +4,26 @@ package controlplane
 
 import (
 	"io"
+	"strconv"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/types"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/audit/policy"
 	"k8s.io/apiserver/pkg/authentication/user"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	auditlog "k8s.io/apiserver/plugin/pkg/audit/log"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	httpaudit "github.com/fairlead-dev/fairlead/internal/httpapi/audit"
+	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
+	"github.com/fairlead-dev/fairlead/internal/tally"
 )
 
 // auditTo makes the server write a line to out for every write, done or refused:
@@ -26,7 +32,77 @@ import (
 func auditTo(out io.Writer, generic *genericapiserver.Config) {
 	generic.AuditPolicyRuleEvaluator = policy.NewPolicyRuleEvaluator(auditPolicy())
 	// A write is answered when its line is in the file.
-	generic.AuditBackend = auditlog.NewBackend(out, auditlog.FormatJson, auditv1.SchemeGroupVersion)
+	generic.AuditBackend = newBounded(auditlog.NewBackend(out, auditlog.FormatJson, auditv1.SchemeGroupVersion))
+}
+
+// bounded keeps those without credentials, and what clients choose freely, from
+// pushing older lines out of the log, which is rotated.
+type bounded struct {
+	audit.Backend
+	refused *tally.Tally[*auditinternal.Event]
+}
+
+func newBounded(b audit.Backend) *bounded {
+	return &bounded{b, tally.New(func(ev *auditinternal.Event, more int) {
+		if more > 0 {
+			ev.Annotations[annotationMore] = strconv.Itoa(more)
+		}
+		b.ProcessEvents(ev) // it tells its errors itself
+	})}
+}
+
+// annotationMore says how many other events of unauthenticated clients, of which
+// there is no line, this one stands for.
+const annotationMore = "fairlead.dev/more"
+
+// ProcessEvents implements audit.Sink.
+func (b *bounded) ProcessEvents(events ...*auditinternal.Event) bool {
+	ok := true
+	for _, ev := range events {
+		ev = cut(ev)
+		if ev.User.Username == "" || ev.User.Username == user.Anonymous {
+			client := ""
+			if len(ev.SourceIPs) > 0 {
+				client = guard.Network(ev.SourceIPs[0]).String()
+			}
+			b.refused.Add(client, ev)
+			continue
+		}
+		ok = b.Backend.ProcessEvents(ev) && ok
+	}
+	return ok
+}
+
+// Shutdown implements audit.Backend.
+func (b *bounded) Shutdown() {
+	b.refused.Close()
+	b.Backend.Shutdown()
+}
+
+// maxSourceIPs is how many addresses of an event are kept.
+const maxSourceIPs = 4
+
+// cut is the event without what makes its line long.
+func cut(ev *auditinternal.Event) *auditinternal.Event {
+	ev = ev.DeepCopy()
+	ev.RequestURI, ev.UserAgent = httpaudit.Cut(ev.RequestURI), httpaudit.Cut(ev.UserAgent)
+	ev.AuditID = types.UID(httpaudit.Cut(string(ev.AuditID)))
+	ev.SourceIPs = ev.SourceIPs[:min(len(ev.SourceIPs), maxSourceIPs)]
+	if o := ev.ObjectRef; o != nil {
+		for _, field := range []*string{&o.Namespace, &o.Name, &o.Resource, &o.Subresource, &o.APIGroup, &o.APIVersion} {
+			*field = httpaudit.Cut(*field)
+		}
+	}
+	if st := ev.ResponseStatus; st != nil {
+		st.Message, st.Details = httpaudit.Cut(st.Message), nil
+	}
+	for key, value := range ev.Annotations {
+		ev.Annotations[key] = httpaudit.Cut(value)
+	}
+	if ev.Annotations == nil {
+		ev.Annotations = map[string]string{}
+	}
+	return ev
 }
 
 // auditPolicy says which requests are audited. The first rule that matches counts.

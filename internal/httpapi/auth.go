@@ -147,7 +147,7 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, rec *record, why st
 		header.Set("Retry-After", seconds(wait))
 	}
 	writeProblem(w, problem(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, why), header)
-	a.audit.Write(audit.Event{ID: rec.id, From: rec.from, Verb: "authenticate", Method: r.Method, Path: r.URL.Path,
+	a.audit.Refuse(audit.Event{ID: rec.id, From: rec.from, Verb: "authenticate", Method: r.Method, Path: r.URL.Path,
 		Status: http.StatusUnauthorized, Reason: why})
 }
 

@@ -58,6 +58,8 @@ type Guard interface {
 // Audit writes down who wanted to change what; *audit.Log is one.
 type Audit interface {
 	Write(e audit.Event)
+	// Refuse is for requests without a valid token, of which not all get a line.
+	Refuse(e audit.Event)
 }
 
 // Options say what is served.
@@ -80,8 +82,8 @@ type Options struct {
 	MaxBody int64
 	// Guard slows down guessing. Required.
 	Guard Guard
-	// Audit gets a line for every attempt to change something, and for every wrong
-	// token. Required.
+	// Audit gets a line for every attempt to change something, and is told of every
+	// wrong token. Required.
 	Audit Audit
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
@@ -131,7 +133,7 @@ func (a *api) guarded(w http.ResponseWriter, r *http.Request, next http.HandlerF
 	if !guard.Equal(shown, a.Token) {
 		a.Guard.Failed(addr, shown)
 		send(w, http.StatusUnauthorized, failed{Error: "unauthorized"})
-		a.Audit.Write(audit.Event{ID: uuid.NewString(), From: addr.Addr().String(), Verb: "authenticate", Method: r.Method, Path: r.URL.Path,
+		a.Audit.Refuse(audit.Event{ID: uuid.NewString(), From: addr.Addr().String(), Verb: "authenticate", Method: r.Method, Path: r.URL.Path,
 			Status: http.StatusUnauthorized, Reason: "no token, or a wrong one"})
 		return
 	}

@@ -86,6 +86,9 @@ func newBench(t *testing.T) *bench {
 // Write implements Audit.
 func (b *bench) Write(e audit.Event) { b.audit = append(b.audit, e) }
 
+// Refuse implements Audit.
+func (b *bench) Refuse(e audit.Event) { b.audit = append(b.audit, e) }
+
 type answer struct {
 	code int
 	kind string

@@ -188,14 +188,19 @@ func (g *Guard) digest(secret string) digest {
 	return sha256.Sum256(append(g.salt[:len(g.salt):len(g.salt)], secret...))
 }
 
-// Address is the client of r as the Guard counts it: its IP address; of IPv6,
-// the network of 64 bits, all of which one client may have for itself.
+// Address is the client of r as the Guard counts it; see Network.
 func Address(r *http.Request) netip.Prefix {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr
 	}
-	ip, err := netip.ParseAddr(host)
+	return Network(host)
+}
+
+// Network is the client of an address as the Guard counts it: the IP address; of
+// IPv6, the network of 64 bits, all of which one client may have for itself.
+func Network(address string) netip.Prefix {
+	ip, err := netip.ParseAddr(address)
 	if err != nil {
 		return netip.Prefix{} // no TCP: all of these count as one
 	}
