@@ -24,6 +24,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/github"
 	ghclient "github.com/fairlead-dev/fairlead/internal/github/client"
 	"github.com/fairlead-dev/fairlead/internal/github/webhook"
+	"github.com/fairlead-dev/fairlead/internal/httpapi/audit"
 	"github.com/fairlead-dev/fairlead/internal/source"
 )
 
@@ -92,9 +93,9 @@ func (g *GitHub) Enricher() follow.Enricher { return g.resolver }
 func (g *GitHub) Webhook() http.Handler {
 	return webhook.New(webhook.Options{
 		Applications: g, Repositories: g.resolver, Poker: g, MaxBody: g.opts.MaxWebhook,
-		Audit: func(_ context.Context, r webhook.Record) {
-			g.opts.Audit.Info("webhook of GitHub", "verb", "webhook", "from", r.From, "namespace", r.App.Namespace, "application", r.App.Name, "event", r.Event, "delivery", r.Delivery,
-				"result", r.Result, "status", r.Status, "reason", r.Reason, "ref", r.Hint.Ref, "commit", r.Hint.SHA)
+		Audit: func(r webhook.Record) {
+			g.opts.Audit.Info("webhook of GitHub", "verb", "webhook", "from", r.From, "namespace", audit.Cut(r.App.Namespace), "application", audit.Cut(r.App.Name), "event", r.Event, "delivery", r.Delivery,
+				"result", r.Result, "status", r.Status, "reason", r.Reason, "ref", r.Hint.Ref, "commit", r.Hint.SHA, "more", r.More)
 		},
 	})
 }

@@ -9,6 +9,7 @@ package webhook
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
@@ -28,6 +29,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/github"
 	"github.com/fairlead-dev/fairlead/internal/github/client"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
+	"github.com/fairlead-dev/fairlead/internal/tally"
 )
 
 // Pattern is where the handler is served, as http.ServeMux takes it.
@@ -38,8 +40,6 @@ const Pattern = "POST /api/v1/namespaces/{namespace}/applications/{name}/webhook
 const DefaultMaxBody = 5 << 20
 
 const (
-	// maxReading is how many deliveries are read at once, each of DefaultMaxBody.
-	maxReading = 4
 	// bodyTime is how long a delivery may take to come in, lookTime what is
 	// needed to judge it.
 	bodyTime = 10 * time.Second
@@ -95,6 +95,9 @@ type Record struct {
 	Reason string
 	// Status of the answer.
 	Status int
+	// More is how many others that were refused to the same client, and of which
+	// there is no Record, this one stands for.
+	More int
 }
 
 // Options of New.
@@ -102,9 +105,9 @@ type Options struct {
 	Applications Applications
 	Repositories Repositories
 	Poker        Poker
-	// Audit takes a record of each delivery. Those that are refused because of
-	// the rate limit are told of once until one is let through again.
-	Audit func(context.Context, Record)
+	// Audit takes a record of each delivery. Of those that are refused to a client,
+	// which anybody can send, the first few have one each, the others one a minute.
+	Audit func(Record)
 	// MaxBody in bytes; default DefaultMaxBody.
 	MaxBody int64
 	// Limiter; default 10 a second of one address, and 100 at once.
@@ -114,10 +117,10 @@ type Options struct {
 // Handler takes deliveries. It needs the wildcards of Pattern.
 type Handler struct {
 	Options
-	reading   chan struct{}
+	reading   *slots
 	seen      *seen
 	debouncer *debouncer
-	limited   *limited
+	refused   *tally.Tally[Record]
 }
 
 // New makes a Handler.
@@ -128,7 +131,10 @@ func New(o Options) *Handler {
 	if o.Limiter == nil {
 		o.Limiter = guard.New(guard.Options{Rate: 10, Burst: 100})
 	}
-	return &Handler{Options: o, reading: make(chan struct{}, maxReading), seen: newSeen(), debouncer: newDebouncer(o.Poker), limited: newLimited()}
+	return &Handler{Options: o, reading: newSlots(), seen: newSeen(), debouncer: newDebouncer(o.Poker), refused: tally.New(func(rec Record, more int) {
+		rec.More = more
+		o.Audit(rec)
+	})}
 }
 
 // refusal is an answer to a delivery that is not taken.
@@ -145,17 +151,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	from := guard.Address(r)
 	rec := Record{From: from.Addr().String(), App: types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}}
 	if wait := h.Limiter.Allow(from); wait > 0 {
-		refuse(w, &rec, &refusal{status: http.StatusTooManyRequests, detail: "too many deliveries from this address", retry: wait})
-		if h.limited.begins(from) {
-			h.Audit(r.Context(), rec)
-		}
+		h.refuse(w, from, rec, &refusal{status: http.StatusTooManyRequests, detail: "too many deliveries from this address", retry: wait})
 		return
 	}
-	h.limited.ends(from)
 	v, bad := h.take(w, r, &rec)
 	if bad != nil {
-		refuse(w, &rec, bad)
-		h.Audit(r.Context(), rec)
+		h.refuse(w, from, rec, bad)
 		return
 	}
 	rec.Result, rec.Hint, rec.Status = v.result, v.hint, http.StatusAccepted
@@ -167,7 +168,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		rec.Reason = v.message
 	}
-	h.Audit(r.Context(), rec)
+	h.Audit(rec)
 	answer(w, "application/json", rec.Status, map[string]any{"result": v.result, "message": v.message})
 }
 
@@ -197,7 +198,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, rec *Record) (ver
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), lookTime)
 	defer cancel()
-	app, secret, bad := h.lookUp(ctx, rec.App)
+	app, secret, reason, bad := h.lookUp(ctx, rec.App)
 	if bad != nil {
 		return verdict{}, bad
 	}
@@ -206,8 +207,11 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, rec *Record) (ver
 		return verdict{}, bad
 	}
 	payload, err := gogithub.ValidatePayloadFromBody(media, bytes.NewReader(body), signature, secret)
-	if err != nil {
-		return verdict{}, &refusal{status: http.StatusUnauthorized, detail: "the signature is wrong: the webhook on GitHub and the Application must have the same secret"}
+	if err != nil || app == nil {
+		if reason == "" {
+			reason = "the signature is wrong"
+		}
+		return verdict{}, &refusal{status: http.StatusUnauthorized, reason: reason, detail: notGenuine}
 	}
 	if !h.seen.first(rec.App, id, signature) {
 		return verdict{}, &refusal{status: http.StatusConflict, detail: "this delivery was taken before: nothing is done again"}
@@ -225,35 +229,38 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, rec *Record) (ver
 	return v, nil
 }
 
-// lookUp finds an application and what its deliveries are signed with. To those
-// who cannot sign, an application without a secret is as one that is not there.
-func (h *Handler) lookUp(ctx context.Context, key types.NamespacedName) (*v1alpha1.Application, []byte, *refusal) {
-	none := func(reason string) *refusal {
-		return &refusal{
-			status: http.StatusNotFound, reason: reason,
-			detail: "no webhook is set up here: it needs an Application of this name whose Secret has the key " + github.KeyWebhookSecret,
-		}
+// notGenuine is what everybody is told who cannot sign, whether there is such an
+// application or not.
+const notGenuine = "the signature is wrong, or no webhook is set up here: it needs an Application of this name, " +
+	"and in its Secret, under the key " + github.KeyWebhookSecret + ", the secret that the webhook has on GitHub"
+
+// lookUp finds an application and what its deliveries are signed with. Where there
+// is none of both, app is nil, secret is one that nobody knows, so that the same is
+// done as for a wrong signature, and reason says why.
+func (h *Handler) lookUp(ctx context.Context, key types.NamespacedName) (app *v1alpha1.Application, secret []byte, reason string, bad *refusal) {
+	none := func(reason string) (*v1alpha1.Application, []byte, string, *refusal) {
+		return nil, []byte(rand.Text()), reason, nil
 	}
-	unavailable := func(err error) *refusal {
-		return &refusal{status: http.StatusServiceUnavailable, detail: "the Application cannot be read now", reason: err.Error(), retry: 10 * time.Second}
+	unavailable := func(err error) (*v1alpha1.Application, []byte, string, *refusal) {
+		return nil, nil, "", &refusal{status: http.StatusServiceUnavailable, detail: "the Application cannot be read now", reason: err.Error(), retry: 10 * time.Second}
 	}
 	app, err := h.Applications.Application(ctx, key)
 	switch {
 	case err != nil:
-		return nil, nil, unavailable(err)
+		return unavailable(err)
 	case app == nil:
-		return nil, nil, none("there is no such Application")
+		return none("there is no such Application")
 	}
-	secret, err := h.Repositories.WebhookSecret(ctx, app)
+	secret, err = h.Repositories.WebhookSecret(ctx, app)
 	switch {
 	case failure.AsTerminal(err) != nil:
-		return nil, nil, none(err.Error())
+		return none(err.Error())
 	case err != nil:
-		return nil, nil, unavailable(err)
+		return unavailable(err)
 	case len(secret) == 0:
-		return nil, nil, none("its Secret has no key " + github.KeyWebhookSecret)
+		return none("its Secret has no key " + github.KeyWebhookSecret)
 	}
-	return app, secret, nil
+	return app, secret, "", nil
 }
 
 func (h *Handler) tooLarge() *refusal {
@@ -266,16 +273,11 @@ func (h *Handler) tooLarge() *refusal {
 // read reads the body, of few deliveries at once.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
 	busy := &refusal{status: http.StatusServiceUnavailable, detail: "too many deliveries at once", retry: time.Second}
-	timer := time.NewTimer(time.Second)
-	defer timer.Stop()
-	select {
-	case h.reading <- struct{}{}:
-		defer func() { <-h.reading }()
-	case <-timer.C:
-		return nil, busy
-	case <-r.Context().Done():
+	free, ok := h.reading.take(r.Context(), guard.Address(r))
+	if !ok {
 		return nil, busy
 	}
+	defer free()
 	// Where the server cannot do it, its own limits hold.
 	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return nil, busy
@@ -290,11 +292,12 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) ([]byte, *refusal
 	return body, nil
 }
 
-func refuse(w http.ResponseWriter, rec *Record, bad *refusal) {
+func (h *Handler) refuse(w http.ResponseWriter, from netip.Prefix, rec Record, bad *refusal) {
 	rec.Result, rec.Status, rec.Reason = Refused, bad.status, bad.detail
 	if bad.reason != "" {
 		rec.Reason = bad.reason
 	}
+	h.refused.Add(from.String(), rec)
 	if bad.retry > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((bad.retry+time.Second-1)/time.Second)))
 	}

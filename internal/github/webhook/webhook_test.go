@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +27,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/github/client"
 	"github.com/fairlead-dev/fairlead/internal/github/githubtest"
 	"github.com/fairlead-dev/fairlead/internal/github/webhook"
+	"github.com/fairlead-dev/fairlead/internal/tally"
 )
 
 const secret = "it's a secret"
@@ -60,7 +63,7 @@ func newSite(t *testing.T, change ...func(*webhook.Options)) *site {
 	s.app.Spec.Update.Branch = "main"
 	o := webhook.Options{
 		Applications: s, Repositories: s, Poker: s, MaxBody: 64 << 10,
-		Audit: func(_ context.Context, r webhook.Record) {
+		Audit: func(r webhook.Record) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.audit = append(s.audit, r)
@@ -201,10 +204,10 @@ func TestRefused(t *testing.T) {
 		"no delivery ID":       {header("X-GitHub-Delivery", ""), 400, "X-GitHub-Delivery"},
 		"a line in the ID":     {header("X-GitHub-Delivery", "0123456789\nresult=accepted"), 400, "X-GitHub-Delivery"},
 		"another content type": {header("Content-Type", "text/plain"), 415, "content type"},
-		"no secret":            {func(s *site, _ *http.Request) { s.secret = nil }, 404, "no key webhook-secret"},
-		"no Secret":            {func(s *site, _ *http.Request) { s.err = failure.Terminalf("SecretNotFound", "there is no Secret gh") }, 404, "no Secret gh"},
+		"no secret":            {func(s *site, _ *http.Request) { s.secret = nil }, 401, "no key webhook-secret"},
+		"no Secret":            {func(s *site, _ *http.Request) { s.err = failure.Terminalf("SecretNotFound", "there is no Secret gh") }, 401, "no Secret gh"},
 		"Secret not readable":  {func(s *site, _ *http.Request) { s.err = errors.New("timeout") }, 503, "timeout"},
-		"no application":       {func(_ *site, r *http.Request) { r.URL.Path = strings.Replace(r.URL.Path, "shop", "none", 1) }, 404, "no such Application"},
+		"no application":       {func(_ *site, r *http.Request) { r.URL.Path = strings.Replace(r.URL.Path, "shop", "none", 1) }, 401, "no such Application"},
 		"API away":             {func(_ *site, r *http.Request) { r.URL.Path = strings.Replace(r.URL.Path, "shop", "broken", 1) }, 503, "the API is away"},
 		"cut off": {func(_ *site, r *http.Request) {
 			r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(good[:10]), broken{}))
@@ -252,12 +255,22 @@ func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 func TestAnswersTellNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
+	to := func(name string) *httptest.ResponseRecorder {
+		r := s.push("refs/heads/main", "a", "b")
+		r.Header.Set("X-Hub-Signature-256", githubtest.Sign("guess", []byte("{}")))
+		r.URL.Path = strings.Replace(r.URL.Path, "shop", name, 1)
+		return s.send(r)
+	}
+	wrong, none := to("shop"), to("none")
 	s.secret = nil
-	without := s.send(s.push("refs/heads/main", "a", "b")).Body.String()
-	r := s.push("refs/heads/main", "a", "b")
-	r.URL.Path = strings.Replace(r.URL.Path, "shop", "none", 1)
-	if none := s.send(r).Body.String(); none != without {
-		t.Errorf("without a secret: %s, without an application: %s", without, none)
+	without := to("shop")
+	for what, w := range map[string]*httptest.ResponseRecorder{"without an application": none, "without a secret": without} {
+		if w.Code != wrong.Code || w.Body.String() != wrong.Body.String() || !maps.EqualFunc(w.Header(), wrong.Header(), slices.Equal) {
+			t.Errorf("%s: %d %s; with a wrong signature: %d %s", what, w.Code, w.Body, wrong.Code, wrong.Body)
+		}
+	}
+	if wrong.Code != http.StatusUnauthorized {
+		t.Errorf("a wrong signature: %d", wrong.Code)
 	}
 }
 
@@ -418,7 +431,7 @@ func TestRateLimit(t *testing.T) {
 				}
 			}
 		}
-		if refused != 400 || len(s.audit) != 101 {
+		if refused != 400 || len(s.audit) != tally.Burst {
 			t.Errorf("%d refused, %d lines in the audit log", refused, len(s.audit))
 		}
 		r := s.push("refs/heads/main", "a", "b")
@@ -428,34 +441,47 @@ func TestRateLimit(t *testing.T) {
 		if w.Code != http.StatusAccepted {
 			t.Errorf("another address is refused too: %d", w.Code)
 		}
+		s.audit = nil
 		time.Sleep(time.Minute) //nolint:forbidigo // the time of the test's bubble
+		synctest.Wait()
+		if len(s.audit) != 1 || s.audit[0].More != 500-tally.Burst-1 || s.audit[0].From != "192.0.2.7" {
+			t.Errorf("the others are told as %+v", s.audit)
+		}
 		s.wants(s.push("refs/heads/main", "b", "c"), http.StatusAccepted, webhook.Accepted, "")
-		time.Sleep(time.Minute) //nolint:forbidigo // the time of the test's bubble
+		time.Sleep(2 * time.Minute) //nolint:forbidigo // the time of the test's bubble
 	})
 }
 
-// Deliveries that do not come in take no more memory than four of them may.
+// Deliveries that do not come in take no more memory than eight of them may, and
+// those of one address do not keep others out.
 func TestManySlowDeliveries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t)
 		var writers []*io.PipeWriter
 		var wg sync.WaitGroup
-		for range 4 {
+		slow := func(address string) {
 			reader, writer := io.Pipe()
 			writers = append(writers, writer)
 			r := s.push("refs/heads/main", "a", "b")
-			r.Body, r.ContentLength = reader, 1000
+			r.Body, r.ContentLength, r.RemoteAddr = reader, 1000, address
 			wg.Go(func() { s.handler.ServeHTTP(httptest.NewRecorder(), r) })
+			synctest.Wait()
 		}
-		synctest.Wait()
-		r := s.push("refs/heads/main", "a", "b")
-		s.wants(r, http.StatusServiceUnavailable, webhook.Refused, "too many deliveries at once")
+		for range 4 {
+			slow("203.0.113.1:1")
+		}
+		time.Sleep(2 * time.Second) //nolint:forbidigo // the time of the test's bubble
+		s.wants(s.push("refs/heads/main", "a", "b"), http.StatusAccepted, webhook.Accepted, "")
+		for i := range 6 {
+			slow(fmt.Sprintf("203.0.113.%d:1", 2+i))
+		}
+		s.wants(s.push("refs/heads/main", "b", "c"), http.StatusServiceUnavailable, webhook.Refused, "too many deliveries at once")
 		for _, w := range writers {
 			_ = w.CloseWithError(io.ErrUnexpectedEOF)
 		}
 		wg.Wait()
-		s.wants(s.push("refs/heads/main", "a", "b"), http.StatusAccepted, webhook.Accepted, "")
+		s.wants(s.push("refs/heads/main", "c", "d"), http.StatusAccepted, webhook.Accepted, "")
 		time.Sleep(time.Minute) //nolint:forbidigo // the time of the test's bubble
 	})
 }
