@@ -77,7 +77,7 @@ func serveHTTP(ctx context.Context, opts Options, dir *datadir.Dir, log logr.Log
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &httpServer{
 		listener: l, failed: make(chan error, 1), cancel: cancel,
-		server: &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeaderBytes,
+		server: &http.Server{Handler: withBodyDeadline(handler, bodyTime, longBodyTime), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeaderBytes,
 			// What clients do wrong, such as to speak HTTP to HTTPS.
 			ErrorLog: slog.NewLogLogger(logr.ToSlogHandler(log.V(1)), slog.LevelInfo)},
 	}

@@ -27,8 +27,12 @@ const (
 // session and are answered with 401 instead of the sign-in page.
 const liveHeader = "Fairlead-Live"
 
-// maxForm is the largest form, in bytes.
-const maxForm = 1 << 20
+// maxForm is the largest form, in bytes, and maxOpenForm of those that anybody may
+// send.
+const (
+	maxForm     = 1 << 20
+	maxOpenForm = 64 << 10
+)
 
 // who may call a route.
 type who int
@@ -82,19 +86,21 @@ func (s *Server) page(allowed who, f func(*call) error) http.HandlerFunc {
 			c.fail(err)
 			return
 		}
+		if allowed == signedIn && c.Session == nil {
+			c.signIn()
+			return
+		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+			limit := int64(maxForm)
+			if allowed == anybody {
+				limit = maxOpenForm
+			}
+			r.Body = http.MaxBytesReader(w, r.Body, limit)
 			if err := r.ParseForm(); err != nil {
 				c.fail(refused(http.StatusBadRequest, "error.form"))
 				return
 			}
-		}
-		if allowed == signedIn {
-			if c.Session == nil {
-				c.signIn()
-				return
-			}
-			if r.Method != http.MethodGet && r.Method != http.MethodHead && !sameSecret(c.Session.CSRF, r.PostForm.Get(csrfField)) {
+			if allowed == signedIn && !sameSecret(c.Session.CSRF, r.PostForm.Get(csrfField)) {
 				c.fail(refused(http.StatusForbidden, "error.csrf"))
 				return
 			}

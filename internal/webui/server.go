@@ -13,12 +13,15 @@ package webui
 import (
 	"context"
 	"net/http"
+	"net/netip"
+	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/klauspost/compress/gzhttp"
 
+	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 	"github.com/fairlead-dev/fairlead/internal/webui/session"
 )
 
@@ -40,8 +43,17 @@ type Options struct {
 	Limits session.Limits
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
+	// Limiter limits how often an address may ask for pages. Default: 100 a second,
+	// and 1000 at once.
+	Limiter Limiter
 	// Log of what goes wrong.
 	Log logr.Logger
+}
+
+// Limiter limits how often an address may call; *guard.Guard is one.
+type Limiter interface {
+	// Allow returns 0, or how long to wait before the next try.
+	Allow(addr netip.Prefix) time.Duration
 }
 
 // Server serves the web UI.
@@ -66,6 +78,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Limiter == nil {
+		o.Limiter = guard.New(guard.Options{})
 	}
 	s := &Server{opts: o, log: o.Log, origin: http.NewCrossOriginProtection()}
 	var err error
@@ -109,6 +124,11 @@ func (s *Server) Connect(ctx context.Context) error {
 // ServeHTTP implements http.Handler for all paths below Prefix.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	setSecurityHeaders(w.Header())
+	if wait := s.opts.Limiter.Allow(guard.Address(r)); wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+		http.Error(w, "too many requests from your address", http.StatusTooManyRequests)
+		return
+	}
 	if s.sessions.Load() == nil {
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "starting", http.StatusServiceUnavailable)

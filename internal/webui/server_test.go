@@ -4,6 +4,7 @@ package webui
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"slices"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/net/html"
+
+	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 )
 
 // allPages are the paths of all pages for somebody who is signed in.
@@ -71,6 +74,47 @@ func TestCookie(t *testing.T) {
 	if !strings.HasPrefix(c.Name, "__Host-") || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" {
 		t.Errorf("the cookie is %+v", c)
 	}
+}
+
+func TestRateLimit(t *testing.T) {
+	w := newWorld(t)
+	w.ui.opts.Limiter = guard.New(guard.Options{Now: func() time.Time { return at.Time }})
+	b := w.browser()
+	for i := range 1001 {
+		p := b.get("/ui/sign-in")
+		switch {
+		case i < 1000 && p.status != http.StatusOK:
+			t.Fatalf("request %d: %d", i+1, p.status)
+		case i == 1000 && (p.status != http.StatusTooManyRequests || p.header.Get("Retry-After") == ""):
+			t.Errorf("request %d: %d, Retry-After %q", i+1, p.status, p.header.Get("Retry-After"))
+		}
+	}
+}
+
+// Who is not signed in cannot have a large form read.
+func TestLargeForms(t *testing.T) {
+	w := newWorld(t)
+	large := url.Values{"token": {strings.Repeat("x", maxOpenForm)}}
+	for _, path := range []string{"/ui/sign-in", "/ui/preferences"} {
+		if p := w.browser().do(http.MethodPost, path, large); p.status != http.StatusBadRequest {
+			t.Errorf("POST %s: %d", path, p.status)
+		}
+	}
+	read := &countedBody{}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/ui/tokens", read)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	answer := httptest.NewRecorder()
+	w.ui.ServeHTTP(answer, r)
+	if answer.Code != http.StatusSeeOther || read.n != 0 {
+		t.Errorf("a form for those signed in: %d, %d bytes of it are read", answer.Code, read.n)
+	}
+}
+
+type countedBody struct{ n int }
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	b.n += len(p)
+	return len(p), nil
 }
 
 func TestNextIsLocal(t *testing.T) {
