@@ -46,8 +46,15 @@ func (s *Server) cookieName(r *http.Request, name string) string {
 	return name
 }
 
+// setCookie sets a cookie for the UI alone. Browsers do not tell ports apart: what
+// is for all paths would go to every other service of the host too. With the prefix
+// __Host- it has to be for all paths.
 func (s *Server) setCookie(w http.ResponseWriter, r *http.Request, name, value string, seconds int) {
-	http.SetCookie(w, &http.Cookie{Name: s.cookieName(r, name), Value: value, Path: "/", MaxAge: seconds, HttpOnly: true,
+	path := Prefix
+	if s.secure(r) {
+		path = "/"
+	}
+	http.SetCookie(w, &http.Cookie{Name: s.cookieName(r, name), Value: value, Path: path, MaxAge: seconds, HttpOnly: true,
 		Secure: s.secure(r), SameSite: http.SameSiteStrictMode})
 }
 

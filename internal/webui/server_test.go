@@ -74,6 +74,22 @@ func TestCookie(t *testing.T) {
 	if !strings.HasPrefix(c.Name, "__Host-") || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" {
 		t.Errorf("the cookie is %+v", c)
 	}
+
+	// Without HTTPS the prefix is not to be had: the other ports of the host do not
+	// get it.
+	b := newWorld(t).signedIn("admin")
+	other, err := url.Parse(b.server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Path = "/ui/"
+	if got := b.client.Jar.Cookies(other); len(got) == 0 {
+		t.Error("the UI has no cookie")
+	}
+	other.Path = "/anything"
+	if got := b.client.Jar.Cookies(other); len(got) != 0 {
+		t.Errorf("another path has %v", got)
+	}
 }
 
 func TestRateLimit(t *testing.T) {
