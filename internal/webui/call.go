@@ -172,9 +172,7 @@ func (c *call) fail(err error) {
 	}
 	if status == http.StatusUnauthorized && c.Session != nil {
 		// The token is not valid any more; neither is the session then.
-		if err := c.s.sessions.Load().End(c.s.cookie(c.r, sessionCookie)); err != nil {
-			c.s.log.Error(err, "a session could not be ended")
-		}
+		c.s.sessions.Load().End(c.s.cookie(c.r, sessionCookie))
 		c.Session = nil
 		c.signIn()
 		return

@@ -112,7 +112,7 @@ func New(o Options) (*Server, error) {
 
 // Connect opens the sessions. Streams end with ctx.
 func (s *Server) Connect(ctx context.Context) error {
-	store, err := session.Open(s.opts.DataDir, s.opts.Limits, s.opts.Now)
+	store, err := session.Open(s.opts.DataDir, s.opts.Limits, s.opts.Now, func(err error) { s.log.Error(err, "sessions") })
 	if err != nil {
 		return err
 	}

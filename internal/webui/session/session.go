@@ -36,6 +36,9 @@ const (
 	// touchEvery is how often it is written down that a session is in use.
 	touchEvery = time.Minute
 
+	// saveAgain is how long after a failed try the sessions are written again.
+	saveAgain = 10 * time.Second
+
 	// each and all bound what a sign-in in a loop can fill.
 	each = 32
 	all  = 4096
@@ -85,25 +88,30 @@ type secrets struct {
 	Refresh string `json:"refresh,omitempty"`
 }
 
-// Store keeps sessions. It is safe for concurrent use.
+// Store keeps sessions. It is safe for concurrent use. What cannot be written, as
+// on a full disk, is kept in memory and tried again, so that nobody is kept out and
+// a session that ended has ended; a restart before that forgets it.
 type Store struct {
 	path   string
 	key    []byte
 	limits Limits
 	now    func() time.Time
+	report func(error)
 
 	mu      sync.Mutex
 	records map[string]*record // by hash of the ID
+	failing bool               // the last try to write them failed
+	again   *time.Timer        // until the next try, after a failed one
 }
 
 // Open reads the sessions in dir, and makes the key if there is none. Sessions that
 // cannot be read are dropped, as people can sign in again; a key file that is no
-// key is an error.
-func Open(dir string, limits Limits, now func() time.Time) (*Store, error) {
+// key is an error. report is told when sessions cannot be written.
+func Open(dir string, limits Limits, now func() time.Time, report func(error)) (*Store, error) {
 	if now == nil {
 		now = time.Now
 	}
-	s := &Store{path: filepath.Join(dir, sessionsFile), limits: limits, now: now, records: map[string]*record{}}
+	s := &Store{path: filepath.Join(dir, sessionsFile), limits: limits, now: now, report: report, records: map[string]*record{}}
 	var err error
 	if s.key, err = openKey(filepath.Join(dir, keyFile)); err != nil {
 		return nil, err
@@ -164,10 +172,7 @@ func (s *Store) Begin(username, token, refresh string, notAfter time.Time) (id s
 	s.sweep(now)
 	s.makeRoom(username)
 	s.records[hashOf(raw)] = r
-	if err := s.save(); err != nil {
-		delete(s.records, hashOf(raw))
-		return "", nil, err
-	}
+	s.save()
 	return id, s.session(r, raw, secrets{Token: token, Refresh: refresh}), nil
 }
 
@@ -187,18 +192,18 @@ func (s *Store) Get(id string, used bool) (*Session, error) {
 	}
 	if !s.alive(r, now) {
 		s.drop(hashOf(raw))
-		return nil, errors.Join(ErrNone, s.save())
+		s.save()
+		return nil, ErrNone
 	}
 	var kept secrets
 	if err := s.open(raw, r.Sealed, &kept); err != nil {
 		s.drop(hashOf(raw))
-		return nil, errors.Join(ErrNone, s.save())
+		s.save()
+		return nil, ErrNone
 	}
 	if used && now.Sub(r.Seen) >= min(touchEvery, s.limits.Idle/4) {
 		r.Seen = now
-		if err := s.save(); err != nil {
-			return nil, err
-		}
+		s.save()
 	}
 	return s.session(r, raw, kept), nil
 }
@@ -220,26 +225,27 @@ func (s *Store) Renew(id, token, refresh string) error {
 		return ErrNone
 	}
 	r.Sealed = sealed
-	return s.save()
+	s.save()
+	return nil
 }
 
 // End ends the session of id, if there is one.
-func (s *Store) End(id string) error {
+func (s *Store) End(id string) {
 	raw, err := base64.RawURLEncoding.DecodeString(id)
 	if err != nil {
-		return nil
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.records[hashOf(raw)] == nil {
-		return nil
+		return
 	}
 	s.drop(hashOf(raw))
-	return s.save()
+	s.save()
 }
 
 // EndAll ends all sessions of a user.
-func (s *Store) EndAll(username string) error {
+func (s *Store) EndAll(username string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for hash, r := range s.records {
@@ -247,7 +253,7 @@ func (s *Store) EndAll(username string) error {
 			s.drop(hash)
 		}
 	}
-	return s.save()
+	s.save()
 }
 
 // Count is how many sessions a user has.
@@ -319,15 +325,39 @@ func (s *Store) drop(hash string) {
 	}
 }
 
-func (s *Store) save() error {
+// save writes the sessions, now or as soon as it is possible. The caller holds mu.
+func (s *Store) save() {
+	err := s.write()
+	if err == nil {
+		s.failing = false
+		if s.again != nil {
+			s.again.Stop()
+			s.again = nil
+		}
+		return
+	}
+	if !s.failing {
+		s.failing = true
+		s.report(fmt.Errorf("the sessions of the web UI cannot be written and are in memory alone: %w; see that there is room in %s", err, filepath.Dir(s.path)))
+	}
+	if s.again == nil {
+		s.again = time.AfterFunc(saveAgain, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.again != nil { // nobody else has written them meanwhile
+				s.again = nil
+				s.save()
+			}
+		})
+	}
+}
+
+func (s *Store) write() error {
 	data, err := json.Marshal(s.records)
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.WriteFile(s.path, data, 0o600); err != nil {
-		return fmt.Errorf("sessions of the web UI: %w", err)
-	}
-	return nil
+	return atomicfile.WriteFile(s.path, data, 0o600)
 }
 
 func hashOf(raw []byte) string {
