@@ -4,6 +4,7 @@ package webui
 
 import (
 	"cmp"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -190,11 +191,12 @@ func (s *Server) restore(c *call) error {
 
 // downloadBackup is GET …/backups/NAME/download.
 func (s *Server) downloadBackup(c *call) error {
-	return c.passOn(inNamespace(c.r.PathValue("namespace"), "backups", c.r.PathValue("name"), "download"))
+	return c.passOn(inNamespace(c.r.PathValue("namespace"), "backups", c.r.PathValue("name"), "download"), "")
 }
 
-// passOn answers with what the API answers, as it comes. path is below /api/v1/.
-func (c *call) passOn(path string) error {
+// passOn answers with what the API answers, as it comes; as a file of that name, if
+// there is one. path is below /api/v1/. An error becomes a page, and no file.
+func (c *call) passOn(path, file string) error {
 	r, err := http.NewRequestWithContext(c.Context(), http.MethodGet, httpapi.Prefix+path, http.NoBody)
 	if err != nil {
 		return err
@@ -202,6 +204,9 @@ func (c *call) passOn(path string) error {
 	r.RemoteAddr, r.RequestURI = c.r.RemoteAddr, r.URL.RequestURI()
 	r.Header.Set("Authorization", "Bearer "+c.Session.Token)
 	answer := &passing{w: c.w, kept: recorder{header: http.Header{}}}
+	if file != "" {
+		answer.kept.header.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", file))
+	}
 	c.s.opts.API.ServeHTTP(answer, r)
 	if answer.kept.status >= http.StatusBadRequest {
 		return problemOf(&answer.kept)

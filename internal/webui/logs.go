@@ -45,6 +45,5 @@ func (s *Server) logs(c *call) error {
 
 // downloadLogs is GET …/applications/NAME/logs/SERVICE/text.
 func (s *Server) downloadLogs(c *call) error {
-	c.w.Header().Set("Content-Disposition", `attachment; filename="container.log"`)
-	return c.passOn(c.containerLog("-1"))
+	return c.passOn(c.containerLog("-1"), "container.log")
 }

@@ -425,4 +425,11 @@ func TestDownload(t *testing.T) {
 	if p.header.Get("Content-Disposition") != `attachment; filename="done.log"` || !strings.HasPrefix(p.header.Get("Content-Type"), "text/plain") || !strings.Contains(p.body, hostile) {
 		t.Errorf("%v\n%s", p.header, p.body)
 	}
+	// An error is a page to read, and no file.
+	for _, path := range []string{"/ui/namespaces/default/updates/none/log?download", "/ui/namespaces/default/applications/none/logs/web/text"} {
+		p := w.signedIn("viewer").get(path)
+		if p.status != http.StatusNotFound || p.header.Get("Content-Disposition") != "" || !strings.HasPrefix(p.header.Get("Content-Type"), "text/html") {
+			t.Errorf("%s: %d %v", path, p.status, p.header)
+		}
+	}
 }

@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
-	"github.com/fairlead-dev/fairlead/internal/httpapi"
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
 )
 
@@ -247,23 +246,11 @@ func (s *Server) updateStatus(c *call) error {
 
 // updateLog is GET …/updates/{name}/log: the log as text; with download, as a file.
 func (s *Server) updateLog(c *call) error {
-	name := c.r.PathValue("name")
+	name, file := c.r.PathValue("name"), ""
 	if c.r.URL.Query().Has("download") {
-		c.w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", name+".log"))
+		file = name + ".log"
 	}
-	return c.pass(inNamespace(c.r.PathValue("namespace"), "requests", name, "log"))
-}
-
-// pass answers with what the API answers to a GET.
-func (c *call) pass(path string) error {
-	r, err := http.NewRequestWithContext(c.Context(), http.MethodGet, httpapi.Prefix+path, http.NoBody)
-	if err != nil {
-		return err
-	}
-	r.RemoteAddr, r.RequestURI = c.r.RemoteAddr, r.URL.RequestURI()
-	r.Header.Set("Authorization", "Bearer "+c.Session.Token)
-	c.s.opts.API.ServeHTTP(c.w, r)
-	return nil
+	return c.passOn(inNamespace(c.r.PathValue("namespace"), "requests", name, "log"), file)
 }
 
 // cancelUpdate is POST …/updates/{name}/cancel.
