@@ -181,26 +181,29 @@ func (f *followers) publish(w *followed, s *requestState) {
 // watch watches a request for its followers, and asks now and then whether they may
 // still see it: the API server does not ask again while a watch is open.
 func (f *followers) watch(ctx context.Context, key followKey, w *followed, ur *v1alpha1.UpdateRequest) {
+	failed := func(err error) { f.publish(w, &requestState{failure: err}) }
 	var asking sync.WaitGroup
-	asking.Go(func() { f.recheck(ctx, key, w) })
-	err := requestwatch.Run(ctx, f.api.kube(), ur, func(e requestwatch.Event) bool {
-		switch {
-		case e.Lost != nil:
-			err := lasting(e.Lost)
-			if err != nil {
-				f.publish(w, &requestState{failure: err})
+	asking.Go(func() { f.api.guarded(func() { f.recheck(ctx, key, w) }, failed) })
+	f.api.guarded(func() {
+		err := requestwatch.Run(ctx, f.api.kube(), ur, func(e requestwatch.Event) bool {
+			switch {
+			case e.Lost != nil:
+				err := lasting(e.Lost)
+				if err != nil {
+					failed(err)
+				}
+				return err != nil
+			case e.Deleted:
+				f.publish(w, &requestState{})
+				return true
 			}
-			return err != nil
-		case e.Deleted:
-			f.publish(w, &requestState{})
-			return true
+			f.publish(w, &requestState{request: e.Request})
+			return requestwatch.Concluded(e.Request)
+		})
+		if err != nil {
+			failed(err)
 		}
-		f.publish(w, &requestState{request: e.Request})
-		return requestwatch.Concluded(e.Request)
-	})
-	if err != nil {
-		f.publish(w, &requestState{failure: err})
-	}
+	}, failed)
 	f.mu.Lock()
 	f.end(key, w) // who comes now begins anew
 	f.mu.Unlock()

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/failure"
 )
 
 // requestSource is an API server of one request, which counts the watches of it.
@@ -28,6 +29,7 @@ type requestSource struct {
 	objects client.WithWatch
 	watches atomic.Int32
 	revoked atomic.Bool
+	faulty  atomic.Bool   // a watch meets a fault of the program
 	began   chan struct{} // has a value for each watch that began
 }
 
@@ -48,6 +50,9 @@ func newRequestSource(t *testing.T) *requestSource {
 			return c.Get(ctx, key, o, opts...)
 		},
 		Watch: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) (watch.Interface, error) {
+			if s.faulty.Load() {
+				panic("a fault")
+			}
 			w, err := c.Watch(ctx, list, opts...)
 			s.watches.Add(1)
 			s.began <- struct{}{}
@@ -214,5 +219,39 @@ func TestADeletedRequestEndsItsStreams(t *testing.T) {
 	}
 	if err := <-ended; err != nil || !deleted {
 		t.Errorf("it ended with %v, deleted: %t", err, deleted)
+	}
+}
+
+// A fault in what streams share ends the streams, not the daemon.
+func TestFaultEndsStreams(t *testing.T) {
+	s := newRequestSource(t)
+	s.faulty.Store(true)
+	ur := &v1alpha1.UpdateRequest{}
+	if err := s.objects.Get(t.Context(), client.ObjectKey{Namespace: "prod", Name: "r"}, ur); err != nil {
+		t.Fatal(err)
+	}
+	ctx := withRecord(t.Context(), &record{})
+	err := s.followers.follow(ctx, ur, func(*requestState) (bool, error) { return false, nil })
+	if failure.AsPanic(err) == nil {
+		t.Errorf("the stream of a request ends with %v", err)
+	}
+	s.followers.mu.Lock()
+	if n := len(s.followers.open); n != 0 {
+		t.Errorf("%d requests are still followed", n)
+	}
+	s.followers.mu.Unlock()
+
+	sources := []*source{{event: eventApplication, kind: kindOf[applications](), version: "1"}, {event: eventRequest, kind: kindOf[updateRequests](), version: "1"}}
+	_, err = (&namespaceStream{api: s.API, namespace: "prod", sources: sources}).watch(ctx)
+	if failure.AsPanic(err) == nil {
+		t.Errorf("the stream of a namespace ends with %v", err)
+	}
+
+	err = s.withHeart(ctx, nil, func(context.Context) error { panic("a fault") }, func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	if failure.AsPanic(err) == nil {
+		t.Errorf("a stream that is rechecked ends with %v", err)
 	}
 }

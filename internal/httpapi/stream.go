@@ -16,6 +16,8 @@ import (
 	"github.com/tmaxmax/go-sse"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-dev/fairlead/internal/failure"
 )
 
 // reconnectAfter is how long a client of a stream waits before it comes back.
@@ -246,11 +248,24 @@ func lasting(err error) error {
 	return nil // the connection
 }
 
+// guarded calls f, in a goroutine where nobody else catches a fault of it: it ends
+// what f is for, by failed, and not the daemon.
+func (a *API) guarded(f func(), failed func(error)) {
+	defer func() {
+		if p := recover(); p != nil {
+			err := failure.Panicked(p)
+			a.log.Error(err, "a stream met a fault", "stack", failure.AsPanic(err).Stack)
+			failed(err)
+		}
+	}()
+	f()
+}
+
 // withHeart runs f with a heart beside it; what ends the heart ends f.
 func (a *API) withHeart(ctx context.Context, beat func() error, recheck, f func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { a.heart(ctx, cancel, beat, recheck) })
+	wg.Go(func() { a.guarded(func() { a.heart(ctx, cancel, beat, recheck) }, cancel) })
 	err := f(ctx)
 	cancel(nil)
 	wg.Wait()

@@ -173,7 +173,12 @@ func (n *namespaceStream) watch(ctx context.Context) (expired bool, err error) {
 	for _, s := range n.sources {
 		go func(version string) {
 			defer func() { done <- struct{}{} }()
-			n.api.follow(ctx, n.namespace, s, version, changes)
+			n.api.guarded(func() { n.api.follow(ctx, n.namespace, s, version, changes) }, func(err error) {
+				select {
+				case changes <- change{err: err}:
+				case <-ctx.Done():
+				}
+			})
 		}(s.version)
 	}
 	defer func() {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/httpapi"
 )
 
@@ -83,7 +84,13 @@ func (c *call) stream(sources ...source) error {
 			r.Header.Set("Last-Event-ID", last)
 		}
 		s := &sink{source: src, header: http.Header{}, out: out, ticks: ticks}
-		running.Go(func() { ends <- s.run(c.s.opts.API, r) })
+		running.Go(func() {
+			err := s.run(c.s.opts.API, r)
+			if fault := failure.AsPanic(err); fault != nil {
+				c.s.log.Error(err, "a stream of the API met a fault", "path", r.URL.Path, "stack", fault.Stack)
+			}
+			ends <- err
+		})
 	}
 	return c.pump(ctx, out, ticks, ends, len(sources))
 }
@@ -182,16 +189,20 @@ type sink struct {
 	ticks  chan<- struct{}
 }
 
-// run serves r into the sink until the source ends.
+// run serves r into the sink until the source ends. A fault of the API is an error,
+// as it would be for a server of it: here nobody else catches it.
 func (s *sink) run(api http.Handler, r *http.Request) (err error) {
 	defer func() {
-		// The API breaks off so.
-		if p := recover(); p != nil {
-			if broken, ok := p.(error); !ok || !errors.Is(broken, http.ErrAbortHandler) {
-				panic(p)
-			}
-			err = http.ErrAbortHandler
+		p := recover()
+		if p == nil {
+			return
 		}
+		// The API breaks off so.
+		if broken, ok := p.(error); ok && errors.Is(broken, http.ErrAbortHandler) {
+			err = http.ErrAbortHandler
+			return
+		}
+		err = failure.Panicked(p)
 	}()
 	api.ServeHTTP(s, r)
 	if s.status >= http.StatusBadRequest {

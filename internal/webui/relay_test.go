@@ -142,3 +142,25 @@ func TestBrokenStream(t *testing.T) {
 		t.Error("the stream has an end like one that is complete")
 	}
 }
+
+// A fault of the API breaks a stream, not the daemon.
+func TestStreamThatPanics(t *testing.T) {
+	w := newWorld(t)
+	w.api.stream = func(rw http.ResponseWriter, _ *http.Request) {
+		rw.WriteHeader(http.StatusOK)
+		panic("a fault")
+	}
+	b := w.signedIn("admin")
+	events, answer := b.streamOf("/ui/namespaces/default/updates/runs/status")
+	for events.Scan() {
+		if strings.Contains(events.Text(), "over") {
+			t.Error("the page is told that it is over")
+		}
+	}
+	if answer.StatusCode != http.StatusOK || events.Err() == nil {
+		t.Errorf("the stream ends with %d, %v", answer.StatusCode, events.Err())
+	}
+	if p := b.get("/ui/"); p.status != http.StatusOK {
+		t.Errorf("the next page: %d", p.status)
+	}
+}
