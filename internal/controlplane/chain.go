@@ -125,7 +125,9 @@ func buildChain(ctx context.Context, c chainConfig) (*chain, error) {
 	// The aggregator is the outermost server, so its handler is the innermost
 	// place that sees every request after authentication and authorisation.
 	aggregator.GenericConfig.BuildHandlerChainFunc = func(handler http.Handler, cfg *genericapiserver.Config) http.Handler {
-		return c.own.withoutClaims(genericapiserver.DefaultBuildHandlerChain(withSubresources(c.stopping, handler, c.subresources), cfg))
+		recheck := &rechecker{authenticator: cfg.Authentication.Authenticator, authorizer: cfg.Authorization.Authorizer, every: recheckEvery}
+		handler = withSubresources(c.stopping, handler, c.subresources, recheck)
+		return c.own.withoutClaims(withAuthorization(genericapiserver.DefaultBuildHandlerChain(handler, cfg)))
 	}
 	return assemble(native, extensions, aggregator)
 }

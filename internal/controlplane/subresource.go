@@ -4,7 +4,9 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
@@ -34,8 +36,9 @@ func (s Subresource) matches(info *genericapirequest.RequestInfo) bool {
 
 // withSubresources answers the requests for subs and passes all others to next.
 // It belongs inside the authenticated and authorised part of the chain. stopping
-// ends the handlers when the server is told to stop.
-func withSubresources(stopping context.Context, next http.Handler, subs []Subresource) http.Handler {
+// ends the handlers when the server is told to stop, recheck when their callers
+// lose the right; then the connection breaks, so that nobody takes it for the end.
+func withSubresources(stopping context.Context, next http.Handler, subs []Subresource, recheck *rechecker) http.Handler {
 	if len(subs) == 0 {
 		return next
 	}
@@ -46,15 +49,24 @@ func withSubresources(stopping context.Context, next http.Handler, subs []Subres
 			return
 		}
 		for _, s := range subs {
-			if !s.matches(info) {
-				continue
+			if s.matches(info) {
+				s.serve(stopping, w, r, info, recheck)
+				return
 			}
-			ctx, cancel := context.WithCancel(r.Context())
-			defer cancel()
-			defer context.AfterFunc(stopping, cancel)()
-			s.Handler(w, r.WithContext(ctx), info.Namespace, info.Name)
-			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+func (s Subresource) serve(stopping context.Context, w http.ResponseWriter, r *http.Request, info *genericapirequest.RequestInfo, recheck *rechecker) {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel(nil)
+	defer context.AfterFunc(stopping, func() { cancel(context.Canceled) })()
+	watching.Go(func() { recheck.watch(ctx, r, cancel) })
+	s.Handler(w, r.WithContext(ctx), info.Namespace, info.Name)
+	if errors.Is(context.Cause(ctx), errRevoked) {
+		panic(http.ErrAbortHandler)
+	}
 }
