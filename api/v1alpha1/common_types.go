@@ -2,6 +2,8 @@
 
 package v1alpha1
 
+import "strings"
+
 // LocalReference names an object of a known kind in the same namespace.
 type LocalReference struct {
 	// name of the object.
@@ -40,8 +42,9 @@ const GatewayBehind = "behind"
 
 // Annotations on UpdateRequests. They inform; nothing is decided by them.
 const (
-	// AnnotationRequestedBy names who asked, as the API server authenticated
-	// them.
+	// AnnotationRequestedBy names who asked. The embedded API server and the HTTP
+	// API set it to whom they authenticated; another API server takes what the
+	// client says.
 	AnnotationRequestedBy = "fairlead.dev/requested-by"
 	// AnnotationTrigger says what made the request: "http", "updater", "webhook",
 	// "update-policy" or "manifests".
@@ -67,6 +70,16 @@ const LabelManifestSource = "fairlead.dev/manifest-source"
 // Application's notifications, holds on an UpdateRequest what that receiver was
 // told, such as "Started,Succeeded".
 const AnnotationNotifiedPrefix = "notified.fairlead.dev/"
+
+// AnnotationGitHubReported holds on an UpdateRequest, as JSON, what GitHub was told
+// of it.
+const AnnotationGitHubReported = "fairlead.dev/github-reported"
+
+// KeptByController reports whether an annotation of an UpdateRequest is written by
+// Fairlead alone: what clients say in it counts for nothing.
+func KeptByController(key string) bool {
+	return key == AnnotationRequestedBy || key == AnnotationGitHubReported || strings.HasPrefix(key, AnnotationNotifiedPrefix)
+}
 
 // Condition types. Succeeded is final once it is True or False.
 const (

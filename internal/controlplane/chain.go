@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -199,7 +200,9 @@ func newOptions(c chainConfig) *options.Options {
 	o.ServiceAccountSigningKeyFile = c.pki.tokenKey()
 	o.Authorization.Modes = []string{"RBAC"}
 
-	wanted := sets.New(lifecycle.PluginName, gc.PluginName)
+	registerOrigin(o.Admission.GenericAdmission.Plugins)
+	o.Admission.GenericAdmission.RecommendedPluginOrder = append(slices.Clone(o.Admission.GenericAdmission.RecommendedPluginOrder), originPlugin)
+	wanted := sets.New(lifecycle.PluginName, gc.PluginName, originPlugin)
 	o.Admission.GenericAdmission.DefaultOffPlugins = sets.New(kubeoptions.AllOrderedPlugins...).Difference(wanted)
 	o.Admission.GenericAdmission.EnablePlugins = wanted.UnsortedList()
 

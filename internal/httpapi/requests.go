@@ -5,6 +5,7 @@ package httpapi
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"time"
@@ -100,6 +101,8 @@ func (a *API) submit(ctx context.Context, u *unstructured.Unstructured, namespac
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
+	// Another API server than ours does not see to it.
+	maps.DeleteFunc(annotations, func(key, _ string) bool { return v1alpha1.KeptByController(key) })
 	annotations[v1alpha1.AnnotationRequestedBy], annotations[v1alpha1.AnnotationTrigger] = rec.who, trigger
 	u.SetAnnotations(annotations)
 	opts := &client.CreateOptions{FieldValidation: metav1.FieldValidationStrict}

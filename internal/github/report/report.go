@@ -16,7 +16,7 @@ import (
 )
 
 // Annotation of an UpdateRequest has, as a Record, what GitHub was told of it.
-const Annotation = "fairlead.dev/github-reported"
+const Annotation = v1alpha1.AnnotationGitHubReported
 
 // Outcome is how far an update is, as far as GitHub is concerned.
 type Outcome string
