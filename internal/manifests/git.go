@@ -21,6 +21,8 @@ import (
 const (
 	MaxFiles    = 1000
 	MaxFileSize = 256 << 10
+	// MaxSize is that of all files together.
+	MaxSize = 8 << 20
 )
 
 // Secrets reads the Secrets that ManifestSources name.
@@ -98,7 +100,7 @@ func read(ctx context.Context, repo *source.Repo, commit, dir string) ([]File, e
 	if len(listed) > MaxFiles {
 		return nil, fmt.Errorf("there are %d files with manifests at %q, more than %d: name a smaller directory in spec.path", len(listed), dir, MaxFiles)
 	}
-	var out []File
+	size := int64(0)
 	for _, f := range listed {
 		switch {
 		case !f.Regular():
@@ -106,6 +108,13 @@ func read(ctx context.Context, repo *source.Repo, commit, dir string) ([]File, e
 		case f.Size > MaxFileSize:
 			return nil, &InvalidError{File: f.Path, Line: 1, Err: fmt.Errorf("the file has %d bytes, more than %d: keep other files out of this directory", f.Size, MaxFileSize)}
 		}
+		size += f.Size
+	}
+	if size > MaxSize {
+		return nil, fmt.Errorf("the files with manifests at %q have %d bytes, more than %d: name a smaller directory in spec.path", dir, size, MaxSize)
+	}
+	var out []File
+	for _, f := range listed {
 		data, err := repo.ReadFile(ctx, f)
 		if err != nil {
 			return nil, err
