@@ -85,6 +85,9 @@ type Options struct {
 	// Audit gets a line for every attempt to change something, and is told of every
 	// wrong token. Required.
 	Audit Audit
+	// WriteTimeout is how long a client that watches an update may take to receive
+	// what was sent; one that is slower is cut off. Default 30 s.
+	WriteTimeout time.Duration
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 	// Log of what goes wrong.
@@ -96,11 +99,23 @@ func Handler(o Options) http.Handler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &api{Options: o}
+	if o.WriteTimeout <= 0 {
+		o.WriteTimeout = 30 * time.Second
+	}
+	return &api{Options: o, streams: make(chan struct{}, maxStreams)}
 }
+
+const (
+	// maxStreams is how many clients may watch updates by POST /update at once.
+	maxStreams = 64
+	// tooManyStreams is the error of one more.
+	tooManyStreams = "too_many_streams"
+)
 
 type api struct {
 	Options
+	// streams has room for each client that watches an update.
+	streams chan struct{}
 }
 
 var idPattern = regexp.MustCompile(`^[0-9]{8,20}$`)

@@ -34,6 +34,7 @@ const token = "a-long-random-token"
 
 // bench is the API on a fake of the API of objects.
 type bench struct {
+	api   *api
 	t     *testing.T
 	objs  client.WithWatch
 	dir   string
@@ -73,11 +74,16 @@ func newBench(t *testing.T) *bench {
 			}
 			return w, err
 		}}).Build()
-	s := httptest.NewServer(Handler(Options{
+	handler := Handler(Options{
 		Client: func() Client { return b.objs }, Namespace: "default", Application: func() string { return "shop" },
 		Directory: b.dir, LogDir: b.logs, Token: token, MaxBody: 1 << 20,
 		Guard: guard.New(guard.Options{Now: func() time.Time { return b.now }}), Audit: b, Now: func() time.Time { return b.now }, Log: logr.Discard(),
-	}))
+	})
+	var ok bool
+	if b.api, ok = handler.(*api); !ok {
+		t.Fatalf("the handler is %T", handler)
+	}
+	s := httptest.NewServer(handler)
 	t.Cleanup(s.Close)
 	b.url = s.URL
 	return b

@@ -131,14 +131,27 @@ func (a *api) await(ctx context.Context, ur *v1alpha1.UpdateRequest, ended <-cha
 	}
 }
 
-// flusher sends each piece to the client at once.
-type flusher struct{ w http.ResponseWriter }
+// flusher sends each piece to the client at once. A client that does not take it
+// in time is gone.
+type flusher struct {
+	w       http.ResponseWriter
+	timeout time.Duration
+}
 
 func (f *flusher) Write(p []byte) (int, error) {
-	n, err := f.w.Write(p)
-	if err == nil {
-		// A writer that cannot flush sends when it sees fit; that is no error.
-		_ = http.NewResponseController(f.w).Flush()
+	c := http.NewResponseController(f.w)
+	if err := c.SetWriteDeadline(time.Now().Add(f.timeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return 0, err
 	}
-	return n, err
+	n, err := f.w.Write(p)
+	if err != nil {
+		return n, err
+	}
+	if err := c.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return n, err
+	}
+	return n, nil
 }
+
+// end leaves the connection to other requests.
+func (f *flusher) end() { _ = http.NewResponseController(f.w).SetWriteDeadline(time.Time{}) }

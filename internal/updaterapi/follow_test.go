@@ -4,7 +4,11 @@ package updaterapi
 
 import (
 	"bufio"
+	"errors"
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -144,6 +148,53 @@ func TestADeletedRequestBreaksTheAnswerOff(t *testing.T) {
 	if err.Error() == "EOF" {
 		t.Error("the answer looks whole")
 	}
+}
+
+// A client that takes nothing does not hold the daemon.
+func TestSlowClientIsCutOff(t *testing.T) {
+	ended := make(chan error, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		out := &flusher{w: w, timeout: 100 * time.Millisecond}
+		defer out.end()
+		for {
+			if _, err := out.Write(make([]byte, 1<<20)); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}))
+	defer s.Close()
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("it is cut off with %v", err)
+	}
+}
+
+func TestTooManyWatch(t *testing.T) {
+	b := newBench(t)
+	for range maxStreams {
+		b.api.streams <- struct{}{}
+	}
+	a := b.call(http.MethodPost, "/update", "{}", tokenHeader, token)
+	if a.code != http.StatusServiceUnavailable || a.body != `{"error":"too_many_streams"}` || a.head.Get("Retry-After") == "" {
+		t.Errorf("one more: %d %s %v", a.code, a.body, a.head)
+	}
+	var list v1alpha1.UpdateRequestList
+	if err := b.objs.List(t.Context(), &list); err != nil || len(list.Items) != 0 {
+		t.Errorf("what was refused was started: %d, %v", len(list.Items), err)
+	}
+	if a := b.call(http.MethodPost, "/update", `{"async":true}`, tokenHeader, token); a.code != http.StatusAccepted {
+		t.Errorf("in the background: %d %s", a.code, a.body)
+	}
+	<-b.api.streams
+	b.stream().reads("started...")
 }
 
 func TestKeeper(t *testing.T) {

@@ -90,9 +90,21 @@ func (a *api) update(w http.ResponseWriter, r *http.Request) {
 		}
 		spec.Variables[name] = port
 	}
+	prefer := strings.Join(r.Header.Values("Prefer"), ", ")
+	background := strings.Contains(prefer, "respond-async") || truthy(body["async"])
 	c := a.client(w)
 	if c == nil {
 		return
+	}
+	if !background {
+		select {
+		case a.streams <- struct{}{}:
+			defer func() { <-a.streams }()
+		default:
+			w.Header().Set("Retry-After", "10")
+			refuse(http.StatusServiceUnavailable, failed{Error: tooManyStreams}, tooManyStreams)
+			return
+		}
 	}
 	ur, err := a.create(r.Context(), c, spec)
 	if err != nil {
@@ -102,8 +114,6 @@ func (a *api) update(w http.ResponseWriter, r *http.Request) {
 	}
 	j := job{ID: ur.Labels[v1alpha1.LabelJob]}
 	j.Logfile = a.jobFile(j.ID)
-	prefer := strings.Join(r.Header.Values("Prefer"), ", ")
-	background := strings.Contains(prefer, "respond-async") || truthy(body["async"])
 	status := http.StatusOK
 	if background {
 		status = http.StatusAccepted
@@ -116,7 +126,8 @@ func (a *api) update(w http.ResponseWriter, r *http.Request) {
 	}
 	plainText(w)
 	w.WriteHeader(status)
-	out := &flusher{w: w}
+	out := &flusher{w: w, timeout: a.WriteTimeout}
+	defer out.end()
 	fmt.Fprintf(out, "# Update job %s started...\n# Logs: %s\n# This endpoint is designed for async usage; logs are written to file.\n", j.ID, j.Logfile)
 	// The update is the request's, not this connection's: a client that goes away
 	// ends nothing but its own reading.
