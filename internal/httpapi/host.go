@@ -78,7 +78,7 @@ func (a *API) registerHost(h huma.API) {
 		Summary: "Follow what a container of an Application writes",
 		Description: "Server-sent events. `container`: where the lines come from, first of all. `line`: `{\"time\", \"stream\", \"text\"}`. `end`: the container " +
 			"has ended. A client that comes back with Last-Event-ID goes on after that line if the container is still the same one, and otherwise " +
-			"begins with the other one. Needs get on applications/log.",
+			"begins with the other one; 204 if it has seen the end and there is nothing else. Needs get on applications/log.",
 		Responses: eventResponses(),
 	}, a.containerEvents)
 	handle(a, h, huma.Operation{
@@ -165,39 +165,80 @@ func (c *containerText) Lines(lines []hostaccess.Line) error {
 
 func (a *API) containerEvents(ctx context.Context, in *containerEventsInput) (*huma.StreamResponse, error) {
 	q := in.query(true)
+	lines := &containerLines{}
 	if in.LastEventID != "" {
-		at, err := hostaccess.ParsePosition(in.LastEventID)
+		position, ended := strings.CutSuffix(in.LastEventID, afterEnd)
+		at, err := hostaccess.ParsePosition(position)
 		if err != nil {
 			return nil, problem(http.StatusBadRequest, metav1.StatusReasonBadRequest, "Last-Event-ID is no ID of an event of this stream")
 		}
-		q.After = &at
+		q.After, lines.last, lines.ended = &at, at, ended
 	}
 	app, err := a.readable(ctx, &in.ContainerQuery)
 	if err != nil {
 		return nil, err
 	}
 	return a.streaming(ctx, func(ctx context.Context, s *stream) error {
+		lines.s = s
 		recheck := func(ctx context.Context) error { return a.mayReadContainers(ctx, &in.ContainerQuery) }
 		err := a.withHeart(ctx, s.comment, recheck, func(ctx context.Context) error {
-			return a.opts.Host.ContainerLog(ctx, app, q, &containerLines{s: s})
+			return a.opts.Host.ContainerLog(ctx, app, q, lines)
 		})
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case lines.held != nil:
+			return s.nothingLeft()
 		}
-		return s.event(eventEnd, "", struct{}{})
+		return s.event(eventEnd, lines.last.String()+afterEnd, struct{}{})
 	})
 }
 
+// afterEnd is at the end of the ID of the event "end", before which comes the
+// position of the last line: whoever comes back with it has seen everything.
+const afterEnd = "-end"
+
 // containerLines sends lines as events.
-type containerLines struct{ s *stream }
+type containerLines struct {
+	s *stream
+	// last is the position of the last line that the client has.
+	last hostaccess.Position
+	// ended says that the client has seen the end of that container too.
+	ended bool
+	// held is what the stream begins with once there is something that a client
+	// which has seen the end lacks.
+	held *hostaccess.Container
+}
 
 func (c *containerLines) Begin(from hostaccess.Container) error {
+	same := from.ID == c.last.Container
+	if !same {
+		c.last = hostaccess.Position{Container: from.ID, Time: time.Unix(0, 0)}
+	}
+	if c.ended && same && (from.State == "exited" || from.State == "dead") {
+		c.held = &from
+		return nil
+	}
+	return c.begin(from)
+}
+
+func (c *containerLines) begin(from hostaccess.Container) error {
 	return errors.Join(c.s.beginEvents(), c.s.retry(), c.s.event(eventContainer, "", from))
 }
 
 func (c *containerLines) Lines(lines []hostaccess.Line) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	if held := c.held; held != nil {
+		c.held = nil
+		if err := c.begin(*held); err != nil {
+			return err
+		}
+	}
 	var b bytes.Buffer
 	for _, l := range lines {
+		c.last = l.Position
 		data, err := json.Marshal(struct {
 			Time   time.Time `json:"time"`
 			Stream string    `json:"stream"`
@@ -217,12 +258,22 @@ func (c *containerLines) Lines(lines []hostaccess.Line) error {
 func (a *API) download(ctx context.Context, in *struct {
 	NamespacePath
 	NamePath
-}) (*huma.StreamResponse, error) {
+}) (_ *huma.StreamResponse, err error) {
 	rec := wants(ctx, "get", "backups/"+hostaccess.DownloadSubresource, in.Namespace, in.Name)
+	// It is written down although it changes nothing, done or refused: it hands out
+	// all secrets.
+	defer func() {
+		if err != nil {
+			err = a.asProblem(ctx, err)
+			p, _ := split(err)
+			rec.reason = err.Error()
+			a.auditRead(rec, p.Status)
+		}
+	}()
 	if a.opts.Host == nil {
 		return nil, errNoHost
 	}
-	err := a.require(ctx, right{verb: "get", resource: "backups", subresource: hostaccess.DownloadSubresource, namespace: in.Namespace, name: in.Name},
+	err = a.require(ctx, right{verb: "get", resource: "backups", subresource: hostaccess.DownloadSubresource, namespace: in.Namespace, name: in.Name},
 		"download backups", roleAdmin)
 	if err != nil {
 		return nil, err
@@ -241,7 +292,6 @@ func (a *API) download(ctx context.Context, in *struct {
 	}
 	answer, err := a.streaming(ctx, func(_ context.Context, s *stream) (err error) {
 		defer func() { err = errors.Join(err, archive.Close()) }()
-		// It is written down although it changes nothing: it hands out all secrets.
 		a.auditRead(rec, http.StatusOK)
 		head := hostserver.ArchiveHeader(&b)
 		if err := s.begin(head.Get("Content-Type"), head); err != nil {

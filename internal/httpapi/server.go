@@ -260,7 +260,7 @@ func (a *API) auditWrite(r *http.Request, rec *record, status int) {
 // auditRead writes a line for a read that is worth one.
 func (a *API) auditRead(rec *record, status int) {
 	a.audit.Write(audit.Event{ID: rec.id, Who: rec.who, From: rec.from, Verb: rec.verb, Resource: rec.resource, Namespace: rec.namespace,
-		Name: rec.name, Method: http.MethodGet, Status: status})
+		Name: rec.name, Method: http.MethodGet, Status: status, Reason: rec.reason})
 }
 
 // statusWriter remembers the status of an answer.

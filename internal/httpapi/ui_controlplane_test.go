@@ -40,7 +40,11 @@ func (h fakeHost) ContainerLog(ctx context.Context, _ *v1alpha1.Application, q h
 	if q.Service == "none" {
 		return fmt.Errorf("no container: %w", hostaccess.ErrNotFound)
 	}
-	if err := to.Begin(hostaccess.Container{ID: "0123456789ab", Name: "web-1", Service: q.Service, State: "running"}); err != nil {
+	state := "running"
+	if q.Service == "ends" {
+		state = "exited"
+	}
+	if err := to.Begin(hostaccess.Container{ID: "0123456789ab", Name: "web-1", Service: q.Service, State: state}); err != nil {
 		return err
 	}
 	lines := h.lines
@@ -257,8 +261,12 @@ func TestContainerLog(t *testing.T) {
 	over := w.follow("viewer", "/applications/web/log/events?service=ends", seen)
 	over.want(t, eventContainer)
 	over.want(t, eventLine)
-	over.want(t, eventEnd)
+	ended := over.want(t, eventEnd).LastEventID
 	over.end(t)
+	// Who has seen the end need not come back.
+	if e := w.follow("viewer", "/applications/web/log/events?service=ends", ended); e.code != http.StatusNoContent {
+		t.Errorf("after the end: %d", e.code)
+	}
 	if bad := w.follow("viewer", "/applications/web/log/events?service=web", "12"); bad.code != 400 {
 		t.Errorf("a wrong Last-Event-ID: %d", bad.code)
 	}
@@ -271,6 +279,16 @@ func TestDownloadOfABackup(t *testing.T) {
 	w.must(w.admin.Create(t.Context(), b))
 	w.byRole(t, "GET", "/backups/web-1/download", "", map[string]int{"viewer": 403, "operator": 403, "updater": 403})
 	w.byRole(t, "GET", "/backups/none/download", "", map[string]int{"admin": 404})
+	for role, status := range map[string]int{"operator": 403, "admin": 404} {
+		name := "web-1"
+		if role == "admin" {
+			name = "none"
+		}
+		a := w.do(role, "GET", "/backups/"+name+"/download", "")
+		if lines := auditLines(t, w.auditFile, a.header.Get("Audit-Id"), `"verb":"get"`, `"resource":"backups/download"`, `"reason":`, fmt.Sprintf(`"status":%d`, status)); len(lines) != 1 {
+			t.Errorf("refused to the %s: audit lines %q", role, lines)
+		}
+	}
 	a := w.do("admin", "GET", "/backups/web-1/download", "")
 	if a.code != 200 || a.header.Get("Content-Type") != "application/x-tar" || !strings.Contains(a.header.Get("Content-Disposition"), `"web-1.tar"`) {
 		t.Fatalf("%d %v", a.code, a.header)
