@@ -17,6 +17,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -37,6 +38,10 @@ const (
 	// VersionAnnotation records which Fairlead wrote a definition or role, so
 	// that an older daemon in the same cluster does not take it back.
 	VersionAnnotation = "fairlead.dev/version"
+
+	// KeepAnnotation with the value "true" on a role keeps it as its administrator
+	// made it.
+	KeepAnnotation = "fairlead.dev/keep"
 
 	// DefaultNamespace is created when it is missing.
 	DefaultNamespace = corev1.NamespaceDefault
@@ -209,7 +214,14 @@ func (b bootstrapper) applyRoles(ctx context.Context, roles []rbacv1.ClusterRole
 	for i := range roles {
 		role := &roles[i]
 		current, err := api.Get(ctx, role.Name, metav1.GetOptions{})
-		if err == nil && b.installedByNewer(current.Annotations) {
+		switch {
+		case err != nil: // the write tells
+		case b.installedByNewer(current.Annotations):
+			continue
+		case current.Annotations[KeepAnnotation] == "true":
+			if !equality.Semantic.DeepEqual(current.Rules, role.Rules) {
+				b.log.Info("the role is left as it is, by its annotation; it differs from that of this version", "role", role.Name, "annotation", KeepAnnotation)
+			}
 			continue
 		}
 		data, err := b.manifest(role, &role.ObjectMeta)

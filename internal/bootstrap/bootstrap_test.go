@@ -9,6 +9,8 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
 
 	"github.com/fairlead-dev/fairlead/config"
@@ -68,6 +70,31 @@ func TestInstalledByNewer(t *testing.T) {
 		got := bootstrapper{version: c.own}.installedByNewer(map[string]string{VersionAnnotation: c.installed})
 		if got != c.want {
 			t.Errorf("%q sees %q as newer: %t, want %t", c.own, c.installed, got, c.want)
+		}
+	}
+}
+
+// What an administrator has narrowed stays so, if the role says it.
+func TestKeptRoles(t *testing.T) {
+	rule := func(verbs ...string) []rbacv1.PolicyRule {
+		return []rbacv1.PolicyRule{{APIGroups: []string{"fairlead.dev"}, Resources: []string{"updaterequests"}, Verbs: verbs}}
+	}
+	role := func(name string, annotations map[string]string, verbs ...string) *rbacv1.ClusterRole {
+		return &rbacv1.ClusterRole{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRole"},
+			ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations}, Rules: rule(verbs...)}
+	}
+	client := fake.NewClientset(role("kept", map[string]string{KeepAnnotation: "true"}, "get"), role("ours", nil, "get"),
+		role("undecided", map[string]string{KeepAnnotation: "false"}, "get"))
+	b := bootstrapper{client: client, version: "v1.0.0"}
+	err := b.applyRoles(t.Context(), []rbacv1.ClusterRole{*role("kept", nil, "get", "create"), *role("ours", nil, "get", "create"),
+		*role("undecided", nil, "get", "create"), *role("new", nil, "get", "create")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, verbs := range map[string]int{"kept": 1, "ours": 2, "undecided": 2, "new": 2} {
+		got, err := client.RbacV1().ClusterRoles().Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil || len(got.Rules) != 1 || len(got.Rules[0].Verbs) != verbs {
+			t.Errorf("%s: %+v, %v; want %d verbs", name, got.Rules, err, verbs)
 		}
 	}
 }
