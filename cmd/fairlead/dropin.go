@@ -133,7 +133,7 @@ func (u *updater) setup(ctx context.Context, mgr manager.Manager) error {
 	if err != nil {
 		return err
 	}
-	if err := identity.EnsureUpdater(ctx, admin); err != nil {
+	if err := identity.EnsureUpdater(ctx, admin, clientconfig.DefaultNamespace); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(u.settings.LogDir, 0o700); err != nil {

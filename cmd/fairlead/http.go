@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-dev/fairlead/config"
 	"github.com/fairlead-dev/fairlead/internal/agent"
 	"github.com/fairlead-dev/fairlead/internal/auditlog"
+	"github.com/fairlead-dev/fairlead/internal/clientconfig"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/hostaccess"
@@ -85,7 +86,7 @@ func (a *httpAPI) connect(ctx context.Context, mgr manager.Manager) error {
 		}
 	}
 	if a.updaterToken != "" {
-		if err := identity.EnsureUpdater(ctx, own); err != nil {
+		if err := identity.EnsureUpdater(ctx, own, clientconfig.DefaultNamespace); err != nil {
 			return err
 		}
 	}

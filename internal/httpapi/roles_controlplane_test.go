@@ -21,12 +21,14 @@ import (
 	"testing"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
+	"github.com/fairlead-dev/fairlead/internal/identity"
 	"github.com/fairlead-dev/fairlead/internal/tokens"
 )
 
@@ -295,6 +297,21 @@ func TestTokens(t *testing.T) {
 	}
 	if a := w.do("updater", "GET", "//whoami", ""); !strings.Contains(a.body, `"username":"system:serviceaccount:fairlead-system:fairlead-updater"`) {
 		t.Errorf("UPDATER_TOKEN is %s", a.body)
+	}
+
+	// It is worth the role in its own namespace, and nothing elsewhere.
+	for path, want := range map[string]int{"/applications": 200, "//namespaces/" + env.Namespace(t, "other") + "/applications": 403, "//namespaces": 403, "//hosts": 403} {
+		if a := w.do("updater", "GET", path, ""); a.code != want {
+			t.Errorf("UPDATER_TOKEN: GET %s: %d %s", path, a.code, a.body)
+		}
+	}
+	everywhere := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: identity.UpdaterAccount},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: identity.UpdaterRole},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: identity.UpdaterAccount, Namespace: identity.UpdaterNamespace}}}
+	w.must(w.admin.Create(t.Context(), everywhere))
+	w.must(identity.EnsureUpdater(t.Context(), w.admin, w.namespace))
+	if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(everywhere), everywhere); !apierrors.IsNotFound(err) {
+		t.Errorf("the binding of earlier versions: %v", err)
 	}
 
 	token := w.token("leaver", "operator")

@@ -74,15 +74,15 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := identity.EnsureUpdater(t.Context(), admin); err != nil {
-		t.Fatal(err)
-	}
 	definitions, err := config.CRDs()
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &world{T: t, namespace: env.Namespace(t, "http"), admin: admin, tokens: map[string]string{}, deploy: t.TempDir(),
 		auditFile: filepath.Join(t.TempDir(), "audit.log")}
+	if err := identity.EnsureUpdater(t.Context(), admin, w.namespace); err != nil {
+		t.Fatal(err)
+	}
 	log := audit.Open(zap.NewNop(), w.auditFile)
 	t.Cleanup(func() { _ = log.Close() })
 	o := Options{Version: "test", UpdaterToken: updaterToken, Audit: log, Definitions: definitions, Heartbeat: 50 * time.Millisecond,

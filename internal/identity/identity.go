@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -129,18 +130,17 @@ func Whoami(ctx context.Context, c client.Client) (authenticationv1.UserInfo, er
 	return review.Status.UserInfo, nil
 }
 
-// EnsureUpdater makes the updater's service account and gives it its role in all
-// namespaces. c acts as the daemon itself. What exists is left as it is, so that
-// an administrator may give it less.
-func EnsureUpdater(ctx context.Context, c client.Client) error {
+// EnsureUpdater makes the updater's service account and gives it its role in
+// namespace, where the updater's Application is. c acts as the daemon itself. What
+// exists is left as it is, so that an administrator may give it another one; but
+// for the binding to all namespaces that earlier versions made, which is removed.
+func EnsureUpdater(ctx context.Context, c client.Client, namespace string) error {
+	role := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: UpdaterRole}
+	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: UpdaterAccount, Namespace: UpdaterNamespace}}
 	objects := []client.Object{
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: UpdaterNamespace}},
 		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: UpdaterAccount, Namespace: UpdaterNamespace}},
-		&rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: UpdaterAccount},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: UpdaterRole},
-			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: UpdaterAccount, Namespace: UpdaterNamespace}},
-		},
+		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: UpdaterAccount, Namespace: namespace}, RoleRef: role, Subjects: subjects},
 	}
 	for _, o := range objects {
 		key := client.ObjectKeyFromObject(o)
@@ -154,5 +154,18 @@ func EnsureUpdater(ctx context.Context, c client.Client) error {
 		}
 		return fmt.Errorf("the identity %s of UPDATER_TOKEN: %w; an administrator can make it: see docs/guides/kubernetes.md", UpdaterName, err)
 	}
-	return nil
+	return removeEverywhere(ctx, c, role, subjects)
+}
+
+// removeEverywhere removes the binding to all namespaces, if it is as it was made.
+func removeEverywhere(ctx context.Context, c client.Client, role rbacv1.RoleRef, subjects []rbacv1.Subject) error {
+	old := &rbacv1.ClusterRoleBinding{}
+	err := c.Get(ctx, client.ObjectKey{Name: UpdaterAccount}, old)
+	if err == nil && old.RoleRef == role && slices.Equal(old.Subjects, subjects) {
+		err = c.Delete(ctx, old, client.Preconditions{UID: &old.UID})
+	}
+	if err == nil || apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return nil // it is gone, or the business of the cluster's administrator
+	}
+	return fmt.Errorf("the ClusterRoleBinding %s of an earlier version: %w", UpdaterAccount, err)
 }
