@@ -137,7 +137,11 @@ func serve(ctx context.Context, f serveFlags, compose composeFunc) error {
 	if err != nil {
 		return err
 	}
-	roles, err := config.Roles()
+	rolesOf := config.Roles
+	if f.kubeconfig != "" {
+		rolesOf = config.ClusterRoles
+	}
+	roles, err := rolesOf()
 	if err != nil {
 		return err
 	}

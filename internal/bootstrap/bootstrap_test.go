@@ -10,8 +10,11 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
+	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac"
 
 	"github.com/fairlead-dev/fairlead/config"
 )
@@ -55,6 +58,58 @@ func TestEmbeddedManifests(t *testing.T) {
 	for _, want := range []string{"fairlead-admin", "fairlead-operator", "fairlead-viewer", "fairlead-manager"} {
 		if !names[want] {
 			t.Errorf("role %s is missing", want)
+		}
+	}
+}
+
+// In somebody's cluster, Fairlead's administrator must not be that of all of it.
+func TestAdminOfACluster(t *testing.T) {
+	admin := func(read func() ([][]byte, error)) []rbacv1.PolicyRule {
+		t.Helper()
+		docs, err := read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		roles, err := parse[rbacv1.ClusterRole](docs, "ClusterRole")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, role := range roles {
+			if role.Name == "fairlead-admin" {
+				return role.Rules
+			}
+		}
+		t.Fatal("there is no role fairlead-admin")
+		return nil
+	}
+	embedded, cluster := admin(config.Roles), admin(config.ClusterRoles)
+	for _, tt := range []struct {
+		verb, group, resource, sub, name string
+		embedded, cluster                bool
+	}{
+		{"create", "fairlead.dev", "applications", "", "", true, true},
+		{"get", "fairlead.dev", "backups", "download", "shop-1", true, true},
+		{"create", "rbac.authorization.k8s.io", "rolebindings", "", "", true, true},
+		{"bind", "rbac.authorization.k8s.io", "clusterroles", "", "fairlead-operator", true, true},
+		{"bind", "rbac.authorization.k8s.io", "clusterroles", "", "cluster-admin", false, false},
+		{"escalate", "rbac.authorization.k8s.io", "clusterroles", "", "fairlead-operator", false, false},
+		{"get", "", "secrets", "", "any", true, false},
+		{"create", "", "secrets", "", "", true, false},
+		{"create", "", "serviceaccounts", "token", "any", true, false},
+		{"create", "", "serviceaccounts", "", "", true, false},
+		{"impersonate", "", "serviceaccounts", "", "any", false, false},
+		{"delete", "", "namespaces", "", "kube-system", true, false},
+		{"delete", "rbac.authorization.k8s.io", "clusterrolebindings", "", "cluster-admin", true, false},
+		{"delete", "rbac.authorization.k8s.io", "rolebindings", "", "any", true, false},
+		{"create", "", "pods", "", "", false, false},
+	} {
+		a := authorizer.AttributesRecord{User: &user.DefaultInfo{Name: "jo"}, Verb: tt.verb, APIGroup: tt.group, Resource: tt.resource,
+			Subresource: tt.sub, Name: tt.name, Namespace: "any", ResourceRequest: true}
+		if got := rbac.RulesAllow(a, embedded...); got != tt.embedded {
+			t.Errorf("embedded: %s %s/%s/%s %q: %t", tt.verb, tt.group, tt.resource, tt.sub, tt.name, got)
+		}
+		if got := rbac.RulesAllow(a, cluster...); got != tt.cluster {
+			t.Errorf("in a cluster: %s %s/%s/%s %q: %t", tt.verb, tt.group, tt.resource, tt.sub, tt.name, got)
 		}
 	}
 }
