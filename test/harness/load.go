@@ -125,7 +125,8 @@ func (c *loadClient) one() {
 func (c *loadClient) ask() (body string, err error) {
 	u := c.url
 	if c.conn == nil {
-		conn, err := net.DialTimeout("tcp", u.Host, requestPatience)
+		// Not with the context of the load: what is under way at its end comes to an end.
+		conn, err := (&net.Dialer{Timeout: requestPatience}).DialContext(context.Background(), "tcp", u.Host)
 		if err != nil {
 			return "", err
 		}

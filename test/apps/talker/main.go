@@ -160,10 +160,10 @@ func datagrams(ctx context.Context, version string) error {
 
 // unlessOver is err, unless it is what the end of ctx makes of a socket.
 func unlessOver(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // healthcheck asks the web server in the same container.
