@@ -289,7 +289,7 @@ func paced(t *testing.T, addr string, rate float64, connections int) (float64, t
 	const lasts = 4 * time.Second
 	type conn struct {
 		net.Conn
-		due chan time.Time // of the requests under way
+		due chan time.Time // of the request under way; taken when the answer before it has been read
 	}
 	var conns []conn
 	var mu sync.Mutex
@@ -301,7 +301,7 @@ func paced(t *testing.T, addr string, rate float64, connections int) (float64, t
 			t.Fatal(err)
 		}
 		defer c.Close()
-		one := conn{c, make(chan time.Time, 1)}
+		one := conn{c, make(chan time.Time)}
 		conns = append(conns, one)
 		wg.Go(func() {
 			buf := make([]byte, 4096)
@@ -333,7 +333,7 @@ func paced(t *testing.T, addr string, rate float64, connections int) (float64, t
 				_ = unix.Nanosleep(&unix.Timespec{Nsec: int64(wait)}, nil)
 			}
 			c := conns[i%len(conns)]
-			c.due <- due // waits until the answer before has been read
+			c.due <- due
 			if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: bench\r\n\r\n"); err != nil {
 				t.Error(err)
 				break
