@@ -46,8 +46,8 @@ func (o *Observer) Host(ctx context.Context) (Host, error) {
 	if d, err := DiskAt(info.DockerRootDir); err == nil {
 		h.Disk = d
 	}
-	if m, err := MemoryAvailable(); err == nil {
-		h.MemoryAvailable = m
+	if m, err := HostMemory(); err == nil {
+		h.MemoryAvailable = m.Available
 	}
 	projects, err := o.Engine.Projects(ctx)
 	if err != nil {
@@ -110,20 +110,37 @@ func DiskAt(path string) (Disk, error) {
 	return Disk{Free: int64(st.Bavail) * st.Bsize, Total: int64(st.Blocks) * st.Bsize}, nil
 }
 
-// MemoryAvailable is the memory in bytes that new programs can use without
-// swapping: MemAvailable of /proc/meminfo.
-func MemoryAvailable() (int64, error) {
+// Memory is the host's memory in bytes.
+type Memory struct {
+	// Total is all that programs can use.
+	Total int64
+	// Available is what new programs can use without swapping.
+	Available int64
+}
+
+// HostMemory reads MemTotal and MemAvailable of /proc/meminfo.
+func HostMemory() (Memory, error) {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
-		return 0, err
+		return Memory{}, err
 	}
 	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		fields := strings.Fields(s.Text())
-		if len(fields) >= 2 && fields[0] == "MemAvailable:" {
-			kib, err := strconv.ParseInt(fields[1], 10, 64)
-			return kib << 10, err
+	var m Memory
+	fields := map[string]*int64{"MemTotal:": &m.Total, "MemAvailable:": &m.Available}
+	for s := bufio.NewScanner(f); s.Scan() && len(fields) > 0; {
+		words := strings.Fields(s.Text())
+		if len(words) < 2 || fields[words[0]] == nil {
+			continue
 		}
+		kib, err := strconv.ParseInt(words[1], 10, 64)
+		if err != nil {
+			return Memory{}, fmt.Errorf("/proc/meminfo: %s %w", words[0], err)
+		}
+		*fields[words[0]] = kib << 10
+		delete(fields, words[0])
 	}
-	return 0, fmt.Errorf("/proc/meminfo does not tell MemAvailable")
+	if len(fields) > 0 {
+		return Memory{}, errors.New("/proc/meminfo does not tell MemTotal and MemAvailable")
+	}
+	return m, nil
 }

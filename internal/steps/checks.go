@@ -100,11 +100,11 @@ func (p *preflightRun) checkEngine(ctx context.Context) (string, error) {
 }
 
 func (p *preflightRun) checkMemory(context.Context) (string, error) {
-	free, err := observe.MemoryAvailable()
+	memory, err := observe.HostMemory()
 	if err != nil {
 		return "", warn{fmt.Sprintf("the free memory is not known: %v", err)}
 	}
-	return enough("memory", free, quantity(p.Application.Spec.Preflight.MinFreeMemory, "2Gi"),
+	return enough("memory", memory.Available, quantity(p.Application.Spec.Preflight.MinFreeMemory, "2Gi"),
 		"stop something, or lower preflight.minFreeMemory of the Application")
 }
 

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -212,23 +214,33 @@ func (p *preflightRun) strategy(ctx context.Context, services []v1alpha1.Service
 	if set == v1alpha1.StrategyTogether || set == v1alpha1.StrategyOneByOne {
 		return plan.Strategy(set, 0, 0)
 	}
-	var need int64
+	memory, _ := observe.HostMemory() // 0 is not known
+	// An engine takes a second to tell what a container uses. All of them use no more than what is in use.
+	if strategy, why := plan.Strategy(set, memory.Total-memory.Available, memory.Available); strategy == v1alpha1.StrategyTogether {
+		return strategy, why
+	}
+	var need atomic.Int64
+	var asked errgroup.Group
 	for _, sp := range services {
 		if sp.Action != v1alpha1.ActionReplace || sp.Order != v1alpha1.OrderStartFirst {
 			continue
 		}
 		for _, c := range p.containers {
-			if c.Service == sp.Name && c.Running() {
+			if c.Service != sp.Name || !c.Running() {
+				continue
+			}
+			asked.Go(func() error {
 				used, err := p.Docker.MemoryUsed(ctx, c.ID)
 				if err != nil && ctx.Err() == nil {
 					p.say("%v", err)
 				}
-				need += used
-			}
+				need.Add(used)
+				return nil
+			})
 		}
 	}
-	available, _ := observe.MemoryAvailable() // 0 is not known
-	return plan.Strategy(set, need, available)
+	_ = asked.Wait() // what is not known is left out
+	return plan.Strategy(set, need.Load(), memory.Available)
 }
 
 // refuse ends the preflight by a check that could be made only when it was
