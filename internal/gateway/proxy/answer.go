@@ -49,8 +49,7 @@ func (c *client) passAnswer(site *Site, b *backend) bool {
 		data = x.out
 	}
 	if err := c.in.write(data); err != nil {
-		c.dropUpstream()
-		return false
+		return c.brokeOff(b, errClient)
 	}
 	c.upIn.next(headLen + whole)
 	if switched {

@@ -24,18 +24,20 @@ type bodyCopy struct {
 	rest    []byte // what was read behind the body
 }
 
-// startBody starts to pass on what is not part of x.whole.
+// startBody starts to pass on what is not part of x.whole. The exchange is not to end before the body's done,
+// as what passes it on reads of the exchange.
 func (c *client) startBody(site *Site) {
 	x := c.x
-	x.body = &bodyCopy{done: make(chan struct{})}
+	body := &bodyCopy{done: make(chan struct{})}
+	x.body = body
 	c.up.LongLived()
 	go func(up *net.TCPConn) {
-		body := x.body
 		defer close(body.done)
+		defer c.server.recovered(c.remote, func() { body.err = errStopped; up.Close() })
 		if x.req.Framing == http1.ByLength {
-			body.err = c.sendLength(site, up, x.req.Length-int64(len(x.whole)-len(x.head)))
+			body.err = c.sendLength(site, body, up, x.req.Length-int64(len(x.whole)-len(x.head)))
 		} else {
-			body.err = c.sendChunks(site, up)
+			body.err = c.sendChunks(site, body, &x.chunks, up)
 		}
 		if body.err != nil && !errors.Is(body.err, errUpstream) {
 			// The target must not take a part for the whole, nor wait for the rest. It gets the end now; what it
@@ -46,16 +48,16 @@ func (c *client) startBody(site *Site) {
 }
 
 // sendLength passes on a body of known length, within the kernel.
-func (c *client) sendLength(site *Site, up *net.TCPConn, n int64) error {
+func (c *client) sendLength(site *Site, body *bodyCopy, up *net.TCPConn, n int64) error {
 	for slice := newSlicer(n); slice.left > 0; {
 		c.reads.ahead(time.Now(), site.bodyTimeout)
 		c.upWrites.ahead(time.Now(), upstreamWrite)
-		if c.x.body.stop.Load() { // after the deadline was set, which is not to undo stopBody's
+		if body.stop.Load() { // after the deadline was set, which is not to undo stopBody's
 			return errStopped
 		}
 		moved, err := slice.move(up, c.conn)
 		switch {
-		case c.x.body.stop.Load():
+		case body.stop.Load():
 			return errStopped
 		case err == nil && moved > 0:
 		case err == nil:
@@ -71,13 +73,12 @@ func (c *client) sendLength(site *Site, up *net.TCPConn, n int64) error {
 }
 
 // sendChunks passes on a chunked body, as far as it is well-formed.
-func (c *client) sendChunks(site *Site, up *net.TCPConn) error {
-	body, s := c.x.body, &c.x.chunks
+func (c *client) sendChunks(site *Site, body *bodyCopy, s *http1.ChunkScanner, up *net.TCPConn) error {
 	buf := getBuffer()
 	defer putBuffer(buf)
 	for !s.Done() {
 		if left := s.Data(); left > bufferSize {
-			if err := c.sendLength(site, up, left); err != nil {
+			if err := c.sendLength(site, body, up, left); err != nil {
 				return err
 			}
 			s.Skip(left)

@@ -80,6 +80,9 @@ func (c *client) serveOne(first bool) bool {
 	c.x = x
 	defer func() {
 		c.x = nil
+		if !x.body.over() { // a fault of the gateway has ended the exchange: it is not for another one
+			return
+		}
 		x.head, x.whole, x.body, x.avoid, x.buffered = nil, nil, nil, nil, false
 		exchanges.Put(x)
 	}()

@@ -75,9 +75,6 @@ func (s *Server) Serve(conn *net.TCPConn, sites Sites) {
 	s.clients[c] = struct{}{}
 	s.mu.Unlock()
 	defer func() {
-		if v := recover(); v != nil { // one connection must not end all others
-			s.log.Error(fmt.Errorf("panic: %v", v), "a connection ended by a fault of the gateway", "client", remote.String(), "stack", string(debug.Stack()))
-		}
 		c.dropUpstream()
 		c.in.release()
 		c.count(nil)
@@ -87,10 +84,20 @@ func (s *Server) Serve(conn *net.TCPConn, sites Sites) {
 		s.ended.Broadcast()
 		s.mu.Unlock()
 	}()
+	defer s.recovered(remote, func() {})
 	if c.in.init(conn) != nil {
 		return
 	}
 	c.serve()
+}
+
+// recovered is deferred by every goroutine that serves a connection: a fault of the gateway ends this one
+// connection, by then, and not all others.
+func (s *Server) recovered(client netip.AddrPort, then func()) {
+	if v := recover(); v != nil {
+		s.log.Error(fmt.Errorf("panic: %v", v), "a connection ended by a fault of the gateway", "client", client.String(), "stack", string(debug.Stack()))
+		then()
+	}
 }
 
 func (c *client) serve() {

@@ -61,6 +61,7 @@ func (c *client) tunnel() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer c.server.recovered(c.remote, func() { up.TCPConn.Close(); c.conn.Close() })
 		if oneWay(up.TCPConn, c.conn, &c.in) != nil {
 			up.TCPConn.Close() // whoever else uses it ends too
 		}

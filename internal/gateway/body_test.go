@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// readHead reads the head of a message, and nothing behind it.
+func readHead(c net.Conn) error {
+	var head strings.Builder
+	var one [1]byte
+	for !strings.HasSuffix(head.String(), "\r\n\r\n") {
+		if _, err := c.Read(one[:]); err != nil {
+			return err
+		}
+		head.Write(one[:])
+	}
+	return nil
+}
+
+// TestClientThatResetsWhileItsBodyStandsStill has an answer come for a client that is gone, while what
+// passes its body on still waits for the target.
+func TestClientThatResetsWhileItsBodyStandsStill(t *testing.T) {
+	for _, head := range []string{"Content-Length: 52428800\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n3200000\r\n"} {
+		w := newWorld(t, targets("127.0.0.2"))
+		ln := w.listen("127.0.0.2")
+		gone, over := make(chan struct{}), make(chan error, 1)
+		go func() {
+			c, err := ln.Accept()
+			if err != nil {
+				over <- err
+				return
+			}
+			defer c.Close()
+			if err := readHead(c); err != nil {
+				over <- err
+				return
+			}
+			<-gone
+			_, err = io.WriteString(c, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+			_, _ = io.Copy(io.Discard, c) // the gateway gives up
+			over <- err
+		}()
+		c := dial(t, w.addr)
+		_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\n"+head)
+		_ = c.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+		part := make([]byte, 1<<20)
+		sent := 0
+		for {
+			n, err := c.Write(part)
+			if sent += n; err != nil {
+				break // nobody takes any more
+			}
+		}
+		if sent > 50<<20 {
+			t.Fatalf("the target takes the whole body, which it is not to: %d bytes", sent)
+		}
+		_ = c.SetLinger(0)
+		c.Close()
+		time.Sleep(50 * time.Millisecond) // for the reset to arrive, which nobody can see here
+		close(gone)
+		if err := <-over; err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the exchange ends", func() bool { return w.target("127.0.0.2").Drained() })
+		ln.Close()
+		w.serve("127.0.0.2", says("alive"))
+		if _, body := get(t, client(t), "http://"+w.addr+"/"); body != "alive GET / 0" {
+			t.Errorf("%q: got %q", head, body)
+		}
+	}
+}
