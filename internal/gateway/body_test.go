@@ -3,11 +3,18 @@
 package gateway
 
 import (
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
 )
 
 // readHead reads the head of a message, and nothing behind it.
@@ -72,6 +79,59 @@ func TestClientThatResetsWhileItsBodyStandsStill(t *testing.T) {
 		w.serve("127.0.0.2", says("alive"))
 		if _, body := get(t, client(t), "http://"+w.addr+"/"); body != "alive GET / 0" {
 			t.Errorf("%q: got %q", head, body)
+		}
+	}
+}
+
+// TestSlowClientsGetNoHoles reads a download with pauses that are longer than an answer may stand still: what
+// comes is the beginning of it, however long, and never something from behind a part that is missing.
+func TestSlowClientsGetNoHoles(t *testing.T) {
+	const size = 64 << 20
+	w := newWorld(t, func(s *gatewayapi.DesiredState) {
+		targets("127.0.0.2")(s)
+		s.Listeners[0].HTTP.BodyTimeout = gatewayapi.Duration(100 * time.Millisecond)
+	})
+	w.serve("127.0.0.2", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Length", fmt.Sprint(size))
+		data := make([]byte, 1<<20)
+		for at := 0; at < size; at += len(data) {
+			for i := 0; i < len(data); i += 8 {
+				binary.BigEndian.PutUint64(data[i:], uint64(at+i))
+			}
+			if _, err := rw.Write(data); err != nil {
+				return
+			}
+		}
+	}))
+	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		return errors.Join(raw.Control(func(fd uintptr) {
+			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 64<<10)
+		}), err)
+	}}
+	c, err := dialer.Dial("tcp", w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	if err := readHead(c); err != nil {
+		t.Fatal(err)
+	}
+	part := make([]byte, 64<<10)
+	for at := 0; at < size; at += len(part) {
+		if at%(8<<20) == 1<<20 {
+			time.Sleep(180 * time.Millisecond) // stands still, which is what is tested
+		}
+		n, err := io.ReadFull(c, part)
+		for i := 0; i+8 <= n; i += 8 {
+			if got := binary.BigEndian.Uint64(part[i:]); got != uint64(at+i) {
+				t.Fatalf("at %d comes what belongs to %d", at+i, got)
+			}
+		}
+		if err != nil {
+			return // cut off, which it may be
 		}
 	}
 }

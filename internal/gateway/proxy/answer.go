@@ -238,18 +238,22 @@ func ended(err error) error {
 // passBytes passes n bytes from the target to the client, within the kernel.
 func (c *client) passBytes(site *Site, n int64) error {
 	for slice := newSlicer(n); slice.left > 0; {
-		c.upReads.ahead(time.Now(), clientCheck)
+		// The one of the target is always over before that of the client, so that it is known which it was.
+		c.upReads.ahead(time.Now(), min(clientCheck, site.bodyTimeout/2))
 		c.writes.ahead(time.Now(), site.bodyTimeout)
 		moved, err := slice.move(c.conn, c.up.TCPConn)
 		switch {
 		case err == nil && moved > 0:
 		case err == nil:
 			return errUpstream
-		case errors.Is(err, os.ErrDeadlineExceeded) && (moved > 0 || !c.writesPast()):
+		case c.writesPast():
+			// What was on its way to the client within the kernel is lost: nothing must come behind that.
+			return errClient
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			if c.x.body.over() && gone(c.in.raw) {
 				return errClient
 			}
-		case c.writesPast() || gone(c.in.raw):
+		case gone(c.in.raw):
 			return errClient
 		default:
 			return err

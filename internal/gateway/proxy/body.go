@@ -166,7 +166,7 @@ func (b *inbox) put(data []byte) {
 const (
 	firstSlice = 64 << 10
 	leastSlice = 32 << 10
-	mostSlice  = 4 << 20
+	mostSlice  = 1 << 20
 )
 
 // slicer moves many bytes from one connection to another in slices: large ones
