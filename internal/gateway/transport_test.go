@@ -753,6 +753,59 @@ func TestSmuggledRequestsReachNobody(t *testing.T) {
 	}
 }
 
+// answers is a target that does something with each connection, until it is closed.
+func (w *world) answers(ip string, f func(c net.Conn)) {
+	ln := w.listen(ip)
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				f(c)
+			}()
+		}
+	}()
+}
+
+// What a target says late, when nothing is asked any more, is no answer to the next request.
+func TestLateAnswersThatNobodyAskedFor(t *testing.T) {
+	for _, unasked := range []string{
+		"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+		"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", // as servers end idle connections
+	} {
+		w := newWorld(t, targets("127.0.0.2"))
+		said := make(chan struct{}, 10)
+		w.answers("127.0.0.2", func(c net.Conn) {
+			req, err := http.ReadRequest(bufio.NewReader(c))
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n%s", req.URL.Path)
+			time.Sleep(20 * time.Millisecond) // late is what is tested
+			_, _ = io.WriteString(c, unasked)
+			if strings.Contains(unasked, "close") {
+				c.Close()
+			}
+			said <- struct{}{}
+			_, _ = io.Copy(io.Discard, c)
+		})
+		c := client(t)
+		for _, path := range []string{"/a", "/b", "/c"} {
+			if status, body := get(t, c, "http://"+w.addr+path); status != http.StatusOK || body != path {
+				t.Errorf("%s: got %d %q", path, status, body)
+			}
+			<-said
+			time.Sleep(10 * time.Millisecond) // for it to arrive, which nobody can see here
+		}
+		if s := w.service(); s.Errors != 0 {
+			t.Errorf("%d errors", s.Errors)
+		}
+	}
+}
+
 // A target that answers more than it was asked must not have its answer given to the next client.
 func TestAnswersThatNobodyAskedFor(t *testing.T) {
 	w := newWorld(t, targets("127.0.0.2"))

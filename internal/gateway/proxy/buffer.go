@@ -38,6 +38,9 @@ type inbox struct {
 
 	out     []byte // what is left of the write under way
 	onWrite func(uintptr) bool
+
+	quiet  bool // what the last look of silent found
+	onPeek func(uintptr)
 }
 
 func (b *inbox) init(c *net.TCPConn) error {
@@ -46,7 +49,7 @@ func (b *inbox) init(c *net.TCPConn) error {
 		return err
 	}
 	*b = inbox{conn: c, raw: raw, pooled: b.pooled, buf: b.buf}
-	b.onRead, b.onWrite = b.tryRead, b.tryWrite
+	b.onRead, b.onWrite, b.onPeek = b.tryRead, b.tryWrite, b.peek
 	return nil
 }
 
@@ -197,15 +200,17 @@ func peekEOF(fd uintptr) bool {
 }
 
 // silent says whether the other side has neither closed its connection nor sent
-// anything: what an idle connection to a server must be to be used again.
-func silent(raw syscall.RawConn) bool {
-	quiet := false
-	err := raw.Control(func(fd uintptr) {
-		var one [1]byte
-		_, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		quiet = err == unix.EAGAIN
-	})
-	return err == nil && quiet
+// anything that was not read: what an idle connection to a server must be to be used again.
+func (b *inbox) silent() bool {
+	b.quiet = false
+	return b.raw.Control(b.onPeek) == nil && b.quiet
+}
+
+// peek is silent's look at the socket, as rawIO without the scheduler.
+func (b *inbox) peek(fd uintptr) {
+	var one [1]byte
+	_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&one)), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+	b.quiet = errno == unix.EAGAIN
 }
 
 // deadline keeps a deadline of a connection ahead of now, and sets it seldom,

@@ -93,7 +93,7 @@ func (c *client) waitForEither(b *backend) first {
 		return neither
 	case err != nil:
 		// Requests of HTTP get an answer that says it, others a closed connection.
-		if !silent(c.in.raw) && !gone(c.in.raw) {
+		if !c.in.silent() && !gone(c.in.raw) {
 			return c.waitForClient()
 		}
 		c.fail(b, err)

@@ -252,9 +252,8 @@ func pause(ctx context.Context, d time.Duration) error {
 func (c *client) connect(site *Site, b *backend) (reused bool, err error) {
 	if up := c.up; up != nil {
 		target := up.Target()
-		// Requests that must not be sent twice go over a connection that is known to be alive.
-		if up.Port == b.port && b.pool.Has(target) && b.pool.Usable(target) && !b.pool.Crowded(target) &&
-			(c.x.req.Idempotent() && c.x.buffered || silent(c.upIn.raw)) && up.Begin() {
+		// What a target says while nothing is asked is no answer: it would be taken for that to this request.
+		if up.Port == b.port && b.pool.Has(target) && b.pool.Usable(target) && !b.pool.Crowded(target) && c.upIn.silent() && up.Begin() {
 			return true, nil
 		}
 		c.dropUpstream()
