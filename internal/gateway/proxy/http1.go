@@ -165,8 +165,8 @@ func (c *client) readBody(site *Site) error {
 		x.buffered = true
 	case http1.ByLength:
 		want := len(x.head) + int(min(x.req.Length, int64(len(c.in.buf))))
-		if x.req.Expect || c.in.r+want > len(c.in.buf) {
-			x.whole = c.in.bytes()[:min(want, len(c.in.bytes()))]
+		if there := len(c.in.bytes()); x.req.Expect && there < want || c.in.r+want > len(c.in.buf) {
+			x.whole = c.in.bytes()[:min(want, there)]
 			return nil
 		}
 		for len(c.in.bytes()) < want {
