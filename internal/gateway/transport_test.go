@@ -125,9 +125,17 @@ func TestProtocolsThatLookLikeHTTP(t *testing.T) {
 		c.Close()
 	}
 	// What a lenient server might take for HTTP must not go past the gateway.
-	for _, said := range []string{"GET / HTTP/1.1 \r\n\r\n", "GET /  http/1.1\r\n\r\n", "\r\n\r\nFOO / HTTP/1.1\nX-Forwarded-For: x\n\n", "GET\t/ HTTP/1.1\r\n\r\n"} {
+	for _, said := range []string{"GET / HTTP/1.1 \r\n\r\n", "GET /  http/1.1\r\n\r\n", "\r\n\r\nFOO / HTTP/1.1\nX-Forwarded-For: x\n\n", "GET\t/ HTTP/1.1\r\n\r\n",
+		"GET\x0b/ HTTP/1.1\r\n\r\n", " GET / HTTP/1.1\r\n\r\n", strings.Repeat("A", 33) + " / HTTP/1.1\r\n\r\n"} {
 		if got := w.raw(said); !strings.HasPrefix(got, "HTTP/1.1 400 ") {
 			t.Errorf("%q: got %q", said, got)
+		}
+	}
+	// Methods that nobody has heard of are methods, and go on with the headers of the gateway.
+	for _, method := range []string{"GET1", "X_Y", "1GET", "55", "a!b"} {
+		got := w.raw(method + " / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n")
+		if strings.Contains(got, "6.6.6.6") {
+			t.Errorf("%s goes past the gateway: %q", method, got)
 		}
 	}
 }

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-dev/fairlead/internal/gateway/http1"
@@ -153,21 +155,25 @@ const (
 
 // classify looks at the first bytes of a client. A request line is one by its
 // end, since other protocols have commands like GET too. What only looks like a
-// request is taken for one, to be refused: passed on as bytes it might be served
-// by a lenient server, with forwarding headers that nobody has looked at.
+// request to some server is taken for one, to be refused: passed on as bytes it might be
+// served with forwarding headers that nobody has looked at. So whatever a method may consist of
+// counts, and whatever some server takes for a space.
+//
+// Nothing else is waited for: a first byte that begins no method, and one behind it that ends none,
+// show a protocol whose messages may have no lines at all.
 func classify(data []byte) kind {
-	for len(data) > 0 && (data[0] == '\r' || data[0] == '\n') {
+	for len(data) > 0 && blank(data[0]) {
 		data = data[1:]
 	}
 	line, whole := data, false
 	if i := bytes.IndexByte(data, '\n'); i >= 0 {
 		line, whole = data[:i], true
 	}
-	letters := 0
-	for letters < len(line) && letters < 32 && (line[letters]|0x20 >= 'a' && line[letters]|0x20 <= 'z' || line[letters] == '-') {
-		letters++
+	method := 0
+	for method < len(line) && httpguts.IsTokenRune(rune(line[method])) {
+		method++
 	}
-	if letters < len(line) && (letters == 0 || line[letters] != ' ' && line[letters] != '\t') {
+	if method < len(line) && (method == 0 || !blank(line[method])) || counted(line, method) {
 		return kindTCP
 	}
 	if whole {
@@ -180,6 +186,18 @@ func classify(data []byte) kind {
 		return kindHTTP // to be told that it is too long
 	}
 	return kindUnknown
+}
+
+// blank says whether some server takes b for a space between the words of a line.
+func blank(b byte) bool {
+	return b == ' ' || '\t' <= b && b <= '\r' || 0x1c <= b && b <= 0x1f || b == 0x85 || b == 0xa0
+}
+
+// counted says whether a line begins like a message of syslog with its length in front (RFC 6587), which
+// need not end with a line: digits, a space, and what begins no target of a request.
+func counted(line []byte, word int) bool {
+	return word+1 < len(line) && line[word] == ' ' && line[word+1] == '<' &&
+		!slices.ContainsFunc(line[:word], func(b byte) bool { return b < '0' || b > '9' })
 }
 
 // fail counts and logs that a connection comes to nothing.
