@@ -83,7 +83,7 @@ func (c *client) waitForEither(b *backend) first {
 	if b == nil { // only requests with a known Host go anywhere
 		return c.waitForClient()
 	}
-	err := c.whileConnected(func(ctx context.Context) error {
+	err := c.whileConnected(false, func(ctx context.Context) error {
 		up, err := b.pool.Dial(ctx, b.port, c.remote.Addr(), 0, nil)
 		if err != nil {
 			return err
@@ -104,7 +104,7 @@ func (c *client) waitForEither(b *backend) first {
 	spoke := make(chan bool)
 	go func() {
 		saidSomething := false
-		err := waitReadable(c.upIn.raw, func(bool) { saidSomething = true })
+		err := waitReadable(c.upIn.raw, func(next) bool { saidSomething = true; return true })
 		if err == nil {
 			_ = c.conn.SetReadDeadline(past)
 		}
@@ -131,17 +131,35 @@ func (c *client) waitForClient() first {
 	return clientFirst
 }
 
+// next is what is to be read next.
+type next int
+
+const (
+	something next = iota
+	end            // the other side sends no more
+	broken         // the connection is broken
+)
+
 // waitReadable waits until there is something to be read, which stays where it
-// is, and says whether that is the end of the connection.
-func waitReadable(raw syscall.RawConn, then func(over bool)) error {
+// is, and until enough says that it need not wait for more than that.
+func waitReadable(raw syscall.RawConn, enough func(next) bool) error {
 	return raw.Read(func(fd uintptr) bool {
 		var one [1]byte
 		n, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		if err == unix.EAGAIN || err == unix.EINTR {
+		switch {
+		case err == unix.EAGAIN || err == unix.EINTR:
 			return false
+		case err != nil:
+			return enough(broken)
+		case n == 0:
+			// What breaks behind the end does not show in what is read.
+			poll := []unix.PollFd{{Fd: int32(fd)}}
+			if _, err := unix.Poll(poll, 0); err == nil && poll[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0 {
+				return enough(broken)
+			}
+			return enough(end)
 		}
-		then(err != nil || n == 0)
-		return true
+		return enough(something)
 	})
 }
 

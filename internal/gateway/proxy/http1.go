@@ -259,7 +259,7 @@ func (c *client) connect(site *Site, b *backend) (reused bool, err error) {
 		c.dropUpstream()
 	}
 	if b.pool.Held() {
-		err = c.whileConnected(func(ctx context.Context) error { return b.pool.Wait(ctx, len(c.in.buf)) })
+		err = c.whileConnected(true, func(ctx context.Context) error { return b.pool.Wait(ctx, len(c.in.buf)) })
 		if errors.Is(err, context.Canceled) {
 			return false, errClient
 		} else if err != nil {

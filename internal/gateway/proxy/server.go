@@ -153,18 +153,25 @@ func (c *client) adopt(up *pool.Conn) error {
 }
 
 // whileConnected calls f with a context that ends when the client closes its
-// connection, as far as that can be seen without taking what it sends.
-func (c *client) whileConnected(f func(context.Context) error) error {
+// connection, as far as that can be seen without taking what it sends. A client that has only said
+// that it sends no more still waits, unless it has sent nothing, or endIsLeaving says that such
+// clients do not.
+func (c *client) whileConnected(endIsLeaving bool, f func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	c.reads.exactly(time.Time{})
+	waiting := len(c.in.bytes()) > 0
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		_ = waitReadable(c.in.raw, func(over bool) {
-			if over {
+		_ = waitReadable(c.in.raw, func(said next) bool {
+			if said == end && !endIsLeaving && waiting {
+				return false // until it breaks off
+			}
+			if said != something {
 				cancel()
 			}
+			return true
 		})
 	}()
 	err := f(ctx)

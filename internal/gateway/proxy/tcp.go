@@ -25,7 +25,7 @@ func (c *client) serveTCP(site *Site) {
 	c.count(b.pool)
 	b.pool.Stats.Request()
 	for c.up == nil || !c.up.Begin() { // it may drain between the two
-		err := c.whileConnected(func(ctx context.Context) error {
+		err := c.whileConnected(false, func(ctx context.Context) error {
 			if err := b.pool.Wait(ctx, c.in.w); err != nil {
 				return err
 			}
