@@ -53,6 +53,7 @@ type Pool struct {
 	moved  atomic.Int64 // when Crowded moved the last connection, since born
 	hold   holdRoom
 	seed   maphash.Seed
+	http   sync.Map // whether HTTP is spoken, by port
 
 	mu      sync.Mutex
 	targets map[string]*Target
@@ -315,6 +316,12 @@ func (p *Pool) Status() gatewayapi.ServiceStatus {
 		}
 	}
 	return s
+}
+
+// HTTP is where is noted whether targets have spoken HTTP on a port.
+func (p *Pool) HTTP(port int) *atomic.Bool {
+	v, _ := p.http.LoadOrStore(port, &atomic.Bool{})
+	return v.(*atomic.Bool)
 }
 
 // Drained says that nothing is connected to any target.

@@ -34,7 +34,7 @@ func (c *client) detect(site *Site) (isHTTP bool) {
 		err = c.in.fill(bufferSize)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		switch c.waitForEither(site.otherwise) {
+		switch c.waitForEither(site) {
 		case clientFirst:
 		case serverFirst:
 			return false
@@ -75,53 +75,76 @@ const (
 	clientFirst first = iota
 	serverFirst
 	neither
+	drained // the target is no more to be used
 )
 
-// waitForEither connects to a target and waits for the first byte of either side.
-func (c *client) waitForEither(b *backend) first {
-	c.reads.exactly(time.Time{})
+// waitForEither connects to a target and waits for the first byte of either side. A target that ends, or
+// that has spoken HTTP to others and gets no request for the time that connections may be idle, ends the
+// client too.
+func (c *client) waitForEither(site *Site) first {
+	b := site.otherwise
+	var until time.Time
+	if b == nil || b.http.Load() {
+		until = time.Now().Add(site.idleTimeout)
+	}
 	if b == nil { // only requests with a known Host go anywhere
+		c.reads.exactly(until)
 		return c.waitForClient()
 	}
-	err := c.whileConnected(false, func(ctx context.Context) error {
-		up, err := b.pool.Dial(ctx, b.port, c.remote.Addr(), 0, nil)
-		if err != nil {
-			return err
+	for {
+		err := c.whileConnected(false, func(ctx context.Context) error {
+			up, err := b.pool.Dial(ctx, b.port, c.remote.Addr(), 0, nil)
+			if err != nil {
+				return err
+			}
+			return c.adopt(up)
+		})
+		switch {
+		case errors.Is(err, context.Canceled):
+			return neither
+		case err != nil:
+			// Requests of HTTP get an answer that says it, others a closed connection.
+			if !c.in.silent() && !gone(c.in.raw) {
+				return c.waitForClient()
+			}
+			c.fail(b, err)
+			return neither
 		}
-		return c.adopt(up)
-	})
-	switch {
-	case errors.Is(err, context.Canceled):
-		return neither
-	case err != nil:
-		// Requests of HTTP get an answer that says it, others a closed connection.
-		if !c.in.silent() && !gone(c.in.raw) {
-			return c.waitForClient()
+		if who := c.firstOf(until); who != drained {
+			return who
 		}
-		c.fail(b, err)
-		return neither
 	}
-	spoke := make(chan bool)
+}
+
+// firstOf waits for the first byte of the client or of its target, until a time if that is not zero.
+func (c *client) firstOf(until time.Time) first {
+	c.reads.exactly(until)
+	target := make(chan first)
 	go func() {
-		saidSomething := false
-		err := waitReadable(c.upIn.raw, func(next) bool { saidSomething = true; return true })
-		if err == nil {
+		who := drained // the gateway has closed the connection, which was not in use yet
+		err := waitReadable(c.upIn.raw, func(said next) bool {
+			if who = neither; said == something {
+				who = serverFirst
+			}
+			return true
+		})
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			_ = c.conn.SetReadDeadline(past)
 		}
-		spoke <- saidSomething
+		target <- who
 	}()
-	err = c.in.fill(bufferSize)
+	err := c.in.fill(bufferSize)
 	_ = c.up.SetReadDeadline(past)
-	serverSpoke := <-spoke
+	who := <-target
 	_ = c.up.SetReadDeadline(time.Time{})
 	c.reads.exactly(time.Time{})
 	switch {
 	case err == nil:
 		return clientFirst
-	case serverSpoke:
-		return serverFirst
+	case !errors.Is(err, os.ErrDeadlineExceeded), who == drained && !until.IsZero() && !time.Now().Before(until):
+		return neither
 	}
-	return neither
+	return who
 }
 
 func (c *client) waitForClient() first {

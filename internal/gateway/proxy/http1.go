@@ -201,6 +201,9 @@ func (c *client) exchange(site *Site, b *backend) bool {
 			err = c.awaitHead(site)
 		}
 		if err == nil {
+			if !b.http.Load() { // which is not written at every request
+				b.http.Store(true)
+			}
 			break
 		}
 		if x.body != nil {

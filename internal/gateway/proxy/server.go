@@ -27,11 +27,21 @@ type Server struct {
 	mu        sync.Mutex
 	clients   map[*client]struct{}
 	ended     *sync.Cond // a client went away; with mu
+
+	silence silence
+}
+
+// silence is how long one side of a tunnel may be silent after the other has said that it sends no more.
+type silence struct {
+	// A client whose target has ended has nothing to wait for, but may still have something to send.
+	ofClient time.Duration
+	// A target may work for long on what a client has sent in whole.
+	ofTarget time.Duration
 }
 
 // NewServer is a server that logs what is worth it.
 func NewServer(log logr.Logger) *Server {
-	s := &Server{log: log, clients: map[*client]struct{}{}}
+	s := &Server{log: log, clients: map[*client]struct{}{}, silence: silence{ofClient: 5 * time.Minute, ofTarget: time.Hour}}
 	s.ended = sync.NewCond(&s.mu)
 	s.http2 = newHTTP2Server(s)
 	return s

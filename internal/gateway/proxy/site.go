@@ -6,6 +6,7 @@ package proxy
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
@@ -39,6 +40,8 @@ type backend struct {
 	// keep leaves forwarding headers alone; otherwise proto is X-Forwarded-Proto.
 	keep  bool
 	proto string
+	// http says that a target has answered over HTTP.
+	http *atomic.Bool
 }
 
 // NewSite is the site of the listeners, one or more, that share an address and a
@@ -64,6 +67,7 @@ func NewSite(listeners []*gatewayapi.Listener, port int, pools map[string]*pool.
 	}
 	for _, l := range listeners {
 		b := &backend{pool: pools[l.Service], port: l.TargetPort + port - l.Port, proto: l.ForwardedProto}
+		b.http = b.pool.HTTP(b.port)
 		if b.proto == "" {
 			b.proto = "http"
 		}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/pires/go-proxyproto"
@@ -51,7 +52,8 @@ func (c *client) serveTCP(site *Site) {
 }
 
 // tunnel passes bytes in both directions, with what is in the inboxes first,
-// until both have ended. The end of one is passed on and does not end the other.
+// until both have ended. The end of one is passed on and does not end the other, but bounds how long
+// that may be silent: nobody else would end it where one side has gone without a word.
 func (c *client) tunnel() {
 	c.reads.exactly(time.Time{})
 	c.writes.exactly(time.Time{})
@@ -62,28 +64,39 @@ func (c *client) tunnel() {
 	go func() {
 		defer close(done)
 		defer c.server.recovered(c.remote, func() { up.TCPConn.Close(); c.conn.Close() })
-		if oneWay(up.TCPConn, c.conn, &c.in) != nil {
+		if oneWay(up.TCPConn, c.conn, &c.in, c.server.silence.ofClient) != nil {
 			up.TCPConn.Close() // whoever else uses it ends too
+			return
 		}
+		_ = up.SetReadDeadline(time.Now().Add(c.server.silence.ofTarget))
 	}()
-	if oneWay(c.conn, up.TCPConn, &c.upIn) != nil {
+	if oneWay(c.conn, up.TCPConn, &c.upIn, c.server.silence.ofTarget) != nil {
 		c.conn.Close()
+	} else {
+		_ = c.conn.SetReadDeadline(time.Now().Add(c.server.silence.ofClient))
 	}
 	<-done
 }
 
-// oneWay passes what is in the inbox and then everything that comes, and the end.
-func oneWay(dst, src *net.TCPConn, in *inbox) error {
+// oneWay passes what is in the inbox and then everything that comes, and the end. The silence is how long src
+// may send nothing once there is a deadline for it.
+func oneWay(dst, src *net.TCPConn, in *inbox, silence time.Duration) error {
 	if first := in.bytes(); len(first) > 0 {
 		if _, err := dst.Write(first); err != nil {
 			return err
 		}
 	}
 	in.release()
-	if _, err := io.Copy(dst, src); err != nil {
-		return err
+	for {
+		n, err := io.Copy(dst, src)
+		switch {
+		case err == nil:
+			return dst.CloseWrite()
+		case n == 0 || !errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		}
+		_ = src.SetReadDeadline(time.Now().Add(silence))
 	}
-	return dst.CloseWrite()
 }
 
 // readProxyHeader takes the client's address from the header that a trusted proxy sends.
