@@ -199,32 +199,12 @@ func TestUDP(t *testing.T) {
 		s.Listeners[0].UDPIdleTimeout = gatewayapi.Duration(200 * time.Millisecond)
 	})
 	for ip, name := range map[string]string{"127.0.0.2": "old", "127.0.0.3": "new"} {
-		conn, err := net.ListenPacket("udp", fmt.Sprintf("%s:%d", ip, w.targetPort))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		go func() {
-			buf := make([]byte, 1<<16)
-			for {
-				n, from, err := conn.ReadFrom(buf)
-				if err != nil {
-					return
-				}
-				_, _ = conn.WriteTo(append([]byte(name+" "), buf[:n]...), from)
-			}
-		}()
+		w.echoUDP(ip, name)
 	}
 	ask := func(c net.Conn, text string) string {
 		t.Helper()
-		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 		_, _ = c.Write([]byte(text))
-		buf := make([]byte, 1<<16)
-		n, err := c.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(buf[:n])
+		return heard(t, c)
 	}
 	_, port, _ := net.SplitHostPort(w.addr)
 	var clients []net.Conn

@@ -176,11 +176,3 @@ func (p *Pool) Use(ctx context.Context, client netip.Addr, tried []*Target, cut 
 		}
 	}
 }
-
-// Addr is an address of the target, invalid if it has none.
-func (t *Target) Addr() netip.Addr {
-	if addrs := *t.addrs.Load(); len(addrs) > 0 {
-		return addrs[0]
-	}
-	return netip.Addr{}
-}

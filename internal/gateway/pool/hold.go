@@ -44,6 +44,24 @@ func (p *Pool) Wait(ctx context.Context, bytes int) error {
 // Held says whether new requests wait.
 func (p *Pool) Held() bool { return p.snapshot().service.Hold.Enabled }
 
+// Keep asks for memory for what comes while a hold is waited for with nothing said before. It says whether
+// there is that much within the bounds of the hold; give it back by Drop.
+func (p *Pool) Keep(bytes int) bool {
+	limit := orDefault(p.snapshot().service.Hold.MaxBytes, defaultHoldBytes)
+	for {
+		filled := p.hold.bytes.Load()
+		if filled+int64(bytes) > limit {
+			return false
+		}
+		if p.hold.bytes.CompareAndSwap(filled, filled+int64(bytes)) {
+			return true
+		}
+	}
+}
+
+// Drop gives back what Keep gave.
+func (p *Pool) Drop(bytes int) { p.hold.bytes.Add(-int64(bytes)) }
+
 func (p *Pool) wait(ctx context.Context, s *snapshot, bytes int64) error {
 	hold := s.service.Hold
 	waiting, filled := p.hold.waiting.Add(1), p.hold.bytes.Add(bytes)

@@ -3,7 +3,9 @@
 package pool
 
 import (
+	"context"
 	"net"
+	"net/netip"
 	"sync/atomic"
 )
 
@@ -22,10 +24,26 @@ type Lease struct {
 	target *Target
 	use    atomic.Int32
 	cut    func()
+	addr   netip.Addr // that the use is bound to, if it is; guarded by the target
 }
 
 // Target is what is used.
 func (l *Lease) Target() *Target { return l.target }
+
+// Bind gives an address of the target, for a use that does not notice by itself when the target has it no
+// more: then it is cut off, since another container may have it. It is invalid if the target has none.
+func (l *Lease) Bind(ctx context.Context) netip.Addr {
+	t := l.target
+	if len(*t.addrs.Load()) == 0 {
+		t.resolveAgain(ctx, nil)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if addrs := *t.addrs.Load(); len(addrs) > 0 {
+		l.addr = addrs[0]
+	}
+	return l.addr
+}
 
 // Begin says that an idle connection is about to be used. If it returns false, the target
 // has drained it: take another one.

@@ -105,13 +105,33 @@ func (t *Target) set(want *gatewayapi.Target, fromFile bool) {
 	}
 	moved := t.host != want.Host || !slices.Equal(t.listed, listed)
 	t.host, t.listed, t.gone = want.Host, listed, false
+	var lost []*Lease
 	if moved && !(fromFile && t.host != "") {
 		t.missing = 0
-		t.addrs.Store(&listed)
+		lost = t.move(listed)
 	}
 	t.mu.Unlock()
+	cutAll(lost, leaseLong)
 	if moved {
 		t.lookNow()
+	}
+}
+
+// move gives the target other addresses, and what is bound to one that it has no more, to be cut off when t is
+// not locked any more. t is locked.
+func (t *Target) move(addrs []netip.Addr) (lost []*Lease) {
+	t.addrs.Store(&addrs)
+	for l := range t.leases {
+		if l.addr.IsValid() && !slices.Contains(addrs, l.addr) {
+			lost = append(lost, l)
+		}
+	}
+	return lost
+}
+
+func cutAll(leases []*Lease, upTo int32) {
+	for _, l := range leases {
+		l.cutOff(upTo)
 	}
 }
 
@@ -154,9 +174,7 @@ func (t *Target) cut(upTo int32) {
 			c.CloseIdleConnections()
 		}
 	})
-	for _, l := range leases {
-		l.cutOff(upTo)
-	}
+	cutAll(leases, upTo)
 }
 
 // lease notes a use of the target that begins as use. It returns false if the

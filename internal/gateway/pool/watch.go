@@ -167,6 +167,8 @@ func (t *Target) resolve(ctx context.Context) (soon bool) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	addrs, notFound, err := t.pool.env.Resolve(ctx, host)
+	var lost []*Lease
+	defer func() { cutAll(lost, leaseLong) }() // when t is not locked any more
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.host != host {
@@ -178,14 +180,14 @@ func (t *Target) resolve(ctx context.Context) (soon bool) {
 		slices.SortFunc(addrs, netip.Addr.Compare)
 		addrs = prefer(addrs, t.listed)
 		if !slices.Equal(old, addrs) {
-			t.addrs.Store(&addrs)
+			lost = t.move(addrs)
 		}
 		return false
 	case notFound || err == nil:
 		t.missing++
 		if t.missing >= 2 {
 			if len(old) > 0 {
-				t.addrs.Store(&[]netip.Addr{})
+				lost = t.move(nil)
 				t.lastError = errUnresolved.Error()
 			}
 			return t.State() != stateDraining

@@ -20,7 +20,8 @@ import (
 // Bounds of UDP. What is beyond them is dropped, as UDP allows.
 const (
 	maxSessions = 16384   // of one listener
-	maxPending  = 64      // datagrams of a session that has no target yet
+	maxPending  = 64      // datagrams of a session that has no target yet,
+	maxKept     = 1 << 16 // and their bytes
 	maxDatagram = 1 << 16 // bytes
 	udpBuffer   = 1 << 20 // of the sockets, where the kernel gives it
 
@@ -61,6 +62,7 @@ type session struct {
 	mu      sync.Mutex
 	up      *net.UDPConn // nil until there is a target
 	pending [][]byte
+	kept    int       // bytes in pending, of which the pool knows
 	over    bool      // nothing more is sent to the target
 	until   time.Time // when the last answers must have come, if it is over
 }
@@ -148,6 +150,7 @@ func (u *UDP) begin(key sessionKey, oob []byte) *session {
 	b.pool.Stats.Connected()
 	u.ended.Go(func() {
 		defer u.end(s)
+		defer u.server.recovered(key.client, func() {})
 		s.serve(ctx, b.port)
 	})
 	return s
@@ -157,6 +160,7 @@ func (u *UDP) end(s *session) {
 	s.cancel()
 	s.mu.Lock()
 	s.over = true
+	s.dropPending()
 	if s.up != nil {
 		s.up.Close()
 	}
@@ -179,8 +183,9 @@ func (s *session) send(data []byte) bool {
 		if _, err := s.up.Write(data); errors.Is(err, unix.ECONNREFUSED) {
 			_, _ = s.up.Write(data)
 		}
-	case len(s.pending) < maxPending:
+	case len(s.pending) < maxPending && s.kept+len(data) <= maxKept && s.pool.Keep(len(data)):
 		s.pending = append(s.pending, append([]byte(nil), data...))
+		s.kept += len(data)
 	}
 	return true
 }
@@ -209,6 +214,12 @@ func (s *session) awaitMore() (bool, error) {
 	return time.Now().Before(at), s.up.SetReadDeadline(at)
 }
 
+// dropPending gives back what is pending. s is locked.
+func (s *session) dropPending() {
+	s.pool.Drop(s.kept)
+	s.pending, s.kept = nil, 0
+}
+
 // serve finds a target and passes its datagrams to the client.
 func (s *session) serve(ctx context.Context, port int) {
 	lease, err := s.pool.Use(ctx, s.key.client.Addr(), nil, s.moveOn)
@@ -219,7 +230,7 @@ func (s *session) serve(ctx context.Context, port int) {
 		return
 	}
 	defer lease.End()
-	addr := lease.Target().Addr()
+	addr := lease.Bind(ctx)
 	if !addr.IsValid() {
 		s.pool.Stats.Error()
 		return
@@ -234,7 +245,7 @@ func (s *session) serve(ctx context.Context, port int) {
 	for _, data := range s.pending {
 		_, _ = up.Write(data)
 	}
-	s.pending = nil
+	s.dropPending()
 	s.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { up.Close() })
 	defer stop()
