@@ -182,6 +182,10 @@ func TestProxyProtocol(t *testing.T) {
 			t.Errorf("version %d: got %q", version, got)
 		}
 	}
+	// The proxy is trusted, who is behind it is not.
+	if got := w.raw("PROXY TCP4 203.0.113.7 127.0.0.1 4711 80\r\nGET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\nConnection: close\r\n\r\n"); !strings.HasSuffix(got, "203.0.113.7:4711 203.0.113.7") {
+		t.Errorf("a client that makes an address up: got %q", got)
+	}
 	if got := w.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n"); got != "" {
 		t.Errorf("without a header: %q", got)
 	}

@@ -67,7 +67,7 @@ func (p *Pool) Dial(ctx context.Context, port int, client netip.Addr, bytes int,
 		}
 		now := time.Now()
 		if deadline.IsZero() {
-			deadline = now.Add(s.service.ConnectTimeout.Or(defaultConnect))
+			deadline = now.Add(p.ConnectTimeout())
 		}
 		if t != nil && len(tried) < len(s.active) {
 			continue
@@ -88,6 +88,11 @@ func (p *Pool) Dial(ctx context.Context, port int, client netip.Addr, bytes int,
 		timer.Stop()
 		pause = min(2*pause, lastPause)
 	}
+}
+
+// ConnectTimeout bounds the attempts to connect, all together.
+func (p *Pool) ConnectTimeout() time.Duration {
+	return p.snapshot().service.ConnectTimeout.Or(defaultConnect)
 }
 
 func lastErrors(targets []*Target) error {

@@ -14,7 +14,7 @@ import (
 func (c *client) requestHead(out []byte, site *Site, b *backend) []byte {
 	r := &c.x.req
 	out = append(out, r.Line...)
-	trusted := b.keep || len(site.trusted) > 0 && site.trusts(c.peer)
+	trusted := b.keep || len(site.trusted) > 0 && site.trusts(c.remote.Addr())
 	var forwardedFor []byte
 	hasProto, hasHost := false, false
 	for i := range r.Fields {

@@ -176,7 +176,7 @@ func (h *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		b.pool.Stats.Disconnected()
 		b.pool.Stats.Took(time.Since(begun))
 	}()
-	st := &stream{client: c, backend: b, trusted: b.keep || site.trusts(c.peer)}
+	st := &stream{client: c, backend: b, trusted: b.keep || site.trusts(c.remote.Addr())}
 	h.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), streamKey{}, st)))
 }
 
@@ -184,6 +184,7 @@ func (h *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func rewrite(r *httputil.ProxyRequest) {
 	st := r.In.Context().Value(streamKey{}).(*stream)
 	r.Out.URL.Scheme, r.Out.URL.Host = "http", "target"
+	r.Out.URL.RawQuery = r.In.URL.RawQuery // which was put in order, with parts that cannot be parsed left out
 	r.Out.Host = r.In.Host
 	for name := range r.Out.Header {
 		if strings.HasPrefix(strings.ReplaceAll(strings.ToLower(name), "_", "-"), "x-forwarded") {
@@ -225,7 +226,7 @@ func (h *http2Server) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Body = io.NopCloser(body) // stays open for another attempt; the server closes it
 	}
 	var tried []*pool.Target
-	deadline := time.Now().Add(5 * time.Second)
+	var deadline time.Time // from the first time that there is no connection: a hold before that counts for itself
 	for attempt := 1; ; attempt++ {
 		ctx, cancel := context.WithCancel(r.Context())
 		lease, err := st.backend.pool.Use(ctx, st.client.remote.Addr(), tried, cancel)
@@ -250,7 +251,14 @@ func (h *http2Server) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		var dial *dialError
-		again := errors.As(err, &dial) && time.Now().Before(deadline)
+		again := errors.As(err, &dial)
+		if again {
+			now := time.Now()
+			if deadline.IsZero() {
+				deadline = now.Add(st.backend.pool.ConnectTimeout())
+			}
+			again = now.Before(deadline)
+		}
 		if !again {
 			target.Broke(err)
 			again = bare && (r.Method == http.MethodGet || r.Method == http.MethodHead) && attempt < maxAttempts
