@@ -522,7 +522,7 @@ func TestServerSentEventsComeAtOnce(t *testing.T) {
 	if line, err := r.ReadString('\n'); line != "data: still\n" {
 		t.Errorf("after the switch: %q, %v", line, err)
 	}
-	if s := w.target("127.0.0.2"); s.LongLived != 1 || s.Drained() {
+	if s := w.target("127.0.0.2"); s.LongLived != 1 || s.Endless != 1 || s.Drained() {
 		t.Errorf("got %+v", s)
 	}
 	resp.Body.Close() // the client goes, and the target learns of it

@@ -92,7 +92,7 @@ func TestServerThatGreetsFirst(t *testing.T) {
 	if line, err := r.ReadString('\n'); line != "EHLO me\r\n" {
 		t.Errorf("got %q, %v", line, err)
 	}
-	if s := w.target("127.0.0.2"); s.LongLived != 1 {
+	if s := w.target("127.0.0.2"); s.LongLived != 1 || s.Endless != 1 {
 		t.Errorf("got %+v", s)
 	}
 }

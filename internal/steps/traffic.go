@@ -60,7 +60,7 @@ func (e *executor) hold(ctx context.Context, a plan.Action) error {
 	g := e.gw
 	keep := context.WithoutCancel(ctx)
 	limit := min(e.drainTime(a.Service), e.holdTimeout()/3)
-	quiet := func(t gatewayapi.TargetStatus) bool { return t.InFlight <= t.LongLived }
+	quiet := func(t gatewayapi.TargetStatus) bool { return t.InFlight <= t.Endless }
 	var users []string
 	for _, svc := range e.project.Services() {
 		if _, ok := svc.DependsOnService(a.Service); ok && e.target(svc.Name).Gateway {

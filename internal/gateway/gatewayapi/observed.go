@@ -109,8 +109,12 @@ type TargetStatus struct {
 	OpenConnections int64 `json:"openConnections"`
 	// InFlight is how many requests, streams, TCP connections and UDP sessions it works on.
 	InFlight int64 `json:"inFlight"`
-	// LongLived is how many of InFlight have no end of their own.
+	// LongLived is how many of InFlight have no end of their own, or take their time: what
+	// LongLivedDeadline is for.
 	LongLived int64 `json:"longLived"`
+	// Endless is how many of LongLived have no end of their own: TCP and UDP, WebSocket and other
+	// upgraded connections, server-sent events. Nobody can wait for those.
+	Endless int64 `json:"endless"`
 	// Requests counts what it was given.
 	Requests int64 `json:"requests"`
 	// Errors counts connections that failed or broke before an answer was whole.

@@ -69,6 +69,17 @@ func (r *Response) Parse(head, method []byte) error {
 	return r.interpret(method)
 }
 
+// Events says that the body is server-sent events, which have no end of their own.
+func (r *Response) Events() bool {
+	for i := range r.Fields {
+		if f := &r.Fields[i]; f.Known == Other && equalFold(f.Name, "content-type") {
+			media, _, _ := bytes.Cut(f.Value, []byte(";"))
+			return equalFold(bytes.TrimSpace(media), "text/event-stream")
+		}
+	}
+	return false
+}
+
 func (r *Response) interpret(method []byte) error {
 	hasLength, chunked := false, false
 	for i := range r.Fields {

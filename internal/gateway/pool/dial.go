@@ -176,8 +176,13 @@ func (p *Pool) Use(ctx context.Context, client netip.Addr, tried []*Target, cut 
 			return nil, ErrNoTarget
 		}
 		l := &Lease{}
-		if t.lease(l, leaseLong, cut) {
-			return l, nil
+		if !t.lease(l, leaseLong, cut) {
+			continue
 		}
+		if p.Held() { // since just now: who did that may not have seen this
+			l.End()
+			continue
+		}
+		return l, nil
 	}
 }

@@ -11,10 +11,11 @@ import (
 
 // Uses of a target.
 const (
-	leaseIdle  int32 = iota // a connection that nothing goes over now
-	leaseBusy               // works on something that ends by itself
-	leaseLong               // works on something that does not
-	leaseEnded              // is over, or has been cut off
+	leaseIdle    int32 = iota // a connection that nothing goes over now
+	leaseBusy                 // works on something that ends by itself
+	leaseLong                 // works on something that takes its time, such as a large body
+	leaseEndless              // works on something that nobody can wait for, such as a tunnel
+	leaseEnded                // is over, or has been cut off
 )
 
 // Lease is one use of a target: a connection with what goes over it, a stream of
@@ -46,20 +47,33 @@ func (l *Lease) Bind(ctx context.Context) netip.Addr {
 }
 
 // Begin says that an idle connection is about to be used. If it returns false, the target
-// has drained it: take another one.
+// has drained it, or the service is held: take another one.
 func (l *Lease) Begin() bool {
 	if !l.use.CompareAndSwap(leaseIdle, leaseBusy) {
 		return false
 	}
 	l.target.inFlight.Add(1)
+	// Who held the service and found nothing in flight has not seen this.
+	if l.target.pool.Held() {
+		l.Finish()
+		return false
+	}
 	l.target.requests.Add(1)
 	return true
 }
 
-// LongLived says that what the lease is used for has no end of its own.
+// LongLived says that what the lease is used for may take long.
 func (l *Lease) LongLived() {
 	if l.use.CompareAndSwap(leaseBusy, leaseLong) {
 		l.target.longLived.Add(1)
+	}
+}
+
+// Endless says that what the lease is used for has no end of its own.
+func (l *Lease) Endless() {
+	l.LongLived()
+	if l.use.CompareAndSwap(leaseLong, leaseEndless) {
+		l.target.endless.Add(1)
 	}
 }
 

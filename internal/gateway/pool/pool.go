@@ -211,7 +211,7 @@ func (p *Pool) Cut() {
 	}
 	p.mu.Unlock()
 	for _, t := range targets {
-		t.cut(leaseLong)
+		t.cut(leaseEndless)
 	}
 }
 

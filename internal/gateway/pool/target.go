@@ -42,6 +42,7 @@ type Target struct {
 	open      atomic.Int64
 	inFlight  atomic.Int64
 	longLived atomic.Int64
+	endless   atomic.Int64
 	lastPort  atomic.Int32
 	refused   atomic.Int32 // connections in a row
 
@@ -111,7 +112,7 @@ func (t *Target) set(want *gatewayapi.Target, fromFile bool) {
 		lost = t.move(listed)
 	}
 	t.mu.Unlock()
-	cutAll(lost, leaseLong)
+	cutAll(lost, leaseEndless)
 	if moved {
 		t.lookNow()
 	}
@@ -153,7 +154,7 @@ func (t *Target) enter(state int32, drain, longLived time.Duration) {
 	t.since = time.Now()
 	t.timers = []*time.Timer{
 		time.AfterFunc(drain, func() { t.cut(leaseBusy) }),
-		time.AfterFunc(longLived, func() { t.cut(leaseLong) }),
+		time.AfterFunc(longLived, func() { t.cut(leaseEndless) }),
 	}
 	go t.cut(leaseIdle) // closing takes a while; nobody waits for it
 }
@@ -202,6 +203,9 @@ func (t *Target) lease(l *Lease, use int32, cut func()) bool {
 
 func (t *Target) release(use int32) {
 	switch use {
+	case leaseEndless:
+		t.endless.Add(-1)
+		fallthrough
 	case leaseLong:
 		t.longLived.Add(-1)
 		t.inFlight.Add(-1)
@@ -266,7 +270,7 @@ func (t *Target) lookNow() {
 func (t *Target) status() gatewayapi.TargetStatus {
 	s := gatewayapi.TargetStatus{
 		ID: t.ID, State: gatewayapi.TargetActive, Health: gatewayapi.TargetUnknown,
-		OpenConnections: t.open.Load(), InFlight: t.inFlight.Load(), LongLived: t.longLived.Load(),
+		OpenConnections: t.open.Load(), InFlight: t.inFlight.Load(), LongLived: t.longLived.Load(), Endless: t.endless.Load(),
 		Requests: t.requests.Load(), Errors: t.errors.Load(),
 	}
 	t.eachKept(func(v any) {

@@ -168,7 +168,7 @@ func (t *Target) resolve(ctx context.Context) (soon bool) {
 	defer cancel()
 	addrs, notFound, err := t.pool.env.Resolve(ctx, host)
 	var lost []*Lease
-	defer func() { cutAll(lost, leaseLong) }() // when t is not locked any more
+	defer func() { cutAll(lost, leaseEndless) }() // when t is not locked any more
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.host != host {

@@ -36,6 +36,9 @@ func (c *client) passAnswer(site *Site, b *backend) bool {
 
 	// The head, and what came with it of the body.
 	whole, scanErr := c.answerPart(headLen)
+	if goesOn := r.Framing == http1.UntilClose || r.Framing == http1.Chunked && !x.answer.Done(); goesOn && r.Events() {
+		c.up.Endless()
+	}
 	c.writes.ahead(time.Now(), site.bodyTimeout)
 	data := c.upIn.bytes()[:headLen+whole]
 	if !r.Plain || r.Minor == 0 || x.req.Minor == 0 || !keep || rechunk || switched {
@@ -267,7 +270,7 @@ func (c *client) writesPast() bool { return time.Now().After(c.writes.at) }
 
 // switchProtocols goes over to whatever the two have agreed on.
 func (c *client) switchProtocols() {
-	c.up.LongLived()
+	c.up.Endless()
 	c.in.next(len(c.x.whole))
 	c.tunnel()
 }

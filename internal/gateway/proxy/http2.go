@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"mime"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -238,6 +239,9 @@ func (h *http2Server) RoundTrip(r *http.Request) (*http.Response, error) {
 		transport := target.Keep(st.backend.port, func() any { return newTargetTransport(target, st.backend.port) }).(*targetTransport)
 		resp, err := transport.RoundTrip(r.WithContext(ctx))
 		if err == nil {
+			if mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); mediaType == "text/event-stream" {
+				lease.Endless()
+			}
 			resp.Body = &streamBody{ReadCloser: resp.Body, end: func() {
 				lease.End()
 				cancel()

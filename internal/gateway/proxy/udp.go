@@ -230,6 +230,7 @@ func (s *session) serve(ctx context.Context, port int) {
 		return
 	}
 	defer lease.End()
+	lease.Endless()
 	addr := lease.Bind(ctx)
 	if !addr.IsValid() {
 		s.pool.Stats.Error()
