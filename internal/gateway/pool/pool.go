@@ -88,8 +88,8 @@ type Change struct {
 	fromFile bool
 }
 
-// Prepare makes a state ready. Nothing changes until Swap, which must follow before
-// the next Prepare. fromFile says that the state may be old.
+// Prepare makes a state ready. Nothing that is served changes until Swap, which must follow
+// before the next Prepare. fromFile says that the state may be old.
 func (p *Pool) Prepare(service *gatewayapi.Service, fromFile bool) *Change {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,6 +101,9 @@ func (p *Pool) Prepare(service *gatewayapi.Service, fromFile bool) *Change {
 			t = newTarget(p, want.ID)
 			c.fresh = append(c.fresh, t)
 		}
+		t.mu.Lock()
+		t.gone = false // its last connection may end before Swap
+		t.mu.Unlock()
 		state := stateActive
 		switch want.State {
 		case gatewayapi.TargetStandby:
