@@ -158,7 +158,11 @@ func (e *executor) layOut(ctx context.Context, g *gatewayRun, have []boxes.Box) 
 			return err
 		}
 		declared := declaredPorts(svc, img)
-		g.ports[t.Name] = mergePorts(declared, observedPorts(t.Name, e.found), g.ports[t.Name])
+		observed := observedPorts(t.Name, e.found)
+		if len(observed) > 0 {
+			g.ports[t.Name] = nil // what the gateways remember may be of containers that are gone
+		}
+		g.ports[t.Name] = mergePorts(declared, observed, g.ports[t.Name])
 		one, err := layoutService(svc, g.ports[t.Name])
 		if err != nil {
 			return err

@@ -36,12 +36,33 @@ func (e *executor) routes() map[string]layout.Route {
 			}
 			r.Targets = append(r.Targets, t)
 			for _, n := range health.ListeningPorts(c.Pid, c.ID) {
-				r.Ports = mergePorts(r.Ports, []layout.Port{{Number: n}})
+				if p := (layout.Port{Number: n}); !g.taken(service, p) {
+					r.Ports = mergePorts(r.Ports, []layout.Port{p})
+				}
 			}
 		}
 		out[service] = r
 	}
 	return out
+}
+
+// taken reports whether a port that a service turns out to listen on is known to be another one's in the same
+// gateway, which must not lose it to that. The next update parts the two.
+func (g *gatewayRun) taken(service string, p layout.Port) bool {
+	for _, b := range g.there {
+		for _, owners := range b.Owners {
+			names := slices.Collect(maps.Values(owners))
+			if !slices.Contains(names, service) {
+				continue
+			}
+			for _, other := range names {
+				if other != service && slices.ContainsFunc(g.ports[other], func(o layout.Port) bool { return o.Number == p.Number && o.UDP == p.UDP }) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // waits reports whether requests to a service wait: as it is held itself, or as one

@@ -28,6 +28,9 @@ type Port struct {
 	App string `json:"app,omitempty"`
 }
 
+// bare is what tells one port from another.
+func (p Port) bare() Port { return Port{Number: p.Number, UDP: p.UDP} }
+
 // Publish is a port of the host that leads to a service.
 type Publish struct {
 	// HostIP is "" for all addresses.
@@ -145,7 +148,7 @@ func inner(in Input) []Box {
 	}
 	for _, b := range in.Existing {
 		if !b.Front {
-			boxes = append(boxes, cleaned(b, services, in.Direct))
+			boxes = append(boxes, parted(cleaned(b, services, in.Direct), services))
 		}
 	}
 	slices.SortFunc(boxes, func(a, b Box) int { return cmp.Compare(a.Name, b.Name) })
@@ -197,6 +200,53 @@ func cleaned(b Box, services map[string]Service, direct map[string][]string) Box
 	}
 	out.sort()
 	return out
+}
+
+// parted is a box without the services that listen, by now, on a port of another one of it in the
+// same network: what came for one would go to the other. They are placed anew. That the box is made
+// anew interrupts the others once, which is less than to serve the wrong ones.
+func parted(b Box, services map[string]Service) Box {
+	var stay []string
+	out := Box{Name: b.Name, Networks: map[string][]string{}, Owners: map[string]map[string]string{}}
+	for _, owner := range ownersOf(b) {
+		apart := slices.ContainsFunc(stay, func(other string) bool {
+			return clash(services[owner].Ports, services[other].Ports) && meet(b, owner, other)
+		})
+		if !apart {
+			stay = append(stay, owner)
+		}
+	}
+	for network, owners := range b.Owners {
+		for name, owner := range owners {
+			if slices.Contains(stay, owner) {
+				out.give(network, name, owner)
+			}
+		}
+	}
+	out.sort()
+	return out
+}
+
+// ownersOf are the services that a box has names of.
+func ownersOf(b Box) []string {
+	all := map[string]bool{}
+	for _, owners := range b.Owners {
+		for _, owner := range owners {
+			all[owner] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+// meet reports whether a box has names of both services in the same network.
+func meet(b Box, one, other string) bool {
+	for _, owners := range b.Owners {
+		names := slices.Collect(maps.Values(owners))
+		if slices.Contains(names, one) && slices.Contains(names, other) {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *Box) give(network, name, owner string) {

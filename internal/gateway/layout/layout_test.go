@@ -81,6 +81,12 @@ func TestPlan(t *testing.T) {
 		{"another port", Input{Services: []Service{shop[0], svc("front", 80).on(9000, 80), shop[2]}, Existing: made},
 			"p-gateway-1: p_default[db front web]\np-gateway-front-1: p_default[] 127.0.0.1:9000->20001->front:80\n"},
 		{"nothing", Input{Existing: two}, ""},
+		{"a port that another service of the container has too by now", Input{Services: []Service{svc("alpha", 8080), svc("beta", 8080)},
+			Existing: Plan(Input{Project: "p", Services: []Service{svc("alpha", 8080), svc("beta", 3000)}})},
+			"p-gateway-1: p_default[alpha]\np-gateway-2: p_default[beta]\n"},
+		{"a port that a service which has gone had", Input{Services: []Service{svc("beta", 8080)},
+			Existing: Plan(Input{Project: "p", Services: []Service{svc("alpha", 8080), svc("beta", 3000)}})},
+			"p-gateway-1: p_default[alpha beta]\n"},
 		{"published where there is a way out", Input{Services: []Service{svc("web", 80).on(80, 80).with(func(s *Service) {
 			s.Networks = map[string][]string{"p_back": {"web"}, "p_front": {"web"}}
 		})}, Internal: map[string]bool{"p_back": true}},
@@ -104,6 +110,23 @@ func TestPlan(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestStateOfOnePortThatTwoListenOn has two services of a container listen on a port that no plan knew of.
+func TestStateOfOnePortThatTwoListenOn(t *testing.T) {
+	boxes := Plan(Input{Project: "p", Services: []Service{svc("alpha", 8080), svc("beta", 3000)}})
+	routes := map[string]Route{
+		"alpha": {Ports: []Port{{Number: 8080}, {Number: 9229}}},
+		"beta":  {Ports: []Port{{Number: 3000}, {Number: 9229}, {Number: 8080, UDP: true}}},
+	}
+	s := State(boxes[0], routes, Settings{Subnets: map[string][]string{"p_default": {"172.20.0.0/16"}}})
+	var got []string
+	for _, l := range s.Listeners {
+		got = append(got, fmt.Sprintf("%d %s -> %s", l.Port, l.Protocol, l.Service))
+	}
+	if want := []string{"8080 auto -> alpha", "3000 auto -> beta", "8080 udp -> beta"}; !slices.Equal(got, want) {
+		t.Errorf("listens on %q, want %q", got, want)
 	}
 }
 

@@ -87,15 +87,19 @@ func named(b Box, routes map[string]Route, set Settings) []gatewayapi.Listener {
 	var out []gatewayapi.Listener
 	for _, network := range slices.Sorted(maps.Keys(b.Owners)) {
 		owners := slices.Sorted(maps.Values(b.Owners[network]))
+		owners = slices.Compact(owners)
+		claims := map[Port]int{}
+		for _, name := range owners {
+			for _, p := range routes[name].Ports {
+				claims[p.bare()]++
+			}
+		}
 		for _, subnet := range set.Subnets[network] {
-			taken := map[Port]bool{}
-			for _, name := range slices.Compact(owners) {
+			for _, name := range owners {
 				for _, p := range routes[name].Ports {
-					key := Port{Number: p.Number, UDP: p.UDP}
-					if taken[key] {
-						continue // it was found out too late; see Plan
+					if claims[p.bare()] > 1 {
+						continue // Plan parts them; until then nothing must go to the wrong one
 					}
-					taken[key] = true
 					out = append(out, gatewayapi.Listener{
 						Name: fmt.Sprintf("%s %s %d%s", name, subnet, p.Number, transport(p.UDP)), Address: subnet,
 						Port: p.Number, TargetPort: p.Number, Service: name, Internal: true, Protocol: protocol(p.App, p.UDP),
