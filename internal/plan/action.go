@@ -101,6 +101,9 @@ type RolloutInput struct {
 	Gateways []Gateway
 	// Held are the services whose requests wait at the gateway.
 	Held map[string]bool
+	// Unsettled are the services about whose traffic the gateways do not agree, as after a crash in the
+	// middle of a switch.
+	Unsettled map[string]bool
 	// Warm keeps old containers running that can take the traffic back at once.
 	// Another rollout without it ends them.
 	Warm bool

@@ -102,7 +102,7 @@ func (r *rollout) toSwitch(t Target) bool {
 	if !slices.ContainsFunc(fit, func(c Container) bool { return c.up() && c.Ready }) {
 		return false // nothing is there that could take it
 	}
-	return r.in.Held[t.Name] || slices.ContainsFunc(fit, idle) ||
+	return r.in.Held[t.Name] || r.in.Unsettled[t.Name] || slices.ContainsFunc(fit, idle) ||
 		slices.ContainsFunc(old, func(c Container) bool { return c.Serving })
 }
 

@@ -181,6 +181,20 @@ func TestGatewayTranscripts(t *testing.T) {
 	}
 }
 
+// TestGatewaysThatDoNotAgree has old containers serve as far as is known, and one gateway that sends to others.
+func TestGatewaysThatDoNotAgree(t *testing.T) {
+	in := RolloutInput{Targets: back(fleet()), Containers: fleetRunning(), Undo: true, Unsettled: map[string]bool{"web": true}}
+	d := Rollout(in)
+	if len(d.Actions) != 1 || d.Actions[0].Verb != VerbSwitch || !slices.Equal(d.Actions[0].Services, []string{"web"}) ||
+		!slices.Equal(d.Actions[0].Serve["web"], []string{"old1-web"}) {
+		t.Errorf("got %+v", d)
+	}
+	in.Unsettled = nil
+	if d = Rollout(in); slices.ContainsFunc(d.Actions, func(a Action) bool { return a.Verb == VerbSwitch }) {
+		t.Errorf("where they agree: %+v", d.Actions)
+	}
+}
+
 func TestGatewayInterruptions(t *testing.T) {
 	tests := []struct {
 		name string

@@ -51,6 +51,10 @@ type gatewayRun struct {
 	before map[string]bool
 	// begun are services whose traffic a gateway knows.
 	begun map[string]bool
+	// said is what each gateway was told to serve a service with, the one told last at the end, and
+	// unsettled are the services about which they were told different things.
+	said      map[string][][]string
+	unsettled map[string]bool
 }
 
 // gatewayBox is one that exists.
@@ -78,6 +82,7 @@ func (e *executor) setUpGateways(ctx context.Context) error {
 	g := &gatewayRun{
 		keeper: e.Gateways, project: e.project.Name(), application: applicationLabel(e.Application), there: map[string]*gatewayBox{}, active: map[string][]string{},
 		held: map[string]bool{}, ports: map[string][]layout.Port{}, begun: map[string]bool{}, before: map[string]bool{},
+		said: map[string][][]string{}, unsettled: map[string]bool{},
 	}
 	for _, b := range have {
 		g.there[b.Name] = g.load(ctx, b)
@@ -116,15 +121,17 @@ func (g *gatewayRun) load(ctx context.Context, b boxes.Box) *gatewayBox {
 }
 
 // recall finds where traffic goes: where gateways do not agree, as after a crash in
-// the middle of a switch, only what all have counts, so that it is done again.
+// the middle of a switch, what the last one has counts, whose containers all run still. It is
+// for the plan to switch again.
 func (g *gatewayRun) recall() {
-	for _, name := range slices.Sorted(maps.Keys(g.there)) {
+	for _, name := range g.order() {
 		state := g.there[name].state
 		active, held := layout.Serving(state)
 		for service, ids := range active {
-			if g.begun[service] {
-				ids = slices.DeleteFunc(ids, func(id string) bool { return !slices.Contains(g.active[service], id) })
+			if g.begun[service] && !slices.Equal(g.active[service], ids) {
+				g.unsettled[service] = true
 			}
+			g.said[service] = append(g.said[service], ids)
 			g.active[service], g.begun[service] = ids, true
 			g.held[service] = g.held[service] || held[service]
 		}
@@ -225,7 +232,7 @@ func (e *executor) gatewayFacts(in *plan.RolloutInput, containers []docker.Conta
 		c.Serving = slices.Contains(g.active[c.Service], c.ID)
 		c.Warm = !c.Mine && (t.Gateway && isBehind(byID[c.ID]) || t.Follows) && c.Revision == e.before[c.Service].Revision
 	}
-	in.Held = maps.Clone(g.held)
+	in.Held, in.Unsettled = maps.Clone(g.held), maps.Clone(g.unsettled)
 	for _, w := range g.wanted {
 		have := g.there[w.Name]
 		f := plan.Gateway{Name: w.Name, Front: w.Front, Wanted: true, Up: have != nil && have.answers && have.Encode() == w.Encode()}
@@ -252,6 +259,10 @@ func (g *gatewayRun) assume(targets []plan.Target, containers []docker.Container
 			return !slices.ContainsFunc(containers, func(c docker.Container) bool { return c.ID == id })
 		}
 		g.active[t.Name] = slices.DeleteFunc(g.active[t.Name], gone)
+		for said := g.said[t.Name]; len(g.active[t.Name]) == 0 && len(said) > 0; said = said[:len(said)-1] {
+			g.active[t.Name] = slices.DeleteFunc(said[len(said)-1], gone)
+		}
+		delete(g.said, t.Name)
 		if g.begun[t.Name] && (len(g.active[t.Name]) > 0 || t.Action != v1alpha1.ActionKeep) {
 			continue
 		}
@@ -362,7 +373,22 @@ func (e *executor) gateway(ctx context.Context, a plan.Action) error {
 func (e *executor) tellGateways(ctx context.Context) error {
 	g := e.gw
 	routes := e.routes()
-	order := slices.SortedFunc(maps.Keys(g.there), func(a, b string) int {
+	for _, name := range g.order() {
+		b := g.there[name]
+		if !b.answers {
+			continue
+		}
+		if err := g.put(ctx, b, layout.State(b.Box.Box, routes, g.settings)); err != nil {
+			return fmt.Errorf("tell the gateway %s where traffic goes: %w", name, err)
+		}
+	}
+	clear(g.unsettled)
+	return nil
+}
+
+// order is that in which gateways are told.
+func (g *gatewayRun) order() []string {
+	return slices.SortedFunc(maps.Keys(g.there), func(a, b string) int {
 		fa, fb := g.there[a].Front, g.there[b].Front
 		if fa != fb {
 			if fb {
@@ -372,16 +398,6 @@ func (e *executor) tellGateways(ctx context.Context) error {
 		}
 		return cmp.Compare(a, b)
 	})
-	for _, name := range order {
-		b := g.there[name]
-		if !b.answers {
-			continue
-		}
-		if err := g.put(ctx, b, layout.State(b.Box.Box, routes, g.settings)); err != nil {
-			return fmt.Errorf("tell the gateway %s where traffic goes: %w", name, err)
-		}
-	}
-	return nil
 }
 
 func (g *gatewayRun) put(ctx context.Context, b *gatewayBox, state *gatewayapi.DesiredState) error {

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
+	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
+	"github.com/fairlead-dev/fairlead/internal/gateway/layout"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+)
+
+// told is a gateway that was told to serve web and api with containers.
+func told(name string, front bool, web, api []string) *gatewayBox {
+	state := &gatewayapi.DesiredState{}
+	for service, ids := range map[string][]string{"web": web, "api": api} {
+		s := gatewayapi.Service{Name: service}
+		for _, id := range ids {
+			s.Targets = append(s.Targets, gatewayapi.Target{ID: id})
+		}
+		state.Services = append(state.Services, s)
+	}
+	return &gatewayBox{Box: boxes.Box{Box: layout.Box{Name: name, Front: front}}, answers: true, state: state}
+}
+
+func recalled(all ...*gatewayBox) *gatewayRun {
+	g := &gatewayRun{
+		there: map[string]*gatewayBox{}, active: map[string][]string{}, held: map[string]bool{}, ports: map[string][]layout.Port{},
+		begun: map[string]bool{}, said: map[string][][]string{}, unsettled: map[string]bool{},
+	}
+	for _, b := range all {
+		g.there[b.Name] = b
+	}
+	g.recall()
+	return g
+}
+
+// TestTrafficAfterASwitchThatWasBrokenOff has one gateway know of the new containers and the next one not.
+func TestTrafficAfterASwitchThatWasBrokenOff(t *testing.T) {
+	targets := []plan.Target{}
+	for _, name := range []string{"web", "api"} {
+		targets = append(targets, plan.Target{Service: plan.Service{Name: name, Gateway: true}, Action: v1alpha1.ActionReplace})
+	}
+	container := func(service, id string) docker.Container {
+		return docker.Container{ID: id, Service: service, State: docker.StateRunning}
+	}
+	all := []docker.Container{container("web", "old"), container("web", "new"), container("api", "api")}
+	for _, tt := range []struct {
+		name       string
+		gateways   []*gatewayBox
+		containers []docker.Container
+		web        []string
+		unsettled  bool
+	}{
+		{"both know the same", []*gatewayBox{told("g-1", false, []string{"new"}, []string{"api"}), told("g-front-1", true, []string{"new"}, []string{"api"})},
+			all, []string{"new"}, false},
+		{"the inner one was told", []*gatewayBox{told("g-1", false, []string{"new"}, []string{"api"}), told("g-front-1", true, []string{"old"}, []string{"api"})},
+			all, []string{"old"}, true},
+		{"the first of two inner ones was told", []*gatewayBox{told("g-1", false, []string{"new"}, []string{"api"}), told("g-2", false, []string{"old"}, []string{"api"})},
+			all, []string{"old"}, true},
+		{"the old one has gone since", []*gatewayBox{told("g-1", false, []string{"new"}, []string{"api"}), told("g-front-1", true, []string{"old"}, []string{"api"})},
+			all[1:], []string{"new"}, true},
+	} {
+		g := recalled(tt.gateways...)
+		g.assume(targets, tt.containers, "request")
+		if !slices.Equal(g.active["web"], tt.web) || !slices.Equal(g.active["api"], []string{"api"}) {
+			t.Errorf("%s: traffic goes to %v and %v", tt.name, g.active["web"], g.active["api"])
+		}
+		if g.unsettled["web"] != tt.unsettled || g.unsettled["api"] {
+			t.Errorf("%s: unsettled are %v", tt.name, g.unsettled)
+		}
+		// Later on a service may have nothing that serves it, if that is what was decided.
+		g.active["web"] = nil
+		if g.assume(targets, tt.containers, "request"); len(g.active["web"]) > 0 {
+			t.Errorf("%s: traffic comes back to %v", tt.name, g.active["web"])
+		}
+	}
+}
