@@ -88,7 +88,7 @@ type outcome struct {
 
 // loop goes on until nothing is left to do. Actions that can be done at the
 // same time are; one that fails lets the others end first.
-func (e *executor) loop(ctx context.Context) error {
+func (e *executor) loop(ctx context.Context) (err error) {
 	e.ready, e.failed = map[string]bool{}, map[string]string{}
 	e.started, e.lapsed, e.broken = map[string]bool{}, map[string]bool{}, map[string]string{}
 	if e.settling {
@@ -109,6 +109,12 @@ func (e *executor) loop(ctx context.Context) error {
 	if err := e.setUpGateways(ctx); err != nil {
 		return err
 	}
+	whole := context.WithoutCancel(ctx)
+	defer func() {
+		if err != nil {
+			e.breakOff(whole)
+		}
+	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	inFlight := map[string]plan.Action{}

@@ -26,6 +26,9 @@ const (
 	gatewayAnswer = 5 * time.Second
 	// gatewayPoll is the pause between looks at what drains.
 	gatewayPoll = 50 * time.Millisecond
+	// holdAtMost is how long gateways hold for this process if it does not come back: longer than an old
+	// container takes to end and a new one to become ready. Requests that wait end much earlier.
+	holdAtMost = 15 * time.Minute
 )
 
 // gatewayRun is the executor's side of the gateways of its application: what is
@@ -44,6 +47,8 @@ type gatewayRun struct {
 	// services whose requests wait.
 	active map[string][]string
 	held   map[string]bool
+	// holdUntil is when the gateways end holds by themselves, should this process be gone.
+	holdUntil time.Time
 	// ports that services were known to listen on before.
 	ports map[string][]layout.Port
 	// before are services in front of which requests wait as long as those that
@@ -87,7 +92,8 @@ func (e *executor) setUpGateways(ctx context.Context) error {
 	for _, b := range have {
 		g.there[b.Name] = g.load(ctx, b)
 	}
-	g.recall()
+	g.recall(e.Clock.Now)
+	g.holdUntil = e.Clock.Now().Add(holdAtMost)
 	maps.DeleteFunc(g.held, func(service string, _ bool) bool {
 		// Those before a held one wait because of it; see routes.
 		t := e.target(service)
@@ -123,10 +129,10 @@ func (g *gatewayRun) load(ctx context.Context, b boxes.Box) *gatewayBox {
 // recall finds where traffic goes: where gateways do not agree, as after a crash in
 // the middle of a switch, what the last one has counts, whose containers all run still. It is
 // for the plan to switch again.
-func (g *gatewayRun) recall() {
+func (g *gatewayRun) recall(now func() time.Time) {
 	for _, name := range g.order() {
 		state := g.there[name].state
-		active, held := layout.Serving(state)
+		active, held := layout.Serving(state, now)
 		for service, ids := range active {
 			if g.begun[service] && !slices.Equal(g.active[service], ids) {
 				g.unsettled[service] = true

@@ -5,6 +5,7 @@ package steps
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
@@ -35,7 +36,7 @@ func recalled(all ...*gatewayBox) *gatewayRun {
 	for _, b := range all {
 		g.there[b.Name] = b
 	}
-	g.recall()
+	g.recall(time.Now)
 	return g
 }
 

@@ -27,7 +27,7 @@ func (e *executor) routes() map[string]layout.Route {
 	e.mu.Unlock()
 	out := map[string]layout.Route{}
 	for service, ids := range g.active {
-		r := layout.Route{Held: g.waits(service, e.project), HoldTimeout: e.holdTimeout(), Drain: e.drainTime(service), Ports: g.ports[service]}
+		r := layout.Route{Held: g.waits(service, e.project), HoldTimeout: e.holdTimeout(), HoldUntil: g.holdUntil, Drain: e.drainTime(service), Ports: g.ports[service]}
 		for _, id := range slices.Sorted(slices.Values(ids)) {
 			t := layout.Target{ID: id, Addresses: map[string]string{}}
 			c := seen[id]
@@ -76,8 +76,8 @@ func (g *gatewayRun) waits(service string, project *compose.Project) bool {
 }
 
 // hold lets requests wait: first in front of the services that use this one, until
-// those have finished what they have, then in front of it.
-func (e *executor) hold(ctx context.Context, a plan.Action) error {
+// those have finished what they have, then in front of it. If that is broken off, they go on.
+func (e *executor) hold(ctx context.Context, a plan.Action) (err error) {
 	g := e.gw
 	keep := context.WithoutCancel(ctx)
 	limit := min(e.drainTime(a.Service), e.holdTimeout()/3)
@@ -88,6 +88,11 @@ func (e *executor) hold(ctx context.Context, a plan.Action) error {
 			users = append(users, svc.Name)
 		}
 	}
+	defer func() {
+		if err != nil {
+			e.goOn(keep, append(users, a.Service)...)
+		}
+	}()
 	e.say("%s: requests wait at the gateway (%s)", joinAnd(append([]string{a.Service}, users...)), a.Reason)
 	if len(users) > 0 {
 		ids, err := e.waitBefore(keep, users)
@@ -103,13 +108,56 @@ func (e *executor) hold(ctx context.Context, a plan.Action) error {
 	for _, name := range users {
 		delete(g.before, name) // they wait as this one is held
 	}
-	err := e.tellGateways(keep)
+	g.holdUntil = e.Clock.Now().Add(holdAtMost)
+	err = e.tellGateways(keep)
 	ids := slices.Clone(g.active[a.Service])
 	g.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	return e.drained(ctx, ids, limit, quiet)
+}
+
+// goOn ends the holds of services. Where that cannot be told, gateways end them by themselves.
+func (e *executor) goOn(ctx context.Context, services ...string) {
+	e.gw.mu.Lock()
+	defer e.gw.mu.Unlock()
+	for _, name := range services {
+		delete(e.gw.held, name)
+		delete(e.gw.before, name)
+	}
+	if err := e.tellGateways(ctx); err != nil {
+		e.say("requests to %s may wait until the gateways let them go on by themselves: %v", joinAnd(services), err)
+	}
+}
+
+// breakOff ends the holds of services whose containers were not stopped, as the rollout ends before that. The
+// others stay: their requests had nowhere to go.
+func (e *executor) breakOff(ctx context.Context) {
+	g := e.gw
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	held := slices.Sorted(maps.Keys(g.held))
+	held = slices.DeleteFunc(held, func(name string) bool { return !g.held[name] || len(g.active[name]) == 0 })
+	active := maps.Clone(g.active)
+	g.mu.Unlock()
+	if len(held) == 0 {
+		return
+	}
+	containers, err := e.Docker.ProjectContainersBut(ctx, e.project.Name(), nil)
+	if err != nil {
+		return // nobody knows whether they run; the engine is away
+	}
+	held = slices.DeleteFunc(held, func(name string) bool {
+		return slices.ContainsFunc(active[name], func(id string) bool {
+			return !slices.ContainsFunc(containers, func(c docker.Container) bool { return c.ID == id && c.Running() })
+		})
+	})
+	if len(held) > 0 {
+		e.goOn(ctx, held...)
+	}
 }
 
 // waitBefore has requests wait in front of services, and returns their containers.

@@ -9,6 +9,8 @@
 // one that the gateway has applied.
 package gatewayapi
 
+import "time"
+
 // Version is the version of these types. A gateway refuses any other.
 const Version = "fairlead.dev/gateway/v1"
 
@@ -238,6 +240,14 @@ type Hold struct {
 	MaxBytes int64 `json:"maxBytes,omitempty"`
 	// MaxWait is how long each may wait. 30 s by default.
 	MaxWait Duration `json:"maxWait,omitzero"`
+	// Until is when the hold ends by itself, should nobody end it: what waits then, and what is new, goes
+	// to the active targets. Never by default.
+	Until time.Time `json:"until,omitzero"`
+}
+
+// Holds says whether the hold is in force at a time.
+func (h *Hold) Holds(now func() time.Time) bool {
+	return h.Enabled && (h.Until.IsZero() || now().Before(h.Until))
 }
 
 // ProbeType is how a target is looked at.

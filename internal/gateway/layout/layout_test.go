@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
 )
@@ -163,7 +164,7 @@ func TestState(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s listens on %q, want %q", b.Name, got, want)
 		}
-		active, held := Serving(s)
+		active, held := Serving(s, time.Now)
 		if !slices.Equal(active["web"], []string{"aaaaaaaaaaaaaaaa"}) || held["web"] {
 			t.Errorf("%s: %v serve web, held %v", b.Name, active["web"], held["web"])
 		}

@@ -26,8 +26,10 @@ type Route struct {
 	Targets []Target
 	// Held lets what is new wait.
 	Held bool
-	// HoldTimeout is how long each may wait.
+	// HoldTimeout is how long each may wait, and HoldUntil when all go on by themselves; never if it is
+	// zero.
 	HoldTimeout time.Duration
+	HoldUntil   time.Time
 	// Drain is how long a target that gets nothing new may finish what it has.
 	Drain time.Duration
 	// Ports that containers of the service listen on.
@@ -65,6 +67,9 @@ func service(name string, r Route, b Box) gatewayapi.Service {
 		Name:         name,
 		Hold:         gatewayapi.Hold{Enabled: r.Held, MaxWait: gatewayapi.Duration(r.HoldTimeout)},
 		DrainTimeout: gatewayapi.Duration(r.Drain), LongLivedDeadline: gatewayapi.Duration(r.Drain),
+	}
+	if r.Held {
+		s.Hold.Until = r.HoldUntil
 	}
 	for _, t := range r.Targets {
 		target := gatewayapi.Target{ID: t.ID, Host: t.ID[:min(12, len(t.ID))], State: gatewayapi.TargetActive}
@@ -152,8 +157,8 @@ func protocol(app string, udp bool) gatewayapi.Protocol {
 }
 
 // Serving tells of each service in a state which containers get its traffic, and
-// whether it is held.
-func Serving(s *gatewayapi.DesiredState) (active map[string][]string, held map[string]bool) {
+// whether it is held now.
+func Serving(s *gatewayapi.DesiredState, now func() time.Time) (active map[string][]string, held map[string]bool) {
 	active, held = map[string][]string{}, map[string]bool{}
 	if s == nil {
 		return active, held
@@ -166,7 +171,7 @@ func Serving(s *gatewayapi.DesiredState) (active map[string][]string, held map[s
 			}
 		}
 		slices.Sort(active[svc.Name])
-		held[svc.Name] = svc.Hold.Enabled
+		held[svc.Name] = svc.Hold.Holds(now)
 	}
 	return active, held
 }

@@ -41,7 +41,7 @@ func (p *Pool) Dial(ctx context.Context, port int, client netip.Addr, bytes int,
 	pause := firstPause
 	for {
 		s := p.snapshot()
-		if s.service.Hold.Enabled {
+		if s.held() {
 			if err := p.wait(ctx, s, int64(bytes)); err != nil {
 				return nil, err
 			}

@@ -35,14 +35,16 @@ type holdRoom struct {
 // ErrHoldFull, ErrHoldTimeout, or that of ctx.
 func (p *Pool) Wait(ctx context.Context, bytes int) error {
 	s := p.snapshot()
-	if !s.service.Hold.Enabled {
+	if !s.held() {
 		return nil
 	}
 	return p.wait(ctx, s, int64(bytes))
 }
 
 // Held says whether new requests wait.
-func (p *Pool) Held() bool { return p.snapshot().service.Hold.Enabled }
+func (p *Pool) Held() bool { return p.snapshot().held() }
+
+func (s *snapshot) held() bool { return s.service.Hold.Holds(time.Now) }
 
 // Keep asks for memory for what comes while a hold is waited for with nothing said before. It says whether
 // there is that much within the bounds of the hold; give it back by Drop.
@@ -76,12 +78,16 @@ func (p *Pool) wait(ctx context.Context, s *snapshot, bytes int64) error {
 	p.Stats.heldTotal.Add(1)
 	timer := time.NewTimer(hold.MaxWait.Or(defaultHoldWait))
 	defer timer.Stop()
-	for {
+	for s.held() {
+		var over <-chan time.Time
+		if until := s.service.Hold.Until; !until.IsZero() {
+			over = time.After(time.Until(until))
+		}
 		select {
+		case <-over: // unless it has been prolonged
+			s = p.snapshot()
 		case <-s.replaced:
-			if s = p.snapshot(); !s.service.Hold.Enabled {
-				return nil
-			}
+			s = p.snapshot()
 		case <-timer.C:
 			p.Stats.holdRefused.Add(1)
 			return ErrHoldTimeout
@@ -89,6 +95,7 @@ func (p *Pool) wait(ctx context.Context, s *snapshot, bytes int64) error {
 			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 func orDefault(n, otherwise int64) int64 {

@@ -6,6 +6,9 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
 )
 
 // TestHoldThatComesBetween holds a service between the choice of a connection and its use.
@@ -31,4 +34,35 @@ func TestHoldThatComesBetween(t *testing.T) {
 	if s := p.Status().Targets[0]; s.InFlight != 0 || s.Requests != 0 {
 		t.Errorf("got %+v", s)
 	}
+}
+
+// TestHoldThatNobodyEnds has who held a service be gone.
+func TestHoldThatNobodyEnds(t *testing.T) {
+	p := testPool(t)
+	held := serving("a")
+	held.Hold = gatewayapi.Hold{Enabled: true, Until: time.Now().Add(100 * time.Millisecond)}
+	p.Prepare(held, false).Swap()
+	if !p.Held() {
+		t.Fatal("it is not held")
+	}
+	// Who waits goes on at the end, and not before; a longer hold that is put meanwhile counts.
+	longer := *held
+	longer.Hold.Until = held.Hold.Until.Add(200 * time.Millisecond)
+	waited := make(chan error, 1)
+	go func() { waited <- p.Wait(t.Context(), 0) }()
+	for p.Status().Held == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	p.Prepare(&longer, false).Swap()
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
+	if p.Held() || time.Now().Before(longer.Hold.Until) {
+		t.Error("it ended early, or is still held")
+	}
+	lease, err := p.Use(t.Context(), netip.Addr{}, nil, func() {})
+	if err != nil || lease.Target().ID != "a" {
+		t.Fatalf("%v, %v", lease, err)
+	}
+	lease.End()
 }

@@ -227,7 +227,7 @@ func (p *Pool) Usable(t *Target) bool {
 		return false
 	}
 	s := p.snapshot()
-	if s.service.Hold.Enabled {
+	if s.held() {
 		return false
 	}
 	return t.health.Load() != healthBad || len(s.active) == 1
