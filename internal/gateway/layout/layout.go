@@ -319,10 +319,11 @@ func clash(a, b []Port) bool {
 	})
 }
 
-// boxName is the first free name: the n-th container of its kind.
+// boxName is the first free name: the n-th container of its kind. No project has a dot in its name, so that
+// no service, not even one called gateway, gets such a name from Compose.
 func boxName(project, kind string, taken func(string) bool) string {
 	for n := 1; ; n++ {
-		if name := fmt.Sprintf("%s-gateway%s-%d", project, kind, n); !taken(name) {
+		if name := fmt.Sprintf("%s.gateway%s-%d", project, kind, n); !taken(name) {
 			return name
 		}
 	}

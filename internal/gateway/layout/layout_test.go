@@ -46,6 +46,26 @@ func describe(boxes []Box) string {
 	return b.String()
 }
 
+func renamed(boxes []Box, from, to string) []Box {
+	out := slices.Clone(boxes)
+	for i := range out {
+		out[i].Name = strings.Replace(out[i].Name, from, to, 1)
+	}
+	return out
+}
+
+// TestNamesThatComposeGivesToNobody has a service that is called as a gateway might be.
+func TestNamesThatComposeGivesToNobody(t *testing.T) {
+	services := []Service{svc("gateway", 80).on(80, 80), svc("gateway-front", 80).on(81, 80)}
+	for _, b := range Plan(Input{Project: "p", Services: services}) {
+		for _, s := range services {
+			if prefix := "p-" + s.Name + "-"; strings.HasPrefix(b.Name, prefix) {
+				t.Errorf("%s is what a container of %s is called", b.Name, s.Name)
+			}
+		}
+	}
+}
+
 func TestPlan(t *testing.T) {
 	shop := []Service{svc("db", 5432), svc("front", 80).on(8080, 80), svc("web", 8080)}
 	made := Plan(Input{Project: "p", Services: shop})
@@ -57,41 +77,43 @@ func TestPlan(t *testing.T) {
 		want string
 	}{
 		{"one inner and one front", Input{Services: shop},
-			"p-gateway-1: p_default[db front web]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
+			"p.gateway-1: p_default[db front web]\np.gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
 		{"the same again", Input{Services: shop, Existing: made},
-			"p-gateway-1: p_default[db front web]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
+			"p.gateway-1: p_default[db front web]\np.gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
 		{"the same container port", Input{Services: clashing},
-			"p-gateway-1: p_default[alpha gamma]\np-gateway-2: p_default[beta]\n"},
+			"p.gateway-1: p_default[alpha gamma]\np.gateway-2: p_default[beta]\n"},
 		{"the same container port in networks that do not meet", Input{Services: []Service{
 			svc("alpha", 8080).with(func(s *Service) { s.Networks = map[string][]string{"p_a": {"alpha"}} }),
 			svc("beta", 8080).with(func(s *Service) { s.Networks = map[string][]string{"p_b": {"beta"}} }),
-		}}, "p-gateway-1: p_a[alpha] p_b[beta]\n"},
+		}}, "p.gateway-1: p_a[alpha] p_b[beta]\n"},
 		{"a new service goes to a new container", Input{Services: append(slices.Clone(shop), svc("cache", 6379)), Existing: made},
-			"p-gateway-1: p_default[db front web]\np-gateway-2: p_default[cache]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
+			"p.gateway-1: p_default[db front web]\np.gateway-2: p_default[cache]\np.gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
 		{"a service that goes away keeps its name, others are not cut", Input{Services: shop[1:], Existing: made},
-			"p-gateway-1: p_default[db front web]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
+			"p.gateway-1: p_default[db front web]\np.gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
 		{"a name that another service has now", Input{Services: []Service{shop[1], svc("store", 5432).with(func(s *Service) {
 			s.Networks = map[string][]string{"p_default": {"db", "store"}}
 		})}, Existing: made},
-			"p-gateway-1: p_default[front web]\np-gateway-2: p_default[db store]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
+			"p.gateway-1: p_default[front web]\np.gateway-2: p_default[db store]\np.gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
 		{"a name that is left to a container", Input{Services: shop[1:], Direct: map[string][]string{"p_default": {"db"}}, Existing: made},
-			"p-gateway-1: p_default[front web]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
+			"p.gateway-1: p_default[front web]\np.gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
 		{"one more port", Input{Services: []Service{shop[0], shop[1].on(8443, 443), shop[2]}, Existing: made},
-			"p-gateway-1: p_default[db front web]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n" +
-				"p-gateway-front-2: p_default[] 127.0.0.1:8443->20002->front:443\n"},
+			"p.gateway-1: p_default[db front web]\np.gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n" +
+				"p.gateway-front-2: p_default[] 127.0.0.1:8443->20002->front:443\n"},
 		{"another port", Input{Services: []Service{shop[0], svc("front", 80).on(9000, 80), shop[2]}, Existing: made},
-			"p-gateway-1: p_default[db front web]\np-gateway-front-1: p_default[] 127.0.0.1:9000->20001->front:80\n"},
+			"p.gateway-1: p_default[db front web]\np.gateway-front-1: p_default[] 127.0.0.1:9000->20001->front:80\n"},
 		{"nothing", Input{Existing: two}, ""},
+		{"those of an earlier name stay", Input{Services: shop, Existing: renamed(made, "p.", "p-")},
+			"p-gateway-1: p_default[db front web]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
 		{"a port that another service of the container has too by now", Input{Services: []Service{svc("alpha", 8080), svc("beta", 8080)},
 			Existing: Plan(Input{Project: "p", Services: []Service{svc("alpha", 8080), svc("beta", 3000)}})},
-			"p-gateway-1: p_default[alpha]\np-gateway-2: p_default[beta]\n"},
+			"p.gateway-1: p_default[alpha]\np.gateway-2: p_default[beta]\n"},
 		{"a port that a service which has gone had", Input{Services: []Service{svc("beta", 8080)},
 			Existing: Plan(Input{Project: "p", Services: []Service{svc("alpha", 8080), svc("beta", 3000)}})},
-			"p-gateway-1: p_default[alpha beta]\n"},
+			"p.gateway-1: p_default[alpha beta]\n"},
 		{"published where there is a way out", Input{Services: []Service{svc("web", 80).on(80, 80).with(func(s *Service) {
 			s.Networks = map[string][]string{"p_back": {"web"}, "p_front": {"web"}}
 		})}, Internal: map[string]bool{"p_back": true}},
-			"p-gateway-1: p_back[web] p_front[web]\np-gateway-front-1: p_front[] 127.0.0.1:80->20001->web:80\n"},
+			"p.gateway-1: p_back[web] p_front[web]\np.gateway-front-1: p_front[] 127.0.0.1:80->20001->web:80\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -155,11 +177,11 @@ func TestState(t *testing.T) {
 			got = append(got, fmt.Sprintf("%s:%d %s -> %s:%d", l.Address, l.Port, l.Protocol, l.Service, l.TargetPort))
 		}
 		want := map[string][]string{
-			"p-gateway-1": {
+			"p.gateway-1": {
 				"172.20.0.0/16:5432 auto -> db:5432", "172.20.0.0/16:8080 auto -> web:8080", "172.20.0.0/16:53 udp -> web:53",
 				"172.21.0.0/16:8080 auto -> web:8080", "172.21.0.0/16:53 udp -> web:53",
 			},
-			"p-gateway-front-1": {":20001 auto -> web:8080"},
+			"p.gateway-front-1": {":20001 auto -> web:8080"},
 		}[b.Name]
 		if !slices.Equal(got, want) {
 			t.Errorf("%s listens on %q, want %q", b.Name, got, want)
