@@ -138,6 +138,12 @@ func (k *Keeper) Open(ctx context.Context, project, application string, b layout
 			return err
 		}
 	}
+	// One that was about to be removed when the daemon died would not come back with the engine.
+	if have.ID != "" {
+		if err := k.Engine.SetRestartPolicy(ctx, id, docker.RestartPolicy{Name: string(container.RestartPolicyAlways)}); err != nil {
+			return err
+		}
+	}
 	if err := k.Engine.Start(ctx, id); err != nil {
 		if have.ID == "" {
 			err = errors.Join(err, k.remove(context.WithoutCancel(ctx), id))

@@ -39,6 +39,7 @@ func (k *Keeper) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
 	defer cancel()
 	var all sync.WaitGroup
+	var known families
 	for _, path := range dirs {
 		name, err := os.ReadFile(path)
 		if err != nil {
@@ -49,7 +50,7 @@ func (k *Keeper) Collect(out chan<- prometheus.Metric) {
 			if err != nil {
 				return
 			}
-			for _, m := range measured(text, string(name)) {
+			for _, m := range known.measured(text, string(name)) {
 				out <- m
 			}
 		})
@@ -57,17 +58,46 @@ func (k *Keeper) Collect(out chan<- prometheus.Metric) {
 	all.Wait()
 }
 
+// families are what metrics are called, by their names. Gateways may be of two versions, as while they are
+// replaced: a registry refuses all metrics if two of a name differ in more than their labels.
+type families struct {
+	mu   sync.Mutex
+	seen map[string]*dto.MetricFamily
+}
+
+// as gives the family of the same name that was seen first; nil if that is of another type.
+func (fs *families) as(f *dto.MetricFamily) *dto.MetricFamily {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	first := fs.seen[f.GetName()]
+	switch {
+	case first == nil:
+		if fs.seen == nil {
+			fs.seen = map[string]*dto.MetricFamily{}
+		}
+		fs.seen[f.GetName()] = f
+		return f
+	case first.GetType() != f.GetType():
+		return nil
+	}
+	return first
+}
+
 // measured reads Prometheus' text format.
-func measured(text []byte, gateway string) []prometheus.Metric {
+func (fs *families) measured(text []byte, gateway string) []prometheus.Metric {
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	read, err := parser.TextToMetricFamilies(bytes.NewReader(text))
 	if err != nil {
 		return nil
 	}
 	var out []prometheus.Metric
-	for name, f := range families {
+	for name, f := range read {
 		if !strings.HasPrefix(name, "fairlead_gateway_") {
 			continue // of the process, which the daemon has too
+		}
+		known := fs.as(f)
+		if known == nil {
+			continue
 		}
 		for _, m := range f.GetMetric() {
 			label := "gateway"
@@ -76,7 +106,7 @@ func measured(text []byte, gateway string) []prometheus.Metric {
 			for _, l := range m.GetLabel() {
 				names = append(names, l.GetName())
 			}
-			out = append(out, passed{desc: prometheus.NewDesc(name, f.GetHelp(), names, nil), metric: m})
+			out = append(out, passed{desc: prometheus.NewDesc(name, known.GetHelp(), names, nil), metric: m})
 		}
 	}
 	return out

@@ -3,6 +3,7 @@
 package boxes
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,7 +34,12 @@ fairlead_gateway_latency_seconds_count{service="web"} 4
 go_goroutines 9
 `
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(fixed(append(measured([]byte(text), "shop-gateway-1"), measured([]byte(text), "shop-gateway-front-1")...)))
+	var known families
+	// The second one is of another version: it says other words, has one label more, and counts latencies otherwise.
+	other := strings.NewReplacer("Requests.", "All requests.", `service="web"} 7`, `service="web",zone="a"} 7`).Replace(text)
+	odd := "# TYPE fairlead_gateway_latency_seconds gauge\nfairlead_gateway_latency_seconds 1\n"
+	registry.MustRegister(fixed(slices.Concat(known.measured([]byte(text), "shop.gateway-1"), known.measured([]byte(other), "shop.gateway-front-1"),
+		known.measured([]byte(odd), "shop.gateway-2"))))
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +54,7 @@ go_goroutines 9
 	if strings.Join(got, " ") != "fairlead_gateway_latency_seconds fairlead_gateway_requests_total" {
 		t.Errorf("metrics %v", got)
 	}
-	if measured([]byte("not metrics"), "x") != nil {
+	if known.measured([]byte("not metrics"), "x") != nil {
 		t.Error("nonsense is taken for metrics")
 	}
 }
