@@ -98,10 +98,12 @@ func (r *rollout) bring(targets []Target) (actions []Action, allReady bool, wait
 	if !allReady || len(actions) > 0 {
 		return actions, allReady, waiting
 	}
-	if actions = r.openFronts(); len(actions) > 0 {
+	// Clients within the application go over before what publishes the ports of the host is stopped: they would
+	// have nobody while that ends.
+	if actions = r.switchAll(targets); len(actions) > 0 {
 		return actions, allReady, ""
 	}
-	if actions = r.switchAll(targets); len(actions) > 0 {
+	if actions = r.openFronts(); len(actions) > 0 {
 		return actions, allReady, ""
 	}
 	for _, t := range targets {
