@@ -94,6 +94,7 @@ func (a *httpAPI) connect(ctx context.Context, mgr manager.Manager) error {
 	if err != nil {
 		return err
 	}
+	a.UseCache(mgr.GetCache())
 	a.Connect(ctx, callers)
 	return nil
 }

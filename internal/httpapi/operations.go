@@ -71,6 +71,7 @@ func (a *API) register(h huma.API) {
 	a.registerTokens(h)
 	a.registerStreams(h)
 	a.registerNamespaces(h)
+	a.registerSummary(h)
 }
 
 // handle registers an operation whose errors become problems.

@@ -3,7 +3,8 @@
 // Package httpapi is the HTTP API under /api/v1: for web pages, scripts and bots
 // that do not want to speak to Kubernetes. It is a client of the Kubernetes API
 // and acts with the token of whoever calls it, so that RBAC decides about every
-// call; it has no powers of its own and keeps no state but caches.
+// call; it has no powers of its own and keeps no state but caches. What it answers
+// from the daemon's memory (see Cache), it answers after the API server has allowed it.
 //
 // The way of a request: rate limit, size limit, authentication (with back-off for
 // whoever guesses), audit, operation. Operations are described to huma, which
@@ -99,6 +100,7 @@ type API struct {
 	document     *document
 
 	client atomic.Pointer[client.WithWatch]
+	cache  atomic.Pointer[Cache]
 	// stopping ends all streams.
 	stopping atomic.Pointer[context.Context]
 }

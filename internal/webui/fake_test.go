@@ -148,6 +148,20 @@ func application() *v1alpha1.Application {
 	return app
 }
 
+// summaryOf is what the API says at a glance of applications.
+func summaryOf(apps ...*v1alpha1.Application) *summary {
+	s := &summary{Version: hostile}
+	for _, app := range apps {
+		st := &app.Status
+		one := applicationSummary{Name: app.Name, Commit: st.Commit, Branch: st.Branch, Update: st.Update, Services: st.Services, Last: st.LastRequest, LastBackup: &at}
+		for _, c := range st.Conditions {
+			one.Problems = append(one.Problems, c.Message)
+		}
+		s.Applications = append(s.Applications, one)
+	}
+	return s
+}
+
 // world is a UI with an API behind it.
 type world struct {
 	t      testing.TB
@@ -187,6 +201,7 @@ func newWorld(t testing.TB) *world {
 	for path, object := range map[string]any{
 		"namespaces":                           map[string]any{"namespaces": []string{"default"}},
 		"namespaces/default/applications":      &v1alpha1.ApplicationList{Items: []v1alpha1.Application{*application()}},
+		"namespaces/default/summary":           summaryOf(application()),
 		"namespaces/default/requests":          &list,
 		"namespaces/default/backups":           &v1alpha1.BackupList{},
 		"namespaces/default/releases":          &v1alpha1.ReleaseList{Items: []v1alpha1.Release{release(1), release(2)}},

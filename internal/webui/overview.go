@@ -4,6 +4,7 @@ package webui
 
 import (
 	"cmp"
+	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,8 +20,8 @@ import (
 // overviewPage is every application.
 type overviewPage struct {
 	Apps []*appCard
-	// Namespaces that are looked at.
-	Namespaces []string
+	// Namespaces that are looked at, and the version of what each of them has.
+	Namespaces, Versions []string
 	// Several says that applications of more than one namespace are shown.
 	Several bool
 	// Updates, Running and Troubled count applications.
@@ -35,28 +36,39 @@ const maxSources = 50
 
 // Stream implements livePage.
 func (p *overviewPage) Stream() string {
-	q := url.Values{"namespace": p.Namespaces[:min(len(p.Namespaces), maxSources)]}
+	n := min(len(p.Namespaces), maxSources)
+	q := url.Values{"namespace": p.Namespaces[:n], "version": p.Versions[:n]}
 	return Prefix + "events?" + q.Encode()
 }
 
-// appCard is an application in the overview.
+// appCard is an application in the overview: what the template shows, and nothing
+// that it has to look for, as there may be hundreds.
 type appCard struct {
-	*v1alpha1.Application
-	URL string
-	// Last is the request that ended last, Active the one that runs.
-	Active    *v1alpha1.UpdateRequest
-	ActiveURL string
-	LastURL   string
-	Backup    *metav1.Time
-	Progress  int // of the active request, in percent
-	Health    healthSummary
-	Troubles  []string
+	ID, Name, Namespace, URL string
+	Suspended                bool
+	Troubles                 []string
+	Commit, Branch           string
+	// Newer says how many newer commits there are, and NewerCommit which one is the
+	// newest. Note is what is known otherwise, in words.
+	Newer, NewerCommit, Note string
+	Services                 []serviceCard
+	// Active is the request that runs, else Last the one that ended last.
+	Active, Last *requestCard
+	// BackedUp is when there was the last backup; empty if never, as Backup says.
+	BackedUp template.HTML
+	Backup   string
 }
 
-// healthSummary counts services.
-type healthSummary struct {
-	Good, All int
-	Tone      string
+type serviceCard struct{ Name, Tone, State string }
+
+type requestCard struct {
+	URL, Phase, Tone string
+	Progress         int // in percent
+	Finished         template.HTML
+}
+
+func (c *call) requestCard(namespace, name string, phase v1alpha1.Phase) *requestCard {
+	return &requestCard{URL: updateURL(namespace, name), Phase: phaseText(c.Lang, phase), Tone: tone(phase)}
 }
 
 // overview is GET /ui/.
@@ -68,7 +80,8 @@ func (s *Server) overview(c *call) error {
 	page := &overviewPage{MayCreate: c.May(c.home(), "create", "applications")}
 	found := map[string]bool{}
 	for _, ns := range namespaces {
-		cards, err := c.cards(ns)
+		var all summary
+		err := c.Get(inNamespace(ns, "summary"), &all)
 		if isStatus(err, http.StatusForbidden) {
 			page.Denied = append(page.Denied, ns)
 			continue
@@ -76,11 +89,13 @@ func (s *Server) overview(c *call) error {
 		if err != nil {
 			return err
 		}
-		if len(cards) > 0 {
+		if len(all.Applications) > 0 {
 			found[ns] = true
 		}
-		page.Namespaces = append(page.Namespaces, ns)
-		page.Apps = append(page.Apps, cards...)
+		page.Namespaces, page.Versions = append(page.Namespaces, ns), append(page.Versions, all.Version)
+		for i := range all.Applications {
+			page.Apps = append(page.Apps, c.card(ns, &all.Applications[i]))
+		}
 	}
 	if len(page.Denied) == len(namespaces) && len(namespaces) > 0 {
 		return refused(http.StatusForbidden, "error.noview")
@@ -90,7 +105,7 @@ func (s *Server) overview(c *call) error {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	for _, a := range page.Apps {
-		if a.Status.Update != nil && a.Status.Update.Available {
+		if a.Newer != "" {
 			page.Updates++
 		}
 		if a.Active != nil {
@@ -103,63 +118,56 @@ func (s *Server) overview(c *call) error {
 	return c.render("overview", page)
 }
 
-// cards are the applications of a namespace.
-func (c *call) cards(namespace string) ([]*appCard, error) {
-	var apps v1alpha1.ApplicationList
-	if err := c.Get(inNamespace(namespace, "applications"), &apps); err != nil || len(apps.Items) == 0 {
-		return nil, err
-	}
-	var backups v1alpha1.BackupList
-	if err := c.Get(inNamespace(namespace, "backups"), &backups); err != nil && !isStatus(err, http.StatusForbidden) {
-		return nil, err
-	}
-	newest := map[string]*metav1.Time{}
-	for i := range backups.Items {
-		b := &backups.Items[i]
-		if at, app := b.Status.CompletedAt, b.Spec.ApplicationRef.Name; at != nil && (newest[app] == nil || newest[app].Before(at)) {
-			newest[app] = at
-		}
-	}
-	var cards []*appCard
-	for i := range apps.Items {
-		app := &apps.Items[i]
-		card := &appCard{Application: app, URL: appURL(namespace, app.Name), Backup: newest[app.Name], Health: health(app), Troubles: c.troubles(app)}
-		if last := app.Status.LastRequest; last != nil {
-			card.LastURL = updateURL(namespace, last.Name)
-		}
-		if name := app.Status.ActiveRequest; name != "" {
-			var ur v1alpha1.UpdateRequest
-			err := c.Get(inNamespace(namespace, "requests", name), &ur)
-			if err != nil && !isStatus(err, http.StatusNotFound) && !isStatus(err, http.StatusForbidden) {
-				return nil, err
-			}
-			if err == nil && ur.Status.FinishedAt == nil {
-				card.Active, card.ActiveURL, card.Progress = &ur, updateURL(namespace, name), progressOf(&ur)
-			}
-		}
-		cards = append(cards, card)
-	}
-	return cards, nil
+// summary is what the API tells of all applications of a namespace.
+type summary struct {
+	Version      string
+	Applications []applicationSummary
 }
 
-func health(app *v1alpha1.Application) healthSummary {
-	h := healthSummary{All: len(app.Status.Services), Tone: "quiet"}
-	for i := range app.Status.Services {
-		if serviceTone(app.Status.Services[i]) == "good" {
-			h.Good++
+type applicationSummary struct {
+	Name, Commit, Branch string
+	Suspended            bool
+	Update               *v1alpha1.UpdateStatus
+	Services             []v1alpha1.ServiceStatus
+	Problems             []string
+	Last                 *v1alpha1.RequestSummary
+	Running              *v1alpha1.UpdateRequest
+	LastBackup           *metav1.Time
+}
+
+// card is an application as it is shown.
+func (c *call) card(namespace string, app *applicationSummary) *appCard {
+	card := &appCard{
+		ID: "app-" + namespace + "-" + app.Name, Name: app.Name, Namespace: namespace, URL: appURL(namespace, app.Name),
+		Suspended: app.Suspended, Troubles: app.Problems, Commit: short(app.Commit), Branch: app.Branch, Backup: c.T("overview.nobackup"),
+	}
+	if app.LastBackup != nil {
+		card.BackedUp = timeElement(app.LastBackup, "ago")
+	}
+	if u := app.Update; u != nil {
+		switch {
+		case u.Available && u.Behind > 0:
+			card.Newer, card.NewerCommit = c.T("overview.behind", "count", u.Behind), short(u.Commit)
+		case u.Available:
+			card.Newer, card.NewerCommit = c.T("overview.newer"), short(u.Commit)
+		case u.Message != "":
+			card.Note = c.T("overview.unknown")
+		case u.Commit != "":
+			card.Note = c.T("overview.uptodate")
 		}
 	}
-	switch {
-	case h.All == 0:
-	case h.Good == h.All:
-		h.Tone = "good"
-	default:
-		h.Tone = "warn"
-		if meta.IsStatusConditionFalse(app.Status.Conditions, v1alpha1.ConditionHealthy) {
-			h.Tone = "bad"
-		}
+	for _, s := range app.Services {
+		card.Services = append(card.Services, serviceCard{Name: s.Name, Tone: serviceTone(s), State: serviceText(c.Lang, s)})
 	}
-	return h
+	if last := app.Last; last != nil {
+		card.Last = c.requestCard(namespace, last.Name, last.Phase)
+		card.Last.Finished = timeElement(last.FinishedAt, "ago")
+	}
+	if ur := app.Running; ur != nil {
+		card.Active = c.requestCard(namespace, ur.Name, ur.Status.Phase)
+		card.Active.Progress = progressOf(ur)
+	}
+	return card
 }
 
 // serviceTone is the tone of a service that runs, or should.
@@ -198,13 +206,14 @@ func progressOf(ur *v1alpha1.UpdateRequest) int {
 
 // overviewEvents is GET /ui/events: something changed in the overview.
 func (s *Server) overviewEvents(c *call) error {
-	namespaces := c.r.URL.Query()["namespace"]
-	if len(namespaces) > maxSources {
+	q := c.r.URL.Query()
+	namespaces, versions := q["namespace"], q["version"]
+	if len(namespaces) > maxSources || len(namespaces) != len(versions) {
 		return refused(http.StatusBadRequest, "error.form")
 	}
 	var sources []source
-	for _, ns := range namespaces {
-		sources = append(sources, source{path: inNamespace(ns, "events"), untilSynced: true})
+	for i, ns := range namespaces {
+		sources = append(sources, source{path: inNamespace(ns, "summary", "events") + "?version=" + url.QueryEscape(versions[i])})
 	}
 	return c.stream(sources...)
 }

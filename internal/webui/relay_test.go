@@ -111,7 +111,7 @@ func TestStreamEndsWithTheSession(t *testing.T) {
 		<-r.Context().Done()
 	}
 	b := w.signedIn("admin")
-	s, _ := b.streamOf("/ui/events?namespace=default")
+	s, _ := b.streamOf("/ui/namespaces/default/applications/shop/events")
 	if name, _, _ := next(t, s); name != eventChange {
 		t.Errorf("got %s", name)
 	}
@@ -119,7 +119,7 @@ func TestStreamEndsWithTheSession(t *testing.T) {
 	if name, _, _ := next(t, s); name != eventSignedOut {
 		t.Errorf("got %s", name)
 	}
-	if _, answer := b.streamOf("/ui/events?namespace=default", "Accept", "text/event-stream"); answer.StatusCode != http.StatusUnauthorized {
+	if _, answer := b.streamOf("/ui/namespaces/default/applications/shop/events", "Accept", "text/event-stream"); answer.StatusCode != http.StatusUnauthorized {
 		t.Errorf("without a session: %d", answer.StatusCode)
 	}
 }
@@ -132,7 +132,7 @@ func TestBrokenStream(t *testing.T) {
 		_, _ = rw.Write([]byte("event: synced\ndata: {}\n\n"))
 		panic(http.ErrAbortHandler)
 	}
-	s, _ := w.signedIn("admin").streamOf("/ui/events?namespace=default")
+	s, _ := w.signedIn("admin").streamOf("/ui/namespaces/default/applications/shop/events")
 	for s.Scan() {
 		if strings.Contains(s.Text(), eventOver) {
 			t.Error("it is told to be over")
