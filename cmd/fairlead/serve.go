@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -26,6 +27,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/httpapi/audit"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 	"github.com/fairlead-dev/fairlead/internal/logging"
+	"github.com/fairlead-dev/fairlead/internal/oidc"
 	"github.com/fairlead-dev/fairlead/internal/webui"
 	"github.com/fairlead-dev/fairlead/internal/webui/session"
 )
@@ -50,6 +52,7 @@ type serveFlags struct {
 	webhookMaxBytes int64
 	handoverTimeout time.Duration
 	sessions        session.Limits
+	oidc            oidc.Config
 }
 
 // composition is what the daemon runs besides the API.
@@ -119,6 +122,7 @@ With --kubeconfig it serves no API but works as an agent of that cluster.`,
 		"how long other updates may take to end before an update replaces the daemon's own container")
 	flags.DurationVar(&f.sessions.Idle, "web-session-idle", 2*time.Hour, "how long somebody stays signed in to the web UI without using it")
 	flags.DurationVar(&f.sessions.Absolute, "web-session-max", 12*time.Hour, "how long somebody stays signed in to the web UI at most; never longer than their token is valid")
+	addOIDCFlags(flags, &f.oidc)
 	describeEnv(flags)
 	return cmd
 }
@@ -131,6 +135,9 @@ func serve(ctx context.Context, f serveFlags, compose composeFunc) error {
 	logger.Install()
 	proxies, err := daemon.ParseProxies(f.trustedProxies)
 	if err != nil {
+		return err
+	}
+	if err := f.oidc.Check(); err != nil {
 		return err
 	}
 	crds, err := config.CRDs()
@@ -170,7 +177,7 @@ func serve(ctx context.Context, f serveFlags, compose composeFunc) error {
 	return daemon.Run(ctx, daemon.Options{
 		DataDir: f.dataDir, Kubeconfig: f.kubeconfig,
 		BindAddress: f.bindAddress, SecurePort: f.securePort,
-		Listen: f.listen, TLS: f.tls, InsecureHTTP: f.insecureHTTP, TrustedProxies: proxies, MetricsBindAddress: f.metricsBindAddress, ReadyFile: f.readyFile,
+		Listen: f.listen, TLS: f.tls, InsecureHTTP: f.insecureHTTP, TrustedProxies: proxies, OIDC: f.oidc, MetricsBindAddress: f.metricsBindAddress, ReadyFile: f.readyFile,
 		Manifests:    bootstrap.Manifests{CRDs: crds, Roles: roles, Version: buildVersion()},
 		Subresources: c.subresources, Routes: c.routes, Setup: c.setup, Scheme: scheme, Logger: logger,
 	})
@@ -189,4 +196,20 @@ func buildVersion() string {
 		return info.Main.Version
 	}
 	return ""
+}
+
+// addOIDCFlags adds the settings of a provider that people sign in with. They are
+// called as those of the Kubernetes API server where there are such.
+func addOIDCFlags(flags *pflag.FlagSet, c *oidc.Config) {
+	flags.StringVar(&c.IssuerURL, "oidc-issuer-url", "", "let people sign in with this OpenID Connect provider; its issuer, with https")
+	flags.StringVar(&c.ClientID, "oidc-client-id", "", "ID under which this daemon is registered with the provider, with the redirect URI PUBLIC-URL/ui/sign-in/callback")
+	flags.StringVar(&c.ClientSecretFile, "oidc-client-secret-file", "", "file with the client's secret, read whenever it is needed; none for a public client")
+	flags.StringVar(&c.CAFile, "oidc-ca-file", "", "certificates (PEM) that the provider's own is signed by; default: those of the system")
+	flags.StringVar(&c.UsernameClaim, "oidc-username-claim", "email", "claim of the ID token that names the user")
+	flags.StringVar(&c.UsernamePrefix, "oidc-username-prefix", "oidc:", `comes before the user's name, in RBAC and in the audit log; "-" for nothing`)
+	flags.StringVar(&c.GroupsClaim, "oidc-groups-claim", "groups", "claim of the ID token with the user's groups")
+	flags.StringVar(&c.GroupsPrefix, "oidc-groups-prefix", "oidc:", `comes before each of them, in RBAC; "-" for nothing`)
+	flags.StringToStringVar(&c.RequiredClaims, "oidc-required-claim", nil, "claims that an ID token must have, as claim=value")
+	flags.StringSliceVar(&c.Scopes, "oidc-scopes", nil, "scopes to ask for; default: openid, profile, email, and groups and offline_access if the provider has them")
+	flags.StringVar(&c.ProviderName, "oidc-provider-name", "", "what the sign-in page calls the provider; default: its host")
 }

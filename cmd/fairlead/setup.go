@@ -23,6 +23,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/hostaccess/hostserver"
 	"github.com/fairlead-dev/fairlead/internal/httpapi"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
+	"github.com/fairlead-dev/fairlead/internal/oidc"
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
 	"github.com/fairlead-dev/fairlead/internal/updatelog/logserver"
 	"github.com/fairlead-dev/fairlead/internal/webui"
@@ -61,8 +62,16 @@ func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 	if err != nil {
 		return composition{}, err
 	}
-	web, err := webui.New(webui.Options{API: api, DataDir: f.dataDir, Version: buildVersion(), Secure: strings.HasPrefix(f.publicURL, "https://"),
-		Limits: f.sessions, Log: logr.FromContextOrDiscard(ctx).WithName("web")})
+	ui := webui.Options{API: api, DataDir: f.dataDir, Version: buildVersion(), Secure: strings.HasPrefix(f.publicURL, "https://"),
+		PublicURL: strings.TrimRight(f.publicURL, "/"), Limits: f.sessions, Log: logr.FromContextOrDiscard(ctx).WithName("web")}
+	if f.oidc.Enabled() {
+		provider, err := oidc.New(f.oidc)
+		if err != nil {
+			return composition{}, err
+		}
+		ui.Provider = provider
+	}
+	web, err := webui.New(ui)
 	if err != nil {
 		return composition{}, err
 	}

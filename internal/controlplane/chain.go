@@ -66,6 +66,9 @@ type chainConfig struct {
 	etcdEndpoint string
 	subresources []Subresource
 	audit        io.Writer // may be nil
+	// authentication is the file of the structured authentication configuration;
+	// empty for none.
+	authentication string
 	// stopping ends the handlers of subresources.
 	stopping context.Context
 	own      *own
@@ -189,6 +192,7 @@ func newOptions(c chainConfig) *options.Options {
 
 	o.Authentication = kubeoptions.NewBuiltInAuthenticationOptions().WithAnonymous().WithClientCert().WithRequestHeader().WithServiceAccounts()
 	o.Authentication.ClientCert.ClientCA = c.pki.caCert()
+	o.Authentication.AuthenticationConfigFile = c.authentication
 	// A token that is revoked is refused at once. To check one costs a signature.
 	o.Authentication.TokenSuccessCacheTTL = 0
 	accounts := o.Authentication.ServiceAccounts

@@ -32,6 +32,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/atomicfile"
 	"github.com/fairlead-dev/fairlead/internal/clientconfig"
 	"github.com/fairlead-dev/fairlead/internal/datadir"
+	"github.com/fairlead-dev/fairlead/internal/oidc"
 )
 
 const (
@@ -65,6 +66,9 @@ type Options struct {
 	// Audit gets a line of JSON for every write, an Event of audit.k8s.io/v1;
 	// default: nothing is audited.
 	Audit io.Writer
+	// OIDC is a provider whose ID tokens are accepted as bearer tokens; default:
+	// none.
+	OIDC oidc.Config
 	// Clock decides about certificate renewal; default: the real one.
 	Clock clock.WithTicker
 }
@@ -151,8 +155,12 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if s.store, err = startEtcd(ctx, opts.DataDir.Join("etcd"), opts.EtcdLogger); err != nil {
 		return nil, err
 	}
+	authentication, err := trust(opts.DataDir, opts.OIDC)
+	if err != nil {
+		return nil, fmt.Errorf("control plane: authentication with %s: %w", opts.OIDC.IssuerURL, err)
+	}
 	c, err := buildChain(apiCtx, chainConfig{listener: listener, pki: s.pki, etcdEndpoint: s.store.endpoint,
-		subresources: opts.Subresources, audit: opts.Audit, stopping: stopping, own: s.own})
+		subresources: opts.Subresources, audit: opts.Audit, authentication: authentication, stopping: stopping, own: s.own})
 	if err != nil {
 		return nil, err
 	}

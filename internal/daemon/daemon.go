@@ -31,6 +31,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/datadir"
 	"github.com/fairlead-dev/fairlead/internal/filepages"
 	"github.com/fairlead-dev/fairlead/internal/logging"
+	"github.com/fairlead-dev/fairlead/internal/oidc"
 	"github.com/fairlead-dev/fairlead/internal/ready"
 )
 
@@ -81,6 +82,9 @@ type Options struct {
 	// MetricsBindAddress is the address of the controllers' metrics; "0" or
 	// empty serves none.
 	MetricsBindAddress string
+	// OIDC is a provider whose ID tokens the embedded API server accepts; see
+	// controlplane.Options.
+	OIDC oidc.Config
 	// ReadyFile, if set, is written when everything is ready (see package ready),
 	// and removed at the end.
 	ReadyFile string
@@ -196,7 +200,7 @@ func (d *running) connect(ctx context.Context) error {
 	d.audit = audit
 	plane, err := controlplane.Start(ctx, controlplane.Options{
 		DataDir: d.dir, BindAddress: d.opts.BindAddress, SecurePort: d.opts.SecurePort,
-		Logger: d.log.WithName("controlplane"), EtcdLogger: d.opts.Logger.Etcd(), Subresources: d.opts.Subresources, Audit: audit,
+		Logger: d.log.WithName("controlplane"), EtcdLogger: d.opts.Logger.Etcd(), Subresources: d.opts.Subresources, Audit: audit, OIDC: d.opts.OIDC,
 	})
 	if err != nil {
 		return err

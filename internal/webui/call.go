@@ -68,8 +68,10 @@ func (c *call) Context() context.Context { return c.r.Context() }
 // T is a text in the person's language.
 func (c *call) T(key string, params ...any) string { return c.Lang.T(key, params...) }
 
-// live says that the page asks by itself.
-func (c *call) live() bool { return c.r.Header.Get(liveHeader) != "" }
+// live says that the page asks by itself: it cannot set a header for its stream.
+func (c *call) live() bool {
+	return c.r.Header.Get(liveHeader) != "" || c.r.Header.Get("Accept") == "text/event-stream"
+}
 
 // page makes a handler of f. Errors that f returns become an error page; so f
 // writes an answer or returns an error, not both. POSTs must carry the CSRF
@@ -121,7 +123,10 @@ func (c *call) identify() error {
 	if errors.Is(err, session.ErrNone) {
 		return nil
 	}
-	c.Session = found
+	if err != nil {
+		return err
+	}
+	c.Session, err = c.renewed(id, found)
 	return err
 }
 
@@ -169,6 +174,12 @@ func (c *call) fail(err error) {
 		}
 	default:
 		c.s.log.Error(err, "a page of the web UI failed", "path", c.r.URL.Path)
+	}
+	if status == http.StatusUnauthorized && c.Session != nil && c.Session.Subject != "" && c.Session.TokenExpires.After(c.s.opts.Now()) {
+		// The API server has to reach the provider after its start before it knows
+		// the provider's tokens: nobody needs to sign in again for that.
+		status, detail = http.StatusServiceUnavailable, c.T("error.unverified")
+		c.w.Header().Set("Retry-After", "2")
 	}
 	if status == http.StatusUnauthorized && c.Session != nil {
 		// The token is not valid any more; neither is the session then.

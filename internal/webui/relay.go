@@ -51,7 +51,7 @@ type source struct {
 // connections for each host. It lasts as long as the session, and ends by itself
 // when all sources have.
 func (c *call) stream(sources ...source) error {
-	ctx, cancel := context.WithTimeout(c.Context(), c.Session.Expires.Sub(c.s.opts.Now()))
+	ctx, cancel := context.WithTimeout(c.Context(), c.streamTime())
 	defer cancel()
 	// The browser comes back when the daemon does.
 	stopping := *c.s.stopping.Load()
@@ -95,6 +95,17 @@ func (c *call) stream(sources ...source) error {
 	return c.pump(ctx, out, ticks, ends, len(sources))
 }
 
+// streamTime is how long a stream may last: as long as the session, or until the
+// token has to be renewed. The browser comes back then, with what it has.
+func (c *call) streamTime() time.Duration {
+	now := c.s.opts.Now()
+	left := c.Session.Expires.Sub(now)
+	if c.Session.Refresh == "" {
+		return left
+	}
+	return min(left, max(renewPause, c.Session.TokenExpires.Sub(now)-renewBefore))
+}
+
 // pump sends ticks and comments until all sources have ended.
 func (c *call) pump(ctx context.Context, out *pageStream, ticks <-chan struct{}, ends <-chan error, open int) error {
 	beat := time.NewTicker(streamBeat)
@@ -119,7 +130,7 @@ func (c *call) pump(ctx context.Context, out *pageStream, ticks <-chan struct{},
 		case <-c.Session.Ended:
 			return out.last(eventSignedOut)
 		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) && c.Session.Refresh == "" {
 				return out.last(eventSignedOut)
 			}
 			panic(http.ErrAbortHandler) // a broken connection tells the browser to come back
@@ -127,6 +138,8 @@ func (c *call) pump(ctx context.Context, out *pageStream, ticks <-chan struct{},
 			open--
 			var status statusError
 			switch {
+			case errors.As(err, &status) && status == http.StatusUnauthorized && c.Session.Subject != "":
+				panic(http.ErrAbortHandler) // it may be renewed, or not be known yet: see fail
 			case errors.As(err, &status) && status == http.StatusUnauthorized:
 				return out.last(eventSignedOut)
 			case errors.As(err, &status) && status < http.StatusInternalServerError && status != http.StatusTooManyRequests:

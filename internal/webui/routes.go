@@ -12,7 +12,7 @@ const inNS = Prefix + "namespaces/{namespace}/"
 
 // routes are all pages of the UI.
 func (s *Server) routes() []route {
-	return []route{
+	return append(s.providerRoutes(), []route{
 		{pattern: "GET " + Prefix + "sign-in", handler: s.page(anybody, s.showSignIn)},
 		{pattern: "POST " + Prefix + "sign-in", handler: s.page(anybody, s.doSignIn)},
 		{pattern: "POST " + Prefix + "sign-out", handler: s.page(signedIn, s.doSignOut)},
@@ -36,6 +36,17 @@ func (s *Server) routes() []route {
 		{pattern: "GET " + inNS + "updates/{name}/cancel", handler: s.page(signedIn, s.confirmCancel)},
 		{pattern: "POST " + inNS + "updates/{name}/cancel", handler: s.page(signedIn, s.cancelUpdate)},
 		{pattern: "POST " + inNS + "updates/{name}/retry", handler: s.page(signedIn, s.retryUpdate)},
+	}...)
+}
+
+// providerRoutes are for signing in with an identity provider, if there is one.
+func (s *Server) providerRoutes() []route {
+	if s.opts.Provider == nil {
+		return nil
+	}
+	return []route{
+		{pattern: "GET " + providerPath, handler: s.page(anybody, s.beginSignIn)},
+		{pattern: "GET " + callbackPath, handler: s.page(anybody, s.finishSignIn)},
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/klauspost/compress/gzhttp"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 	"github.com/fairlead-dev/fairlead/internal/webui/session"
@@ -39,6 +40,11 @@ type Options struct {
 	// Secure says that browsers reach the UI by HTTPS although it is served
 	// without, as behind a proxy.
 	Secure bool
+	// PublicURL is where browsers reach the server that the UI is part of, such as
+	// https://fairlead.example.com. Default: what they say in the header Host.
+	PublicURL string
+	// Provider that people can sign in with, besides with a token; nil for none.
+	Provider Provider
 	// Limits of sessions. Default: 2 h without use, 12 h in all.
 	Limits session.Limits
 	// Now is the clock. Default: time.Now.
@@ -66,6 +72,10 @@ type Server struct {
 	origin   *http.CrossOriginProtection
 	sessions atomic.Pointer[session.Store]
 	stopping atomic.Pointer[context.Context]
+
+	renewals singleflight.Group
+	// renewAfter is when the provider is asked again, in ns since 1970.
+	renewAfter atomic.Int64
 }
 
 // New makes a Server. It answers 503 until Connect.

@@ -42,7 +42,7 @@ func (c *call) showSignIn(status int, next, problem string) {
 		c.s.setCookie(c.w, c.r, signInCookie, nonce, 60*60)
 	}
 	c.renderStatus(status, "sign-in", signInPage{Next: localPath(next), Mark: c.s.sessions.Load().Mark(nonce), Error: problem,
-		Ended: next != "" && problem == ""})
+		Ended: next != "" && problem == "", SignIn: c.ways(localPath(next))})
 }
 
 // doSignIn is POST /ui/sign-in: a token becomes a session, if the API takes it.
@@ -70,19 +70,19 @@ func (s *Server) doSignIn(c *call) error {
 	case err != nil:
 		return err
 	}
-	if err := c.begin(who.Username, token, ""); err != nil {
+	if err := c.begin(who.Username, session.Credentials{Token: token}); err != nil {
 		return err
 	}
 	return c.redirect(localPath(next))
 }
 
 // begin signs a person in.
-func (c *call) begin(username, token, refresh string) error {
+func (c *call) begin(username string, with session.Credentials) error {
 	store := c.s.sessions.Load()
 	if old := c.s.cookie(c.r, sessionCookie); old != "" {
 		store.End(old)
 	}
-	id, begun, err := store.Begin(username, token, refresh, session.Expiry(token))
+	id, begun, err := store.Begin(username, with)
 	if err != nil {
 		return err
 	}

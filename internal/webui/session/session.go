@@ -56,18 +56,29 @@ type Limits struct {
 	Absolute time.Duration
 }
 
+// Credentials are what a session acts with.
+type Credentials struct {
+	// Token is the bearer token that requests are made with.
+	Token string `json:"token"`
+	// Refresh is what the sign-in left to renew the token with, or empty. With it,
+	// the session outlives the token.
+	Refresh string `json:"refresh,omitempty"`
+	// Subject is who an identity provider says that the token is about; empty if it
+	// comes from none.
+	Subject string `json:"subject,omitempty"`
+}
+
 // Session is somebody who is signed in.
 type Session struct {
 	// Username as the API server has it.
 	Username string
-	// Token is the bearer token that requests are made with.
-	Token string
+	Credentials
+	// TokenExpires is when the token says that it expires; zero if it does not.
+	TokenExpires time.Time
 	// CSRF is what forms of this session must carry.
 	CSRF string
 	// Expires is when it ends, however busy.
 	Expires time.Time
-	// Refresh is what the sign-in left to renew the token with, or empty.
-	Refresh string
 	// Ended is closed when the session is ended by a sign-out.
 	Ended <-chan struct{}
 }
@@ -81,11 +92,6 @@ type record struct {
 	Expires  time.Time `json:"expires"`
 
 	ended chan struct{}
-}
-
-type secrets struct {
-	Token   string `json:"token"`
-	Refresh string `json:"refresh,omitempty"`
 }
 
 // Store keeps sessions. It is safe for concurrent use. What cannot be written, as
@@ -152,19 +158,18 @@ func openKey(path string) ([]byte, error) {
 	return key, nil
 }
 
-// Begin makes a session and returns its ID, for the browser alone. notAfter is when
-// the token expires; zero if it does not say.
-func (s *Store) Begin(username, token, refresh string, notAfter time.Time) (id string, _ *Session, err error) {
+// Begin makes a session and returns its ID, for the browser alone.
+func (s *Store) Begin(username string, c Credentials) (id string, _ *Session, err error) {
 	raw := make([]byte, idBytes)
 	_, _ = rand.Read(raw)
 	id = base64.RawURLEncoding.EncodeToString(raw)
 	now := s.now()
 	expires := now.Add(s.limits.Absolute)
-	if !notAfter.IsZero() && notAfter.Before(expires) {
+	if notAfter := Expiry(c.Token); c.Refresh == "" && !notAfter.IsZero() && notAfter.Before(expires) {
 		expires = notAfter
 	}
 	r := &record{Username: username, Begun: now, Seen: now, Expires: expires, ended: make(chan struct{})}
-	if r.Sealed, err = s.seal(raw, secrets{Token: token, Refresh: refresh}); err != nil {
+	if r.Sealed, err = s.seal(raw, c); err != nil {
 		return "", nil, err
 	}
 	s.mu.Lock()
@@ -173,7 +178,7 @@ func (s *Store) Begin(username, token, refresh string, notAfter time.Time) (id s
 	s.makeRoom(username)
 	s.records[hashOf(raw)] = r
 	s.save()
-	return id, s.session(r, raw, secrets{Token: token, Refresh: refresh}), nil
+	return id, s.session(r, raw, c), nil
 }
 
 // Get returns the session of id, or ErrNone. used says that a person has asked, and
@@ -195,7 +200,7 @@ func (s *Store) Get(id string, used bool) (*Session, error) {
 		s.save()
 		return nil, ErrNone
 	}
-	var kept secrets
+	var kept Credentials
 	if err := s.open(raw, r.Sealed, &kept); err != nil {
 		s.drop(hashOf(raw))
 		s.save()
@@ -208,13 +213,13 @@ func (s *Store) Get(id string, used bool) (*Session, error) {
 	return s.session(r, raw, kept), nil
 }
 
-// Renew puts another token into the session of id.
-func (s *Store) Renew(id, token, refresh string) error {
+// Renew puts other credentials into the session of id.
+func (s *Store) Renew(id string, c Credentials) error {
 	raw, err := base64.RawURLEncoding.DecodeString(id)
 	if err != nil || len(raw) != idBytes {
 		return ErrNone
 	}
-	sealed, err := s.seal(raw, secrets{Token: token, Refresh: refresh})
+	sealed, err := s.seal(raw, c)
 	if err != nil {
 		return err
 	}
@@ -280,8 +285,8 @@ func (s *Store) mark(use, text string) string {
 	return base64.RawURLEncoding.EncodeToString(sum)
 }
 
-func (s *Store) session(r *record, raw []byte, kept secrets) *Session {
-	return &Session{Username: r.Username, Token: kept.Token, Refresh: kept.Refresh, CSRF: s.mark("csrf", string(raw)),
+func (s *Store) session(r *record, raw []byte, kept Credentials) *Session {
+	return &Session{Username: r.Username, Credentials: kept, TokenExpires: Expiry(kept.Token), CSRF: s.mark("csrf", string(raw)),
 		Expires: r.Expires, Ended: r.ended}
 }
 
@@ -369,7 +374,7 @@ func (s *Store) sealer(raw []byte) (key []byte, err error) {
 	return hkdf.Key(sha256.New, s.key, raw, "fairlead web token", chacha20poly1305.KeySize)
 }
 
-func (s *Store) seal(raw []byte, v secrets) ([]byte, error) {
+func (s *Store) seal(raw []byte, v Credentials) ([]byte, error) {
 	key, err := s.sealer(raw)
 	if err != nil {
 		return nil, err
@@ -387,7 +392,7 @@ func (s *Store) seal(raw []byte, v secrets) ([]byte, error) {
 	return aead.Seal(nonce, nonce, plain, nil), nil
 }
 
-func (s *Store) open(raw, sealed []byte, into *secrets) error {
+func (s *Store) open(raw, sealed []byte, into *Credentials) error {
 	key, err := s.sealer(raw)
 	if err != nil {
 		return err

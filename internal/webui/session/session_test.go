@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,7 +33,11 @@ func open(t *testing.T, dir string) (*Store, *clock) {
 
 func begin(t *testing.T, s *Store, user, token string, notAfter time.Time) string {
 	t.Helper()
-	id, _, err := s.Begin(user, token, "", notAfter)
+	if !notAfter.IsZero() {
+		claims := fmt.Sprintf(`{"exp":%d}`, notAfter.Unix())
+		token = "header." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".signature"
+	}
+	id, _, err := s.Begin(user, Credentials{Token: token})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,7 +105,7 @@ export async function refresh() {
     const answer = await fetch(location.href, LIVE);
     if (answer.status === 401) {
       signedOut();
-    } else if (answer.headers.get('Content-Type')?.startsWith('text/html')) {
+    } else if (answer.status !== 503 && answer.headers.get('Content-Type')?.startsWith('text/html')) {
       const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
       const fresh = page.getElementById('main');
       if (fresh) {
