@@ -84,7 +84,7 @@ func (w *statusWriter) start(d plan.Decision, s scope) {
 	if step.StartedAt == nil {
 		step.StartedAt = w.time()
 	}
-	step.FinishedAt = nil
+	step.FinishedAt, step.Progress = nil, nil
 	step.Reason, step.Message = "", ""
 	st.Step, st.Phase = d.Step, d.Phase
 	st.Message = progressMessage(d)
@@ -138,7 +138,7 @@ func (w *statusWriter) stepEnded(a attempt, err error) {
 		return
 	}
 	step := &st.Steps[i]
-	step.FinishedAt = w.time()
+	step.FinishedAt, step.Progress = w.time(), nil
 	terminal := failure.AsTerminal(err)
 	switch {
 	case err == nil:

@@ -50,6 +50,15 @@ type ReleaseSpec struct {
 	// +optional
 	Services []ReleaseService `json:"services,omitempty"`
 
+	// buildBytes is by how much the engine's disk filled while the images of the
+	// release were built; 0 where that is not known. What the next update will need
+	// is foreseen from it.
+	// +optional
+	BuildBytes int64 `json:"buildBytes,omitempty"`
+	// pullBytes is the same for images that were pulled.
+	// +optional
+	PullBytes int64 `json:"pullBytes,omitempty"`
+
 	// request that made the release. Empty for the state that was found when
 	// an application was taken over.
 	// +optional

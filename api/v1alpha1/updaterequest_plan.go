@@ -75,4 +75,47 @@ type UpdatePlan struct {
 	// +listType=atomic
 	// +optional
 	Restore []string `json:"restore,omitempty"`
+	// disk is what is expected to be written, by file system, and how much is free
+	// there.
+	// +listType=atomic
+	// +optional
+	Disk []DiskForecast `json:"disk,omitempty"`
+}
+
+// DiskForecast is what an update is expected to need of one file system.
+type DiskForecast struct {
+	// path of a directory in it: the deployment directory, or the engine's.
+	Path string `json:"path"`
+	// free bytes when the plan was made.
+	Free int64 `json:"free"`
+	// needs that are expected.
+	// +listType=atomic
+	// +optional
+	Needs []DiskNeed `json:"needs,omitempty"`
+}
+
+// DiskPurpose is what disk is needed for.
+// +kubebuilder:validation:Enum=Backup;Build;Pull
+type DiskPurpose string
+
+// Purposes.
+const (
+	// DiskForBackup is the backup before the update.
+	DiskForBackup DiskPurpose = "Backup"
+	// DiskForBuild are images that are built, and the cache of their builds.
+	DiskForBuild DiskPurpose = "Build"
+	// DiskForPull are images that are pulled.
+	DiskForPull DiskPurpose = "Pull"
+)
+
+// DiskNeed is what one thing is expected to write.
+type DiskNeed struct {
+	// for says what: Backup, Build or Pull.
+	For DiskPurpose `json:"for"`
+	// bytes that are expected; missing where nothing is known to go by.
+	// +optional
+	Bytes *int64 `json:"bytes,omitempty"`
+	// basis says in words what the number rests on.
+	// +optional
+	Basis string `json:"basis,omitempty"`
 }

@@ -173,6 +173,10 @@ type StepStatus struct {
 	// +kubebuilder:validation:MaxLength=32768
 	// +optional
 	Message string `json:"message,omitempty"`
+	// progress of a step that runs, where it can be measured: of a backup, and of
+	// the builds and pulls of images.
+	// +optional
+	Progress *StepProgress `json:"progress,omitempty"`
 }
 
 // CheckResult is the outcome of one preflight check.
@@ -404,6 +408,14 @@ type UpdateRequestStatus struct {
 	// +listType=atomic
 	// +optional
 	Hooks []HookStatus `json:"hooks,omitempty"`
+
+	// buildBytes is by how much the engine's disk filled while images were built.
+	// It is missing where the disk cannot be seen, and where nothing was built.
+	// +optional
+	BuildBytes int64 `json:"buildBytes,omitempty"`
+	// pullBytes is the same for images that were pulled.
+	// +optional
+	PullBytes int64 `json:"pullBytes,omitempty"`
 
 	// downtime is what was seen from outside while containers were replaced.
 	// It is missing where nothing could be probed.

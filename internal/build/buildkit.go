@@ -59,7 +59,7 @@ func (j *job) buildBuildKit(ctx context.Context) (Result, error) {
 	}
 	defer c.Close()
 
-	p := newProgress(j.out)
+	p := newProgress(j.out, j.spec.Progress)
 	resp, err := j.solve(ctx, c, opt, p)
 	if err != nil {
 		if ctx.Err() != nil {

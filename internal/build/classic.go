@@ -211,6 +211,7 @@ func (p *classicProgress) line(text string) {
 	case m != nil:
 		p.instruction = "[" + m[1] + "] " + m[2]
 		p.steps++
+		p.tell(m[1])
 		p.tail = tail{}
 		// FROM takes what is there: it is never a step that has to run.
 		if strings.HasPrefix(strings.ToUpper(m[2]), "FROM ") {
@@ -220,6 +221,14 @@ func (p *classicProgress) line(text string) {
 		p.cached++
 	case !strings.HasPrefix(text, " ---> ") && !strings.HasPrefix(text, "Removing intermediate container "):
 		p.tail.add(text)
+	}
+}
+
+// tell says how many steps are done when one begins, by its number as in 2/7.
+func (p *classicProgress) tell(number string) {
+	var n, total int
+	if _, err := fmt.Sscanf(number, "%d/%d", &n, &total); err == nil && p.spec.Progress != nil {
+		p.spec.Progress(n-1, total)
 	}
 }
 

@@ -44,6 +44,9 @@ type progress struct {
 	shown    int
 	failed   *vertex
 	last     tail // of the whole build
+	// report is told of done and total, which told has as they were told last.
+	report func(done, total int)
+	told   [2]int
 }
 
 type vertex struct {
@@ -59,8 +62,8 @@ type vertex struct {
 	transfer map[string]time.Time
 }
 
-func newProgress(out *output) *progress {
-	return &progress{out: out, vertices: map[digest.Digest]*vertex{}}
+func newProgress(out *output, report func(done, total int)) *progress {
+	return &progress{out: out, vertices: map[digest.Digest]*vertex{}, report: report}
 }
 
 // update renders one message of the stream.
@@ -90,6 +93,28 @@ func (p *progress) update(s *bkclient.SolveStatus) {
 	}
 	for _, v := range finished {
 		p.finish(v, s)
+	}
+	p.tell()
+}
+
+// tell says how many of the Dockerfile's steps are done.
+func (p *progress) tell() {
+	if p.report == nil {
+		return
+	}
+	done, total := 0, 0
+	for _, v := range p.vertices {
+		if !stepName.MatchString(v.name) {
+			continue
+		}
+		total++
+		if v.done {
+			done++
+		}
+	}
+	if done != p.told[0] || total != p.told[1] {
+		p.told = [2]int{done, total}
+		p.report(done, total)
 	}
 }
 

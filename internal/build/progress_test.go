@@ -25,7 +25,7 @@ func at(ms int) *time.Time {
 func TestProgress(t *testing.T) {
 	d := digest.FromString
 	var log bytes.Buffer
-	p := newProgress(newOutput(&log, redact.New("hush")))
+	p := newProgress(newOutput(&log, redact.New("hush")), nil)
 	const load, from, copied, run = "[internal] load build context", "[1/3] FROM reg/x:1", "[2/3] COPY . .", "[3/3] RUN make"
 	for _, s := range []*bkclient.SolveStatus{
 		{Vertexes: []*bkclient.Vertex{{Digest: d(load), Name: load, Started: at(0)}, {Digest: d(run), Name: run}}},
@@ -89,7 +89,7 @@ func TestProgressFailures(t *testing.T) {
 		{"[2/2] RUN make", "executor failed running: exit code: 137", "", KindBuild, 137},
 		{"[2/2] COPY nope /", `failed to compute cache key: "/nope" not found: not found`, "", KindBuild, 0},
 	} {
-		p := newProgress(newOutput(nil, nil))
+		p := newProgress(newOutput(nil, nil), nil)
 		id := digest.FromString(tc.vertex)
 		p.update(&bkclient.SolveStatus{
 			Vertexes: []*bkclient.Vertex{{Digest: id, Name: tc.vertex, Started: at(0), Completed: at(10), Error: tc.err}},
@@ -107,7 +107,7 @@ func TestProgressFailures(t *testing.T) {
 
 // Standard error's last words survive a burst of ordinary output after them.
 func TestProgressTailKeepsErrors(t *testing.T) {
-	p := newProgress(newOutput(nil, nil))
+	p := newProgress(newOutput(nil, nil), nil)
 	id := digest.FromString("x")
 	p.update(&bkclient.SolveStatus{
 		Vertexes: []*bkclient.Vertex{{Digest: id, Name: "[1/1] RUN x", Started: at(0)}},

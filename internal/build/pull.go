@@ -41,6 +41,9 @@ func NewPuller(docker PullDocker, o Options) *Puller {
 type PullOptions struct {
 	// Platform is os/arch[/variant]. Default: the engine's own.
 	Platform string
+	// Progress, if not nil, is told how many layers are here, and of how many that
+	// are fetched. It must be quick.
+	Progress func(done, total int)
 }
 
 // Pull fetches an image and returns the engine's ID of it and the registry's
@@ -62,7 +65,7 @@ func (p *Puller) Pull(ctx context.Context, ref string, o PullOptions, log io.Wri
 	defer body.Close()
 	stop := context.AfterFunc(ctx, func() { _ = body.Close() })
 	defer stop()
-	progress := &pullProgress{out: out, layers: map[string]*layer{}}
+	progress := &pullProgress{out: out, layers: map[string]*layer{}, report: o.Progress}
 	digest, err = progress.read(body)
 	if err != nil {
 		return "", "", p.stopped(ctx, ref, pullError(named, host, o.Platform, err))
@@ -181,6 +184,13 @@ type pullProgress struct {
 	out    *output
 	layers map[string]*layer
 	done   int
+	report func(done, total int)
+}
+
+func (p *pullProgress) tell() {
+	if p.report != nil {
+		p.report(p.done, len(p.layers))
+	}
 }
 
 type layer struct {
@@ -214,6 +224,7 @@ func (p *pullProgress) update(m *streamMessage) {
 	}
 	if strings.HasPrefix(m.Status, "Pulling fs layer") {
 		p.layers[m.ID] = &layer{}
+		p.tell()
 		return
 	}
 	l := p.layers[m.ID]
@@ -235,5 +246,6 @@ func (p *pullProgress) update(m *streamMessage) {
 			text += ", " + size(l.total)
 		}
 		p.out.line("", text)
+		p.tell()
 	}
 }

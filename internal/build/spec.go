@@ -92,6 +92,10 @@ type Spec struct {
 	Ulimits []Ulimit
 	// Entitlements are BuildKit's, such as security.insecure.
 	Entitlements []string
+	// Progress, if not nil, is told how many of the Dockerfile's steps are done, and
+	// of how many that are known so far. It must be quick, and is called by one
+	// goroutine at a time.
+	Progress func(done, total int) `json:"-"`
 }
 
 // Secret is one build secret. Its value comes from File or, when File is

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/forecast"
 )
 
 // maxStatistics is how many updates and backups are told of.
@@ -31,6 +32,14 @@ type updateFigures struct {
 	Commit     string         `json:"commit,omitempty"`
 	FinishedAt time.Time      `json:"finishedAt"`
 	Seconds    float64        `json:"seconds" doc:"From the first step to the end"`
+	// Downtime is nil where nothing was probed.
+	Downtime *downtimeFigures `json:"downtime,omitempty" doc:"As it was measured from outside; missing where nothing was probed"`
+}
+
+type downtimeFigures struct {
+	Seconds float64 `json:"seconds" doc:"Longest time without an answer"`
+	Probes  int64   `json:"probes"`
+	Failed  int64   `json:"failed" doc:"Probes without an answer"`
 }
 
 type backupFigures struct {
@@ -41,13 +50,15 @@ type backupFigures struct {
 
 // diskFigures are of the disk with the engine's data.
 type diskFigures struct {
-	Host       string       `json:"host"`
-	Free       int64        `json:"free" doc:"Bytes that are free now"`
-	Total      int64        `json:"total"`
-	History    []diskFigure `json:"history" nullable:"false"`
-	PerDay     float64      `json:"perDay,omitempty" doc:"Bytes by which it fills in a day"`
-	FullAt     *time.Time   `json:"fullAt,omitempty" doc:"When it is full at this rate"`
-	NextUpdate int64        `json:"nextUpdate,omitempty" doc:"Bytes that the backup of the next update takes, if it is as large as the last one"`
+	Host    string       `json:"host"`
+	Free    int64        `json:"free" doc:"Bytes that are free now"`
+	Total   int64        `json:"total"`
+	History []diskFigure `json:"history" nullable:"false"`
+	PerDay  float64      `json:"perDay,omitempty" doc:"Bytes by which it fills in a day"`
+	FullAt  *time.Time   `json:"fullAt,omitempty" doc:"When it is full at this rate"`
+	// Needs are of the next update that builds or pulls as earlier ones did.
+	NextUpdate int64               `json:"nextUpdate,omitempty" doc:"Bytes that the next update is expected to write, as far as earlier ones tell"`
+	Needs      []v1alpha1.DiskNeed `json:"needs,omitempty" doc:"What nextUpdate is the sum of, and what is not known"`
 }
 
 type diskFigure struct {
@@ -83,10 +94,39 @@ func (a *API) statistics(ctx context.Context, in *struct {
 	if len(hosts.Items) == 1 {
 		out.Body.Disk = diskOf(&hosts.Items[0])
 	}
-	if n := len(out.Body.Backups); n > 0 && out.Body.Disk != nil {
-		out.Body.Disk.NextUpdate = out.Body.Backups[n-1].Bytes
+	if out.Body.Disk == nil {
+		return out, nil
 	}
+	var releases v1alpha1.ReleaseList
+	if err := a.kube().List(ctx, &releases, of...); err != nil && !apierrors.IsForbidden(err) {
+		return nil, err
+	}
+	out.Body.Disk.expect(backups.Items, releases.Items)
 	return out, nil
+}
+
+// expect says what the next update will write. Of builds and pulls only what was
+// measured is told: an application may have none.
+func (d *diskFigures) expect(backups []v1alpha1.Backup, releases []v1alpha1.Release) {
+	d.Needs = []v1alpha1.DiskNeed{forecast.Backup(backups)}
+	for _, need := range []v1alpha1.DiskNeed{forecast.Build(releases), forecast.Pull(releases)} {
+		if need.Bytes != nil {
+			d.Needs = append(d.Needs, need)
+		}
+	}
+	d.NextUpdate = forecast.Needed(d.Needs)
+}
+
+// downtimeOf is nil where nothing was probed.
+func downtimeOf(st *v1alpha1.DowntimeStatus) *downtimeFigures {
+	if st == nil {
+		return nil
+	}
+	gap, err := time.ParseDuration(st.LongestGap)
+	if err != nil {
+		return nil
+	}
+	return &downtimeFigures{Seconds: gap.Seconds(), Probes: st.Probes, Failed: st.Failed}
 }
 
 // updatesOf are the requests that updated something, or tried to.
@@ -99,6 +139,7 @@ func updatesOf(requests []v1alpha1.UpdateRequest) []updateFigures {
 		}
 		out = append(out, updateFigures{
 			Request: ur.Name, Phase: st.Phase, Commit: st.Commit, FinishedAt: st.FinishedAt.UTC(), Seconds: st.FinishedAt.Sub(st.StartedAt.Time).Seconds(),
+			Downtime: downtimeOf(st.Downtime),
 		})
 	}
 	slices.SortFunc(out, func(a, b updateFigures) int { return a.FinishedAt.Compare(b.FinishedAt) })

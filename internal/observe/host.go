@@ -110,6 +110,13 @@ func DiskAt(path string) (Disk, error) {
 	return Disk{Free: int64(st.Bavail) * st.Bsize, Total: int64(st.Blocks) * st.Bsize}, nil
 }
 
+// SameFilesystem reports whether two paths are in one file system, as far as this
+// process can see them.
+func SameFilesystem(a, b string) bool {
+	var one, two unix.Stat_t
+	return unix.Stat(a, &one) == nil && unix.Stat(b, &two) == nil && one.Dev == two.Dev
+}
+
 // Memory is the host's memory in bytes.
 type Memory struct {
 	// Total is all that programs can use.

@@ -48,7 +48,8 @@ func (w *work) carryOut(ctx context.Context) error {
 		{name: "the services run", do: func(ctx context.Context) error { return w.offline.Finish(ctx, w.facts.Self) }, touches: true},
 		{name: "what is left over is removed", do: w.cleanUp, touches: true},
 	}
-	for _, p := range parts {
+	for i, p := range parts {
+		w.tellProgress(i, len(parts), p.name)
 		if p.touches && !w.touched {
 			w.touched = true
 		}
@@ -102,6 +103,7 @@ func (w *work) stop(ctx context.Context, keep func(docker.Container) bool) error
 		for _, c := range byDepth[d] {
 			g.Go(func() error {
 				w.say("stopping %s", c.Name)
+				w.tellStopped(c.Service)
 				if c.State == docker.StatePaused {
 					if err := w.Deps.Docker.ContainerUnpause(gctx, c.ID); err != nil {
 						return fmt.Errorf("resume %s: %w", c.Name, err)

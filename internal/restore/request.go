@@ -71,7 +71,10 @@ func (r *Steps) Restore(ctx context.Context, job steps.RestoreJob) (_ *steps.Res
 	if len(w.plan.Blocked) > 0 {
 		return nil, w.failed(ctx, errors.New(strings.Join(w.plan.Blocked, "; ")))
 	}
-	err = w.carryOut(ctx)
+	err = w.tellServices(ctx)
+	if err == nil {
+		err = w.carryOut(ctx)
+	}
 	if err == nil {
 		err = w.complete(ctx)
 	}
@@ -119,7 +122,7 @@ func (r *Steps) open(ctx context.Context, job steps.RestoreJob) (*work, error) {
 	o := Options{Directory: dir, ID: job.Backup}
 	w := &work{
 		Runner: &Runner{Deps: r.Deps, Program: r.Program, Out: io.Discard, Self: job.Self}, o: o, manifest: manifest,
-		id: strings.TrimPrefix(job.Backup, "backup_"), run: job.Run, request: job.Request, release: job.Release, safetyID: "backup_" + job.Run, saved: job.Saved,
+		id: strings.TrimPrefix(job.Backup, "backup_"), run: job.Run, request: job.Request, release: job.Release, safetyID: "backup_" + job.Run, saved: job.Saved, record: job.Record,
 		log: job.Log, app: application(dir, manifest, o), stopped: map[string]docker.RestartPolicy{},
 	}
 	// The backup knows the model, the Application how it is brought up.

@@ -74,6 +74,7 @@ type work struct {
 	release  string // that runs before
 	safetyID string // of the safety backup; empty: made up
 	saved    func(context.Context, *backup.Manifest) error
+	record   func(func(*v1alpha1.UpdateRequestStatus)) // nil: nobody is told
 	log      *updatelog.Log
 	offline  *steps.Offline
 	project  *compose.Project

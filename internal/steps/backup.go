@@ -46,9 +46,13 @@ func (s *run) backup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	progress, err := s.backupProgress(ctx)
+	if err != nil {
+		return err
+	}
 	job := backup.Job{
 		ID: "backup_" + s.Request.Status.ID, Request: string(s.Request.UID), Release: s.Request.Status.PreviousRelease,
-		Input: input, Progress: s.backupProgress(),
+		Input: input, Progress: progress,
 	}
 	runner := &backup.Runner{Engine: s.Docker, Clock: s.Clock.Now, Version: s.Version}
 	m, err := runner.Run(ctx, job)
@@ -90,12 +94,19 @@ func (s *run) wantedModel(ctx context.Context, w *workspace) (*compose.Project, 
 	return p, err
 }
 
-func (s *run) backupProgress() func(backup.Progress) {
+// backupProgress tells how far a backup is, by the sizes of the one before.
+func (s *run) backupProgress(ctx context.Context) (func(backup.Progress), error) {
+	backups, err := s.Store.Backups(ctx, s.Application)
+	if err != nil {
+		return nil, err
+	}
+	g := newBackupGauge(backups)
 	return func(p backup.Progress) {
 		if p.Done {
 			s.say("saved %s (%d of %d): %s", p.Artifact, p.Index, p.Total, size(p.Written))
 		}
-	}
+		s.progress(g.at(p), p.Done)
+	}, nil
 }
 
 // backupInput gathers what there is to save.

@@ -112,20 +112,33 @@ func (s *run) bringImages(ctx context.Context, want []wanted) error {
 	parallel := int(max(1, s.Application.Spec.Build.Parallel))
 	out := s.output("")
 	defer out.Close()
+	gauge := s.imageGauge()
 	var specs []build.Spec
 	for _, d := range want {
 		switch {
 		case d.builtBy != "":
 		case d.how == imageBuild:
-			specs = append(specs, d.spec)
+			spec := d.spec
+			spec.Progress = gauge.of(d.Name)
+			specs = append(specs, spec)
 		case d.how == imageReuse:
 			s.say("%s: the same content was built already (%s)", d.Name, Short12(d.image.ID[len("sha256:"):]))
 		}
+	}
+	for _, d := range want {
+		if d.how == imagePull {
+			gauge.expect(d.Name)
+		}
+	}
+	disk := &diskMeter{}
+	if gauge.busy() {
+		disk = s.meter(ctx)
 	}
 	results, err := s.Builder(parallel).Parallel(ctx, specs, out)
 	if err != nil {
 		return imageError(v1alpha1.ReasonBuildFailed, err)
 	}
+	built := disk.taken()
 	pulls, pctx := errgroup.WithContext(ctx)
 	pulls.SetLimit(parallel)
 	for i := range want {
@@ -136,13 +149,18 @@ func (s *run) bringImages(ctx context.Context, want []wanted) error {
 		pulls.Go(func() error {
 			lines := s.output(d.Name)
 			defer lines.Close()
-			_, _, err := s.Puller.Pull(pctx, d.ImageName, build.PullOptions{Platform: d.Platform}, lines)
+			_, _, err := s.Puller.Pull(pctx, d.ImageName, build.PullOptions{Platform: d.Platform, Progress: gauge.of(d.Name)}, lines)
 			return err
 		})
 	}
 	if err := pulls.Wait(); err != nil {
 		return imageError(v1alpha1.ReasonPullFailed, err)
 	}
+	pulled := disk.taken()
+	s.record(func(st *v1alpha1.UpdateRequestStatus) {
+		// Another attempt finds what an earlier one has brought.
+		st.BuildBytes, st.PullBytes = max(st.BuildBytes, built), max(st.PullBytes, pulled)
+	})
 	for i := range want {
 		d := &want[i]
 		if d.builtBy != "" {

@@ -42,6 +42,18 @@ func (nowhere) Record(func(*v1alpha1.UpdateRequestStatus)) {}
 
 func (nowhere) Written(context.Context) error { return nil }
 
+// telling records by a function.
+type telling func(change func(*v1alpha1.UpdateRequestStatus))
+
+func (t telling) Record(change func(*v1alpha1.UpdateRequestStatus)) { t(change) }
+
+func (telling) Written(context.Context) error { return nil }
+
+// Tell has what becomes of containers recorded.
+func (o *Offline) Tell(record func(change func(*v1alpha1.UpdateRequestStatus))) {
+	o.run.rec = telling(record)
+}
+
 // NewOffline opens the deployment directory that app names. id marks what is made
 // for this restore, so that it is known again when it is taken up after a crash.
 // deps need no Store and no Secrets, and app no object in an API.

@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/follow"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
@@ -177,6 +178,9 @@ func (p *preflightRun) decide(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := p.forecastDisk(ctx, up, want); err != nil {
+		return err
+	}
 	// The working tree counts too: an update that only moves it is one.
 	if p.w.head.Commit != p.target.SHA && previous == p.target.SHA {
 		previous = p.w.head.Commit
@@ -300,9 +304,12 @@ func (p *preflightRun) changes(ctx context.Context) ([]v1alpha1.Change, int32) {
 		p.say("the commits in between cannot be listed: %v", err)
 		return nil, 0
 	}
+	where := p.w.repo.URL()
 	var out []v1alpha1.Change
 	for _, c := range list.Commits {
-		out = append(out, v1alpha1.Change{Commit: c.SHA, Subject: limitTo(c.Subject, 200), Author: limitTo(c.Author, 100), Time: metav1.NewTime(c.Time)})
+		out = append(out, v1alpha1.Change{
+			Commit: c.SHA, Subject: limitTo(c.Subject, 200), Author: limitTo(c.Author, 100), Time: metav1.NewTime(c.Time), URL: follow.CommitURL(where, c.SHA),
+		})
 	}
 	return out, int32(list.Total)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,9 @@ type RestoreJob struct {
 	// Saved is told of the safety backup before anything is overwritten. It may be
 	// called again.
 	Saved func(context.Context, *backup.Manifest) error
+	// Record is told what becomes of the services and of the step, as
+	// Recorder.Record is; nil for nobody.
+	Record func(change func(*v1alpha1.UpdateRequestStatus))
 }
 
 // RestorePlan says what a restore overwrites.
@@ -123,7 +127,7 @@ func (s *run) backupWanted(ctx context.Context) (*v1alpha1.Backup, error) {
 func (s *run) restoreJob(ctx context.Context, id string) (RestoreJob, error) {
 	own, err := s.ownContainer(ctx)
 	return RestoreJob{
-		Backup: id, Run: s.Request.Status.ID, Request: string(s.Request.UID), Release: s.Request.Status.PreviousRelease, Application: s.Application, Self: own, Log: s.log, Saved: s.recordSafety,
+		Backup: id, Run: s.Request.Status.ID, Request: string(s.Request.UID), Release: s.Request.Status.PreviousRelease, Application: s.Application, Self: own, Log: s.log, Saved: s.recordSafety, Record: s.record,
 	}, err
 }
 
@@ -175,6 +179,9 @@ func (p *preflightRun) decideRestore(ctx context.Context) error {
 	for _, line := range p.restore.Lines {
 		up.Restore = append(up.Restore, limitTo(line, 4096))
 	}
+	if err := p.forecastDisk(ctx, up, nil); err != nil {
+		return err
+	}
 	sha, tree := p.restore.Commit, p.w.head.Commit
 	p.record(func(st *v1alpha1.UpdateRequestStatus) {
 		st.Commit, st.PreviousCommit, st.PreviousTree, st.Plan = sha, previous, tree, up
@@ -203,6 +210,24 @@ func (s *run) recordSafety(ctx context.Context, m *backup.Manifest) error {
 	id := m.ID
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Backup, st.BackupPath = id, path })
 	return s.rec.Written(ctx)
+}
+
+// TellServices puts services into a status, and keeps what is known there of their
+// containers and health.
+func TellServices(st *v1alpha1.UpdateRequestStatus, services []v1alpha1.ServiceUpdate) {
+	before := st.Services
+	st.Services = slices.Clone(services)
+	for i := range st.Services {
+		u := &st.Services[i]
+		j := slices.IndexFunc(before, func(o v1alpha1.ServiceUpdate) bool { return o.Name == u.Name })
+		if j < 0 {
+			continue
+		}
+		u.Health, u.Log, u.NewContainers = before[j].Health, before[j].Log, before[j].NewContainers
+		if len(before[j].OldContainers) > 0 {
+			u.OldContainers = before[j].OldContainers
+		}
+	}
 }
 
 // restore goes back to a backup. What runs then is verified, and recorded as a
@@ -235,7 +260,11 @@ func (s *run) restore(ctx context.Context) error {
 	if _, err := writeModel(w.modelPath(s.Request.Status.ID), done.Project); err != nil {
 		return err
 	}
-	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Services, st.Commit = done.Services, w.head.Commit })
+	commit := w.head.Commit
+	s.record(func(st *v1alpha1.UpdateRequestStatus) {
+		st.Commit = commit
+		TellServices(st, done.Services)
+	})
 	s.say("%s is restored: the application runs %s, as %s", b.Spec.ID, Short(w.head.Commit), b.Name)
 	return nil
 }
@@ -282,6 +311,9 @@ func (p *preflightRun) decideBackup(ctx context.Context) error {
 	}
 	current := release.Current(releases)
 	up := &v1alpha1.UpdatePlan{Summary: fmt.Sprintf("makes a backup of %d parts; nothing else is changed", len(forecast)), Backup: forecast}
+	if err := p.forecastDisk(ctx, up, nil); err != nil {
+		return err
+	}
 	sha := p.w.head.Commit
 	p.record(func(st *v1alpha1.UpdateRequestStatus) {
 		st.PreviousCommit, st.PreviousTree, st.Plan = sha, sha, up

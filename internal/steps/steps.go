@@ -98,8 +98,9 @@ type run struct {
 	log    *updatelog.Log
 	clones *clones
 	// mu guards the status of the request, which actions that run at the same
-	// time add to.
-	mu sync.Mutex
+	// time add to, and told, which is when the progress was recorded last.
+	mu   sync.Mutex
+	told time.Time
 }
 
 // Run carries out work.Step and returns when it ended. The error is one of the

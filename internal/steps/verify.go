@@ -239,6 +239,7 @@ func (s *run) describeRelease(ctx context.Context, w *workspace, project *compos
 	st := s.Request.Status
 	rec.Labels[v1alpha1.LabelRequest] = string(s.Request.UID)
 	rec.Spec.Project, rec.Spec.Commit, rec.Spec.Request = project.Name(), st.Commit, s.Request.Name
+	rec.Spec.BuildBytes, rec.Spec.PullBytes = st.BuildBytes, st.PullBytes
 	if c, err := w.repo.Resolve(ctx, st.Commit); err == nil {
 		rec.Spec.Subject = c.Subject
 	}

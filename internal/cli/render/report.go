@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/docker/go-units"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -302,6 +303,9 @@ func (s Style) Plan(ur *v1alpha1.UpdateRequest) string {
 			b.WriteString("  " + clean(item) + "\n")
 		}
 	}
+	if lines := diskLines(plan.Disk); len(lines) > 0 {
+		b.WriteString("\n" + s.paint(bold, "Disk") + "\n  " + strings.Join(lines, "\n  ") + "\n")
+	}
 	var warnings []string
 	for _, check := range ur.Status.Checks {
 		if check.Result != "Passed" {
@@ -312,4 +316,23 @@ func (s Style) Plan(ur *v1alpha1.UpdateRequest) string {
 		b.WriteString("\n" + s.paint(bold, "Preflight checks") + "\n  " + strings.Join(warnings, "\n  ") + "\n")
 	}
 	return b.String()
+}
+
+// diskLines tell what is expected to be written, by file system.
+func diskLines(disks []v1alpha1.DiskForecast) []string {
+	var out []string
+	for _, d := range disks {
+		if len(d.Needs) == 0 {
+			continue
+		}
+		out = append(out, fmt.Sprintf("%s: %s free", clean(d.Path), units.BytesSize(float64(d.Free))))
+		for _, need := range d.Needs {
+			size := "not known"
+			if need.Bytes != nil {
+				size = "about " + units.BytesSize(float64(*need.Bytes))
+			}
+			out = append(out, fmt.Sprintf("  %s: %s (%s)", strings.ToLower(string(need.For)), size, clean(need.Basis)))
+		}
+	}
+	return out
 }
