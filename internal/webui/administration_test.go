@@ -54,26 +54,28 @@ func TestPagesOfAdministration(t *testing.T) {
 	for _, lang := range i18n.Languages {
 		c := &call{s: s, Lang: lang}
 		var f figures
-		f.Updates = append(f.Updates, struct {
-			Request    string
-			Phase      v1alpha1.Phase
-			FinishedAt time.Time
-			Seconds    float64
-		}{injected, v1alpha1.PhaseFailed, now.Time, 61})
+		size := int64(1 << 20)
+		f.Updates = []updateFigure{
+			{Request: injected, Phase: v1alpha1.PhaseFailed, FinishedAt: now.Time, Seconds: 61},
+			{Request: "a", Phase: v1alpha1.PhaseSucceeded, FinishedAt: now.Time, Seconds: 6, Downtime: &downtimeFigure{Seconds: 0.25, Probes: 9, Failed: 2}},
+			{Request: "b", Phase: v1alpha1.PhaseSucceeded, FinishedAt: now.Time, Seconds: 6, Downtime: &downtimeFigure{Probes: 9}},
+		}
 		f.Backups = []backupFigure{{"shop-1", now.Time, 5 << 20}}
-		f.Disk = &struct {
-			Host    string
-			Free    int64
-			Total   int64
-			PerDay  float64
-			FullAt  *time.Time
-			History []struct {
-				Time time.Time
-				Free int64
-			}
-			NextUpdate int64
-		}{Host: "h", Free: 5 << 30, Total: 50 << 30, PerDay: 2 << 30, FullAt: &full, NextUpdate: 1 << 20}
-		charts := []chart{c.durationChart(&f, "prod"), c.backupChart(&f), c.diskChart(&f), c.durationChart(&figures{}, "prod"), c.backupChart(&figures{})}
+		f.Disk = &diskFigure{Host: "h", Free: 5 << 30, Total: 50 << 30, PerDay: 2 << 30, FullAt: &full, NextUpdate: 1 << 20,
+			Needs: []v1alpha1.DiskNeed{{For: v1alpha1.DiskForBackup, Bytes: &size}, {For: v1alpha1.DiskForBuild}}}
+		soon := &figures{Updates: f.Updates[:1], Disk: &diskFigure{Host: "h", Free: 5, Total: 50, NextUpdate: 9}}
+		charts := []chart{c.durationChart(&f, "prod"), c.downtimeChart(&f, "prod"), c.backupChart(&f), c.diskChart(&f),
+			c.durationChart(&figures{}, "prod"), c.downtimeChart(soon, "prod"), c.backupChart(&figures{}), c.diskChart(soon), c.diskChart(&figures{})}
+		// What was not measured has no bar, and is not told to be none.
+		if down := charts[1]; len(down.Bars) != 2 || down.Rows[0].Text != c.T("chart.downtimes.unknown") || down.Bars[0].Tone != "bad" || down.Bars[1].Tone != "good" {
+			t.Errorf("the downtimes are %+v", down)
+		}
+		if none := charts[5]; none.Bars != nil || none.Summary != c.T("chart.downtimes.unmeasured") {
+			t.Errorf("without a measurement: %+v", none)
+		}
+		if short := charts[7]; short.Ahead == "" || !strings.Contains(short.Summary, c.T("chart.disk.short")) {
+			t.Errorf("an update that does not fit is told as %+v", short)
+		}
 
 		host := &v1alpha1.DockerHost{}
 		host.Name = "h"
@@ -94,9 +96,9 @@ func TestPagesOfAdministration(t *testing.T) {
 			"restore": {&restorePage{Namespace: "prod", App: "shop", Backup: backup},
 				&restorePage{Namespace: "prod", App: "shop", Backup: backup, Plan: dryRun, May: true, Wrong: true, Typed: injected}},
 			"figures": {&figuresPage{Namespace: "prod", App: "shop", Charts: charts}},
-			"logs":    {&logsPage{App: "shop", Service: "web"}, &logsPage{App: "shop", Service: injected, Lines: []string{injected, "two"}}},
+			"logs":    {&logsPage{App: "shop", Service: "web"}, &logsPage{App: "shop", Service: "web", Container: injected, Plain: injected + "\ntwo"}},
 			"hosts":   {&hostPage{}, &hostPage{Hosts: []*hostCard{c.host(host)}}},
-			"tokens": {&tokensPage{Namespace: "prod"}, &tokensPage{Namespace: "prod", MayCreate: true, Error: injected, Made: &tokenRow{Name: "ci", Secret: "s3cret"},
+			"tokens": {&tokensPage{Namespace: "prod"}, &tokensPage{Namespace: "prod", Namespaces: []string{"prod", injected}, MayCreate: true, Error: injected, Made: &tokenRow{Name: "ci", Secret: "s3cret"},
 				Tokens: []tokenRow{{Name: "ci", Role: "admin", Everywhere: true, Created: now.Time, Expired: true}}}},
 			"audit":    {&auditPage{Namespace: "prod"}, auditOf(now.Time)},
 			"settings": {settings, &may, yaml},

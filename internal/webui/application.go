@@ -29,7 +29,7 @@ type applicationPage struct {
 	// Checked says that somebody has just asked for a look at the source.
 	Checking bool
 
-	MayUpdate, MayCheck bool
+	MayUpdate, MayCheck, MayTokens bool
 }
 
 // Title implements titled.
@@ -72,6 +72,7 @@ func (s *Server) application(c *call) error {
 	page := &applicationPage{
 		App: app, Base: appURL(namespace, name), Troubles: c.troubles(app), Repository: repositoryPage(app.Spec.Source.URL),
 		MayUpdate: c.May(namespace, "create", "updaterequests"), MayCheck: c.May(namespace, "patch", "applications"),
+		MayTokens: c.May(namespace, "list", "serviceaccounts"),
 	}
 	if asked := app.Annotations[v1alpha1.AnnotationCheck]; asked != "" {
 		page.Checking = app.Status.Update == nil || app.Status.Update.HandledCheck != asked

@@ -89,11 +89,14 @@ func grid(most float64, text func(float64) string) []chartGrid {
 	return out
 }
 
-// bars draws values beside each other, oldest first.
+// bars draws values beside each other, oldest first. A negative value leaves a gap.
 func bars(values []float64, most float64, tone func(i int) string, text func(i int) string) []chartBar {
 	var out []chartBar
 	room := float64(chartWidth-chartLeft) / float64(max(len(values), 12))
 	for i, v := range values {
+		if v < 0 {
+			continue // it is not known
+		}
 		h := math.Max(2, (chartHeight-chartTop-chartBottom)*v/most)
 		out = append(out, chartBar{
 			X: chartLeft + float64(i)*room + room*0.15, Y: chartHeight - chartBottom - h, W: room * 0.7, H: h, Tone: tone(i), Text: text(i),

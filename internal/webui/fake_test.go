@@ -103,6 +103,8 @@ const hostile = `<script>alert(1)</script>"'&<img src=x onerror=alert(2)>`
 
 var at = metav1.NewTime(time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC))
 
+var twoGiB = int64(2 << 30)
+
 const sha, oldSHA = "0123456789abcdef0123456789abcdef01234567", "fedcba9876543210fedcba9876543210fedcba98"
 
 func request(name string, phase v1alpha1.Phase) *v1alpha1.UpdateRequest {
@@ -114,11 +116,17 @@ func request(name string, phase v1alpha1.Phase) *v1alpha1.UpdateRequest {
 	st.Message, st.LogFile = hostile, "/srv/shop/"+hostile
 	st.Changes, st.ChangesTotal = []v1alpha1.Change{{Commit: sha, Subject: hostile, Author: hostile, Time: at, URL: "javascript:alert(3)"}}, 1
 	st.Plan = &v1alpha1.UpdatePlan{Summary: hostile, Backup: []string{hostile}, Services: []v1alpha1.ServicePlan{
-		{Name: "web", Action: v1alpha1.ActionReplace, Reason: hostile, Interruption: hostile, OrderReason: hostile}}}
+		{Name: "web", Action: v1alpha1.ActionReplace, Reason: hostile, Interruption: hostile, OrderReason: hostile}},
+		Disk: []v1alpha1.DiskForecast{{Path: hostile, Free: 1 << 30, Needs: []v1alpha1.DiskNeed{{For: v1alpha1.DiskForBackup, Basis: hostile}, {For: v1alpha1.DiskForBuild, Bytes: &twoGiB, Basis: hostile}}}}}
+	ur.Spec.Variables = map[string]string{hostile: hostile}
 	st.Services = []v1alpha1.ServiceUpdate{{Name: hostile, Action: v1alpha1.ActionReplace, Reason: hostile, Health: hostile, Log: []string{hostile},
 		OldContainers: []string{"0123456789ab"}, NewContainers: []string{"ba9876543210"}}}
 	st.Steps = []v1alpha1.StepStatus{{Name: v1alpha1.StepPreflight, State: v1alpha1.StepSucceeded, StartedAt: &at, FinishedAt: &at, Message: hostile}}
 	st.Checks = []v1alpha1.CheckResult{{Name: hostile, Result: "Warning", Message: hostile}}
+	if phase == v1alpha1.PhaseRollingOut {
+		st.Steps = append(st.Steps, v1alpha1.StepStatus{Name: v1alpha1.StepBackup, State: v1alpha1.StepRunning, StartedAt: &at,
+			Progress: &v1alpha1.StepProgress{Done: 3 << 20, Total: 4 << 20, Unit: v1alpha1.ProgressBytes, Estimated: true, Message: hostile}})
+	}
 	switch phase {
 	case v1alpha1.PhaseSucceeded, v1alpha1.PhaseFailed, v1alpha1.PhaseRolledBack, v1alpha1.PhaseCancelled:
 		status := metav1.ConditionFalse

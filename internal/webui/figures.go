@@ -12,25 +12,37 @@ import (
 
 // figures of an application, as the API tells them.
 type figures struct {
-	Updates []struct {
-		Request    string
-		Phase      v1alpha1.Phase
-		FinishedAt time.Time
-		Seconds    float64
-	}
+	Updates []updateFigure
 	Backups []backupFigure
-	Disk    *struct {
-		Host    string
-		Free    int64
-		Total   int64
-		PerDay  float64
-		FullAt  *time.Time
-		History []struct {
-			Time time.Time
-			Free int64
-		}
-		NextUpdate int64
+	Disk    *diskFigure
+}
+
+type updateFigure struct {
+	Request    string
+	Phase      v1alpha1.Phase
+	FinishedAt time.Time
+	Seconds    float64
+	// Downtime is nil where nothing was measured.
+	Downtime *downtimeFigure
+}
+
+type diskFigure struct {
+	Host        string
+	Free, Total int64
+	PerDay      float64
+	FullAt      *time.Time
+	History     []struct {
+		Time time.Time
+		Free int64
 	}
+	NextUpdate int64
+	Needs      []v1alpha1.DiskNeed
+}
+
+// downtimeFigure is what was measured from outside.
+type downtimeFigure struct {
+	Seconds        float64
+	Probes, Failed int64
 }
 
 type backupFigure struct {
@@ -60,10 +72,7 @@ func (s *Server) figures(c *call) error {
 	if err := c.Get(inNamespace(ns, "applications", name, "statistics"), &f); err != nil {
 		return err
 	}
-	page := &figuresPage{Namespace: ns, App: name, Charts: []chart{c.durationChart(&f, ns), c.backupChart(&f)}}
-	if f.Disk != nil {
-		page.Charts = append(page.Charts, c.diskChart(&f))
-	}
+	page := &figuresPage{Namespace: ns, App: name, Charts: []chart{c.durationChart(&f, ns), c.downtimeChart(&f, ns), c.backupChart(&f), c.diskChart(&f)}}
 	return c.render("figures", page)
 }
 
@@ -94,6 +103,51 @@ func (c *call) durationChart(f *figures, namespace string) chart {
 	return ch
 }
 
+// downtimeChart has a bar for each update that was measured. The others are in the
+// table: that nothing was measured does not mean that there was no downtime.
+func (c *call) downtimeChart(f *figures, namespace string) chart {
+	ch := chart{ID: "downtimes", Title: c.T("chart.downtimes"), Heads: [2]string{c.T("chart.update"), c.T("chart.downtime")}}
+	text := func(seconds float64) string { return shortText(c.Lang, seconds) }
+	var values []float64
+	most, down, known := 0.0, 0, 0
+	for _, u := range f.Updates {
+		value, words := -1.0, c.T("chart.downtimes.unknown")
+		if d := u.Downtime; d != nil {
+			known++
+			value = d.Seconds
+			most = max(most, value)
+			words = c.T("chart.downtimes.row", "time", text(value), "failed", d.Failed, "probes", d.Probes)
+			if d.Failed == 0 {
+				value, words = 0, c.T("chart.downtimes.none", "probes", d.Probes)
+			} else {
+				down++
+			}
+		}
+		values = append(values, value)
+		ch.Rows = append(ch.Rows, chartRow{At: u.FinishedAt, Text: words, URL: updateURL(namespace, u.Request), Name: u.Request})
+	}
+	if known == 0 {
+		ch.Summary = c.T("chart.downtimes.unmeasured")
+		return ch
+	}
+	ch.Summary = c.T("chart.downtimes.summary", "count", known, "all", len(values), "down", down)
+	if down > 0 {
+		ch.Summary += " " + c.T("chart.downtimes.longest", "time", text(most))
+	}
+	if known < len(values) {
+		ch.Summary += " " + c.T("chart.downtimes.others", "count", len(values)-known)
+	}
+	top := scale(max(most, 0.001))
+	ch.Grid = grid(top, text)
+	ch.Bars = bars(values, top, func(i int) string {
+		if values[i] > 0 {
+			return "bad"
+		}
+		return "good"
+	}, func(i int) string { return f.Updates[i].Request + ": " + ch.Rows[i].Text })
+	return ch
+}
+
 func (c *call) backupChart(f *figures) chart {
 	ch := chart{ID: "sizes", Title: c.T("chart.backups"), Heads: [2]string{c.T("chart.backup"), c.T("chart.size")}}
 	if len(f.Backups) == 0 {
@@ -118,11 +172,22 @@ func (c *call) backupChart(f *figures) chart {
 func (c *call) diskChart(f *figures) chart {
 	d := f.Disk
 	text := units.BytesSize
+	if d == nil {
+		return chart{ID: "disk", Title: c.T("chart.disk.title"), Summary: c.T("chart.disk.none")}
+	}
 	ch := chart{ID: "disk", Title: c.T("chart.disk", "host", d.Host), Heads: [2]string{c.T("chart.time"), c.T("chart.free")}}
 	ch.Summary = c.T("chart.disk.summary", "free", text(float64(d.Free)), "total", text(float64(d.Total)))
 	now := c.s.opts.Now()
 	if d.NextUpdate > 0 {
-		ch.Summary += " " + c.T("chart.disk.next", "size", text(float64(d.NextUpdate)))
+		ch.Summary += " " + c.T("chart.disk.next", "size", text(float64(d.NextUpdate)), "left", text(float64(max(0, d.Free-d.NextUpdate))))
+	}
+	for _, need := range d.Needs {
+		if need.Bytes == nil {
+			ch.Summary += " " + c.T("chart.disk.unknown", "what", c.T("need."+string(need.For)))
+		}
+	}
+	if d.NextUpdate > d.Free {
+		ch.Summary += " " + c.T("chart.disk.short")
 	}
 	var past []point
 	for _, h := range d.History {
@@ -136,6 +201,11 @@ func (c *call) diskChart(f *figures) chart {
 	case d.FullAt != nil:
 		ch.Summary += " " + c.T("chart.disk.full", "date", d.FullAt.Format("2006-01-02"), "rate", text(d.PerDay))
 		to = now.Add(min(d.FullAt.Sub(now), 2*max(now.Sub(from), 24*time.Hour)))
+	case d.NextUpdate > 0:
+		to = now.Add(max(now.Sub(from)/5, time.Hour))
+	}
+	switch {
+	case d.FullAt != nil:
 	case len(past) > 4:
 		ch.Summary += " " + c.T("chart.disk.steady")
 	default:
@@ -147,6 +217,8 @@ func (c *call) diskChart(f *figures) chart {
 	if d.FullAt != nil {
 		left := float64(d.Free) - d.PerDay*to.Sub(now).Hours()/24
 		ch.Ahead = line([]point{{now, float64(d.Free)}, {to, max(0, left)}}, from, to, top)
+	} else if d.NextUpdate > 0 {
+		ch.Ahead = line([]point{{now, float64(d.Free)}, {to, float64(max(0, d.Free-d.NextUpdate))}}, from, to, top)
 	}
 	return ch
 }

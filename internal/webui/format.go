@@ -5,7 +5,9 @@ package webui
 import (
 	"fmt"
 	"html/template"
+	"math"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +23,7 @@ func formatFuncs(lang *i18n.Lang) template.FuncMap {
 	return template.FuncMap{
 		"short":      short,
 		"person":     person,
-		"bytes":      func(n int64) string { return units.BytesSize(float64(n)) },
+		"bytes":      bytesText,
 		"duration":   func(d time.Duration) string { return durationText(lang, d) },
 		"instant":    func(at any) template.HTML { return timeElement(at, "instant") },
 		"ago":        func(at any) template.HTML { return timeElement(at, "ago") },
@@ -35,6 +37,8 @@ func formatFuncs(lang *i18n.Lang) template.FuncMap {
 			}
 			return "warn-text"
 		},
+		"progress":     func(p *v1alpha1.StepProgress) string { return progressText(lang, p) },
+		"downtime":     func(d *v1alpha1.DowntimeStatus) string { return downtimeText(lang, d) },
 		"short12":      func(id string) string { return id[:min(12, len(id))] },
 		"rfc3339":      func(t *metav1.Time) string { return t.UTC().Format(time.RFC3339) },
 		"health":       func(s string) string { return healthText(lang, s) },
@@ -48,6 +52,17 @@ func formatFuncs(lang *i18n.Lang) template.FuncMap {
 		"join":         strings.Join,
 		"lower":        strings.ToLower,
 	}
+}
+
+// bytesText is a number of bytes, as an int64 or a pointer to one.
+func bytesText(n any) string {
+	switch n := n.(type) {
+	case int64:
+		return units.BytesSize(float64(n))
+	case *int64:
+		return units.BytesSize(float64(*n))
+	}
+	return fmt.Sprint(n)
 }
 
 // short is a commit as people write it.
@@ -103,6 +118,38 @@ func durationText(lang *i18n.Lang, d time.Duration) string {
 	default:
 		return lang.T("duration.days", "count", int(d.Hours())/24)
 	}
+}
+
+// shortText is a length of time below a minute, to the millisecond.
+func shortText(lang *i18n.Lang, seconds float64) string {
+	if seconds < 1 {
+		return lang.T("duration.ms", "ms", int(math.Round(seconds*1000)))
+	}
+	return lang.T("duration.seconds", "s", strconv.FormatFloat(seconds, 'f', 1, 64))
+}
+
+// progressText says how much of a step is done.
+func progressText(lang *i18n.Lang, p *v1alpha1.StepProgress) string {
+	number := func(n int64) string { return strconv.FormatInt(n, 10) }
+	key := "progress.steps"
+	if p.Unit == v1alpha1.ProgressBytes {
+		key, number = "progress.bytes", func(n int64) string { return units.BytesSize(float64(n)) }
+	}
+	switch {
+	case p.Total <= 0:
+		key += ".sofar"
+	case p.Estimated:
+		key += ".about"
+	}
+	return lang.T(key, "done", number(p.Done), "total", number(p.Total))
+}
+
+// downtimeText says what was seen from outside.
+func downtimeText(lang *i18n.Lang, d *v1alpha1.DowntimeStatus) string {
+	if d.Failed == 0 {
+		return lang.T("downtime.none", "probes", d.Probes, "slowest", d.Slowest)
+	}
+	return lang.T("downtime.some", "gap", d.LongestGap, "target", d.Target, "failed", d.Failed, "probes", d.Probes)
 }
 
 // phaseText is a phase in words.

@@ -12,7 +12,9 @@ import (
 
 // newAppPage helps to make an Application of a directory on the host.
 type newAppPage struct {
-	Namespace  string
+	Namespace string
+	// Namespaces that can be chosen.
+	Namespaces []string
 	Candidates []candidate
 	// Directory, Name and Ref as they were typed.
 	Directory, Name, Ref string
@@ -52,9 +54,13 @@ func nameOf(s string) string {
 }
 
 func (c *call) newAppPage() (*newAppPage, error) {
-	page := &newAppPage{Namespace: c.home()}
+	page := &newAppPage{}
+	var err error
+	if page.Namespace, page.Namespaces, err = c.chosen("create", "applications"); err != nil {
+		return nil, err
+	}
 	var list struct{ Items []candidate }
-	err := c.Get(inNamespace(page.Namespace, "candidates"), &list)
+	err = c.Get(inNamespace(page.Namespace, "candidates"), &list)
 	if isStatus(err, http.StatusForbidden) {
 		err = nil // the hosts are not for this person; a path can be typed
 	}

@@ -77,7 +77,7 @@ func (s *Server) overview(c *call) error {
 	if err != nil {
 		return err
 	}
-	page := &overviewPage{MayCreate: c.May(c.home(), "create", "applications")}
+	page := &overviewPage{MayCreate: len(c.allowed(namespaces, "create", "applications")) > 0}
 	found := map[string]bool{}
 	for _, ns := range namespaces {
 		var all summary
@@ -193,15 +193,29 @@ func (c *call) troubles(app *v1alpha1.Application) []string {
 var steps = []v1alpha1.StepName{v1alpha1.StepPreflight, v1alpha1.StepBackup, v1alpha1.StepFetch, v1alpha1.StepBuild, v1alpha1.StepRollout,
 	v1alpha1.StepVerify, v1alpha1.StepCleanUp}
 
-// progressOf is how many of the steps have ended, in percent.
+// progressOf is how many of its steps a request has taken, in percent; of the one
+// that runs, as far as it is measured.
 func progressOf(ur *v1alpha1.UpdateRequest) int {
-	done := 0
+	all, done := stepsOf(ur), 0
 	for _, s := range ur.Status.Steps {
-		if slices.Contains(steps, s.Name) && s.FinishedAt != nil {
-			done++
+		switch {
+		case !slices.Contains(all, s.Name):
+		case s.FinishedAt != nil || s.State == v1alpha1.StepSkipped:
+			done += 100
+		default:
+			done += measured(s.Progress)
 		}
 	}
-	return 100 * done / len(steps)
+	return done / len(all)
+}
+
+// measured is how far a step is, in percent; 0 where that is not known. It is never
+// told to be done before it is.
+func measured(p *v1alpha1.StepProgress) int {
+	if p == nil || p.Total <= 0 {
+		return 0
+	}
+	return int(max(0, min(99, 100*p.Done/p.Total)))
 }
 
 // overviewEvents is GET /ui/events: something changed in the overview.

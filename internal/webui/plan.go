@@ -3,6 +3,7 @@
 package webui
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/forecast"
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
 )
 
@@ -49,7 +51,7 @@ func (p *planPage) Stream() string {
 }
 
 // wish reads what a form asks for.
-func wish(form url.Values, app string) v1alpha1.UpdateRequestSpec {
+func wish(form url.Values, app string) (v1alpha1.UpdateRequestSpec, error) {
 	spec := v1alpha1.UpdateRequestSpec{ApplicationRef: v1alpha1.LocalReference{Name: app}, Commit: strings.TrimSpace(form.Get("commit")),
 		Force: form.Get("force") != "", Retry: form.Get("retry") != ""}
 	if to := form.Get("rollbackTo"); to != "" {
@@ -60,7 +62,68 @@ func wish(form url.Values, app string) v1alpha1.UpdateRequestSpec {
 			spec.Profiles = append(spec.Profiles, p)
 		}
 	}
-	return spec
+	var err error
+	spec.Variables, err = variablesIn(form.Get("variables"))
+	return spec, err
+}
+
+// variablesIn reads NAME=VALUE, one in a line.
+func variablesIn(text string) (map[string]string, error) {
+	var out map[string]string
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		if name = strings.TrimSpace(name); !ok || name == "" {
+			return nil, refused(http.StatusUnprocessableEntity, "error.variables")
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
+// Variables are those of the request, as variablesIn reads them.
+func (p *planPage) Variables() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(p.Request.Spec.Variables)) {
+		b.WriteString(name + "=" + p.Request.Spec.Variables[name] + "\n")
+	}
+	return b.String()
+}
+
+// diskRow is what is expected of one file system.
+type diskRow struct {
+	v1alpha1.DiskForecast
+	// Needed is the sum of what is known, and Left what stays free.
+	Needed, Left int64
+	Tone         string
+}
+
+// Disks are the forecasts of those file systems that something is written to.
+func (p *planPage) Disks() []diskRow { return diskRows(p.Request.Status.Plan) }
+
+func diskRows(plan *v1alpha1.UpdatePlan) []diskRow {
+	if plan == nil {
+		return nil
+	}
+	var rows []diskRow
+	for _, d := range plan.Disk {
+		if len(d.Needs) == 0 {
+			continue
+		}
+		row := diskRow{DiskForecast: d, Needed: forecast.Needed(d.Needs), Tone: "good"}
+		row.Left = max(0, d.Free-row.Needed)
+		if row.Needed > d.Free {
+			row.Tone = "bad"
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 // requestBody is a request as the API takes it.
@@ -72,9 +135,13 @@ type requestBody struct {
 // has found out.
 func (s *Server) makePlan(c *call) error {
 	namespace, name := c.r.PathValue("namespace"), c.r.PathValue("name")
+	spec, err := wish(c.r.PostForm, name)
+	if err != nil {
+		return err
+	}
 	var ur v1alpha1.UpdateRequest
 	// It does not wait here: the page does.
-	if err := c.Post(inNamespace(namespace, "plan")+"?wait=0s", requestBody{wish(c.r.PostForm, name)}, &ur); err != nil {
+	if err := c.Post(inNamespace(namespace, "plan")+"?wait=0s", requestBody{spec}, &ur); err != nil {
 		return err
 	}
 	return c.redirect(Prefix + inNamespace(namespace, "plans", ur.Name))
@@ -128,8 +195,12 @@ func (p *planPage) Pinned() string {
 // update is POST …/applications/{name}/update: asks for the update.
 func (s *Server) update(c *call) error {
 	namespace, name := c.r.PathValue("namespace"), c.r.PathValue("name")
+	spec, err := wish(c.r.PostForm, name)
+	if err != nil {
+		return err
+	}
 	var ur v1alpha1.UpdateRequest
-	if err := c.Post(inNamespace(namespace, "requests"), requestBody{wish(c.r.PostForm, name)}, &ur); err != nil {
+	if err := c.Post(inNamespace(namespace, "requests"), requestBody{spec}, &ur); err != nil {
 		return err
 	}
 	return c.redirect(updateURL(namespace, ur.Name))

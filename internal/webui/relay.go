@@ -45,6 +45,8 @@ type source struct {
 	// untilSynced says that the events before "synced" are the state that the page
 	// has shown.
 	untilSynced bool
+	// again says that there may be more after the end: the browser comes back for it.
+	again bool
 }
 
 // stream answers with what the sources bring, in one stream: browsers have few
@@ -88,6 +90,9 @@ func (c *call) stream(sources ...source) error {
 			err := s.run(c.s.opts.API, r)
 			if fault := failure.AsPanic(err); fault != nil {
 				c.s.log.Error(err, "a stream of the API met a fault", "path", r.URL.Path, "stack", fault.Stack)
+			}
+			if err == nil && s.again {
+				err = errAgain
 			}
 			ends <- err
 		})
@@ -144,6 +149,8 @@ func (c *call) pump(ctx context.Context, out *pageStream, ticks <-chan struct{},
 				return out.last(eventSignedOut)
 			case errors.As(err, &status) && status < http.StatusInternalServerError && status != http.StatusTooManyRequests:
 				// Not for this person, or gone: the page says so when it is fetched.
+			case errors.Is(err, errAgain):
+				return out.pause(ctx)
 			case err != nil:
 				panic(http.ErrAbortHandler)
 			}
@@ -156,6 +163,24 @@ func (c *call) pump(ctx context.Context, out *pageStream, ticks <-chan struct{},
 			return out.last(eventOver)
 		}
 	}
+}
+
+// errAgain ends a stream whose browser is to come back.
+var errAgain = errors.New("there may be more")
+
+// againAfter is how long a browser that is to come back is kept: it asks once in
+// that time.
+const againAfter = 2 * time.Second
+
+// pause breaks the connection off after a while.
+func (p *pageStream) pause(ctx context.Context) error {
+	timer := time.NewTimer(againAfter)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	panic(http.ErrAbortHandler)
 }
 
 // statusError is an answer of the API that is no stream.

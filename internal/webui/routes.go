@@ -4,6 +4,7 @@ package webui
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -88,6 +89,44 @@ func (c *call) home() string {
 		}
 	}
 	return "default"
+}
+
+// maxAsked bounds in how many namespaces a person's rights are asked for.
+const maxAsked = 50
+
+// allowed are those of some namespaces in which the person may use verb on resource.
+func (c *call) allowed(namespaces []string, verb, resource string) []string {
+	var out []string
+	for _, ns := range namespaces[:min(len(namespaces), maxAsked)] {
+		if c.May(ns, verb, resource) {
+			out = append(out, ns)
+		}
+	}
+	return out
+}
+
+// chosen is the namespace that a page is about: the one that was asked for, else the
+// person's own; and those that can be chosen instead, in which they may use verb on
+// resource.
+func (c *call) chosen(verb, resource string) (namespace string, others []string, err error) {
+	namespaces, err := c.namespaces()
+	if err != nil {
+		return "", nil, err
+	}
+	others = c.allowed(namespaces, verb, resource)
+	asked := c.r.URL.Query().Get("namespace")
+	if c.r.Method == http.MethodPost {
+		asked = c.r.PostForm.Get("namespace")
+	}
+	switch {
+	case asked != "":
+		namespace = asked // the API decides
+	case len(others) == 0 || slices.Contains(others, c.home()):
+		namespace = c.home()
+	default:
+		namespace = others[0]
+	}
+	return namespace, others, nil
 }
 
 // namespaces that the person may look at.

@@ -23,6 +23,7 @@ func (s *Server) administration() []route {
 		{pattern: "GET " + ofApplication + "settings", handler: s.page(signedIn, s.settings)},
 		{pattern: "POST " + ofApplication + "settings", handler: s.page(signedIn, s.saveSettings)},
 		{pattern: "GET " + ofApplication + "logs/{service}", handler: s.page(signedIn, s.logs)},
+		{pattern: "GET " + ofApplication + "logs/{service}/events", handler: s.page(signedIn, s.logEvents), stream: true},
 		{pattern: "GET " + ofApplication + "logs/{service}/text", handler: s.page(signedIn, s.downloadLogs), stream: true},
 		{pattern: "GET " + Prefix + "new", handler: s.page(signedIn, s.newApp)},
 		{pattern: "POST " + Prefix + "new", handler: s.page(signedIn, s.makeApp)},

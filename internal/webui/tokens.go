@@ -5,6 +5,7 @@ package webui
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -12,8 +13,10 @@ import (
 // tokensPage is the tokens of a namespace.
 type tokensPage struct {
 	Namespace string
-	Tokens    []tokenRow
-	MayCreate bool
+	// Namespaces that can be chosen.
+	Namespaces []string
+	Tokens     []tokenRow
+	MayCreate  bool
 	// Made is the token that was just made, told once.
 	Made *tokenRow
 	// What was typed, and what is wrong with it.
@@ -39,10 +42,14 @@ func (*tokensPage) Roles() []string { return []string{"viewer", "operator", "adm
 func (*tokensPage) Lives() []string { return []string{"1h", "24h", "168h", "720h", "2160h", "8760h"} }
 
 func (c *call) tokensPage() (*tokensPage, error) {
-	page := &tokensPage{Namespace: c.home(), Role: "viewer", Life: "720h"}
+	page := &tokensPage{Role: "viewer", Life: "720h"}
+	var err error
+	if page.Namespace, page.Namespaces, err = c.chosen("list", "serviceaccounts"); err != nil {
+		return nil, err
+	}
 	page.MayCreate = c.May(page.Namespace, "create", "serviceaccounts")
 	var list struct{ Items []tokenRow }
-	err := c.Get(inNamespace(page.Namespace, "tokens"), &list)
+	err = c.Get(inNamespace(page.Namespace, "tokens"), &list)
 	page.Tokens = list.Items
 	return page, err
 }
@@ -60,11 +67,15 @@ func (s *Server) tokens(c *call) error {
 // ever has the token.
 func (s *Server) createToken(c *call) error {
 	f := c.r.PostForm
+	namespace, _, err := c.chosen("list", "serviceaccounts")
+	if err != nil {
+		return err
+	}
 	wish := map[string]any{
 		"name": strings.TrimSpace(f.Get("name")), "role": f.Get("role"), "lifetime": f.Get("life"), "everywhere": f.Get("everywhere") != "",
 	}
 	made := &tokenRow{}
-	err := c.Post(inNamespace(c.home(), "tokens"), wish, made)
+	err = c.Post(inNamespace(namespace, "tokens"), wish, made)
 	var problem *Problem
 	if errors.As(err, &problem) && (problem.Status == http.StatusUnprocessableEntity || problem.Status == http.StatusConflict) {
 		page, err := c.tokensPage()
@@ -88,9 +99,13 @@ func (s *Server) createToken(c *call) error {
 
 // revokeToken is POST /ui/tokens/NAME/revoke.
 func (s *Server) revokeToken(c *call) error {
-	err := c.Do(http.MethodDelete, inNamespace(c.home(), "tokens", c.r.PathValue("name")), nil, nil)
+	namespace, _, err := c.chosen("list", "serviceaccounts")
+	if err != nil {
+		return err
+	}
+	err = c.Do(http.MethodDelete, inNamespace(namespace, "tokens", c.r.PathValue("name")), nil, nil)
 	if err != nil && !isStatus(err, http.StatusNotFound) {
 		return err
 	}
-	return c.redirect(Prefix + "tokens")
+	return c.redirect(Prefix + "tokens?" + url.Values{"namespace": {namespace}}.Encode())
 }

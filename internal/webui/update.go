@@ -35,8 +35,11 @@ type updatePage struct {
 	// Usual is how long such an update took before; 0 if that is not known.
 	Usual time.Duration
 	// Back is the release that ran before, if it can be gone back to.
-	Back      string
-	Advice    []string
+	Back   string
+	Advice []string
+	// Replaced says that it came to replacing containers, so that there may have been
+	// a downtime.
+	Replaced  bool
 	PlainLog  string
 	LogDenied bool
 
@@ -47,9 +50,12 @@ type updatePage struct {
 type stepRow struct {
 	v1alpha1.StepStatus
 	Took time.Duration // -1 if it has not begun
-	// Usual is how long the step took before, and Percent how far it should be.
-	Usual   time.Duration
+	// Usual is how long the step took before.
+	Usual time.Duration
+	// Percent is how far it is, as measured, or else by how long it took before.
 	Percent int
+	// Left is how long it should still take; 0 if that is not known.
+	Left time.Duration
 }
 
 // Title implements titled.
@@ -117,6 +123,8 @@ func (p *updatePage) outcome(c *call) {
 		return
 	}
 	p.Outcome = tone(st.Phase)
+	p.Replaced = !ur.Spec.BackupOnly && p.Reason != v1alpha1.ReasonUnchanged &&
+		slices.ContainsFunc(st.Steps, func(s v1alpha1.StepStatus) bool { return s.Name == v1alpha1.StepRollout })
 	if st.Phase == v1alpha1.PhaseSucceeded {
 		if st.PreviousRelease != st.Release && !ur.Spec.BackupOnly {
 			p.Back = st.PreviousRelease
@@ -181,9 +189,8 @@ func timeline(ur *v1alpha1.UpdateRequest, usual map[v1alpha1.StepName]time.Durat
 	for _, s := range ur.Status.Steps {
 		known[s.Name] = true
 		row := stepRow{StepStatus: s, Took: elapsed(s.StartedAt, s.FinishedAt, now), Usual: usual[s.Name]}
-		if s.State == v1alpha1.StepRunning && row.Usual > 0 {
-			// It is never told to be done before it is.
-			row.Percent = min(95, int(100*row.Took/row.Usual))
+		if s.State == v1alpha1.StepRunning {
+			row.estimate()
 		}
 		rows = append(rows, row)
 	}
@@ -195,6 +202,25 @@ func timeline(ur *v1alpha1.UpdateRequest, usual map[v1alpha1.StepName]time.Durat
 		}
 	}
 	return rows
+}
+
+// enough is how far a step must be, in percent, until its own pace tells more than
+// that of earlier ones.
+const enough = 20
+
+// estimate says how far a step that runs is, and how long it should still take.
+func (r *stepRow) estimate() {
+	r.Percent = measured(r.Progress)
+	switch {
+	case r.Percent >= enough && r.Took >= time.Second:
+		r.Left = r.Took * time.Duration(100-r.Percent) / time.Duration(r.Percent)
+	case r.Usual > r.Took:
+		r.Left = r.Usual - r.Took
+	}
+	if r.Percent == 0 && r.Usual > 0 {
+		// It is never told to be done before it is.
+		r.Percent = min(95, int(100*r.Took/r.Usual))
+	}
 }
 
 // stepsOf are the steps that a request takes if nothing goes wrong.

@@ -8,18 +8,52 @@ import { parse, plain } from './ansi.js';
 
 const LINE = 20; // px, as in app.css
 const MORE = 20; // lines above and below the view
+const MAX_LINES = 400_000; // that are kept
 const MAX_HEIGHT = 8_000_000; // px; browsers cannot scroll elements much taller
 
 /** Shows the log of the page. */
 export async function start() {
   const root = document.querySelector('[data-log]');
   const view = new LogView(root);
+  if ('logContainer' in root.dataset) {
+    follow(root, view);
+    return;
+  }
   on('line', (event) => {
     view.add(event.data, Number(event.lastEventId));
   });
   const size = await view.read(root.dataset.log);
   if (size !== null) after(size);
   view.settle();
+  open();
+}
+
+/** Shows what a container writes: all of it comes by the stream, from the place of the last line. */
+function follow(root, view) {
+  let container = '';
+  let ended = false;
+  const time = new Intl.DateTimeFormat(document.documentElement.lang, {
+    hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3, hourCycle: 'h23',
+  });
+  on('container', (event) => {
+    const from = JSON.parse(event.data);
+    const source = document.querySelector('[data-log-source]');
+    if (source) source.textContent = `${from.name} (${from.id})`;
+    if (container && container !== from.id) view.append(`— ${from.name} (${from.id}) —`);
+    if (container !== from.id || from.state === 'running') ended = false;
+    container = from.id;
+    view.settle();
+  });
+  on('line', (event) => {
+    const line = JSON.parse(event.data);
+    after(event.lastEventId);
+    ended = false;
+    view.append(`${time.format(new Date(line.time))}  ${line.text}`);
+  });
+  on('end', () => {
+    if (!ended) view.append(`— ${root.dataset.ended} —`);
+    ended = true;
+  });
   open();
 }
 
@@ -77,11 +111,27 @@ class LogView {
   add(text, offset) {
     if (offset <= this.bytes) return; // it is there already
     this.bytes = offset;
+    this.append(text);
+  }
+
+  /** Adds a line. */
+  append(text) {
     this.lines.push(text);
-    if (this.query && plain(text).toLowerCase().includes(this.query)) this.hits.push(this.lines.length - 1);
+    if (this.lines.length > MAX_LINES) this.trim();
+    else if (this.query && plain(text).toLowerCase().includes(this.query)) this.hits.push(this.lines.length - 1);
     if (this.due) return;
     this.due = true;
     requestAnimationFrame(() => { this.due = false; this.settle(); });
+  }
+
+  /** Forgets the oldest lines of a page that has been open for long. */
+  trim() {
+    this.lines.splice(0, MAX_LINES / 4);
+    for (const element of this.drawn.values()) element.remove();
+    this.drawn.clear();
+    this.hits = [];
+    this.hit = -1;
+    if (this.query) this.lines.forEach((line, n) => { if (plain(line).toLowerCase().includes(this.query)) this.hits.push(n); });
   }
 
   /** Shows what has been added. */
