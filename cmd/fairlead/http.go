@@ -4,8 +4,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/zapr"
@@ -18,6 +20,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/clientconfig"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/follow"
 	"github.com/fairlead-dev/fairlead/internal/hostaccess"
 	hostengine "github.com/fairlead-dev/fairlead/internal/hostaccess/engine"
 	"github.com/fairlead-dev/fairlead/internal/httpapi"
@@ -40,6 +43,8 @@ type httpAPI struct {
 	*httpapi.API
 	updaterToken string
 	host         hostaccess.Host
+	// secrets are those of the sources, once the daemon's own client is there.
+	secrets *lateSecrets
 	// embedded says that the API server is this daemon's own.
 	embedded bool
 }
@@ -60,13 +65,13 @@ func composeHTTP(ctx context.Context, f serveFlags, limits *guard.Guard, audited
 	if err != nil {
 		return nil, err
 	}
-	a.host = hostengine.Host{Engine: engine}
+	a.host, a.secrets = hostengine.Host{Engine: engine}, &lateSecrets{}
 	logs := auditlog.Log{HTTP: filepath.Join(f.dataDir, httpAuditFile)}
 	if a.embedded {
 		logs.Kubernetes = filepath.Join(f.dataDir, daemon.AuditFile)
 	}
 	a.API = httpapi.New(httpapi.Options{
-		Host: a.host, AuditLog: logs,
+		Host: a.host, AuditLog: logs, Sources: hostengine.Sources{Git: &follow.GitLooker{Secrets: a.secrets}},
 		Version: buildVersion(), Guard: limits, UpdaterToken: a.updaterToken, Definitions: definitions, Log: log.WithName("http"),
 		Audit: audited,
 	})
@@ -79,6 +84,7 @@ func (a *httpAPI) connect(ctx context.Context, mgr manager.Manager) error {
 	if err != nil {
 		return err
 	}
+	a.secrets.found.Store(&agent.Secrets{Reader: own})
 	if a.embedded {
 		// In somebody else's cluster the daemon has no business with accounts.
 		if err := mgr.Add(&tokens.Sweeper{Client: own}); err != nil {
@@ -97,6 +103,18 @@ func (a *httpAPI) connect(ctx context.Context, mgr manager.Manager) error {
 	a.UseCache(mgr.GetCache())
 	a.Connect(ctx, callers)
 	return nil
+}
+
+// lateSecrets are follow.Secrets that come with the daemon's own client.
+type lateSecrets struct{ found atomic.Pointer[agent.Secrets] }
+
+// Secret implements follow.Secrets.
+func (s *lateSecrets) Secret(ctx context.Context, namespace, name string) (map[string][]byte, error) {
+	found := s.found.Load()
+	if found == nil {
+		return nil, errors.New("the daemon is starting: try again in a moment")
+	}
+	return found.Secret(ctx, namespace, name)
 }
 
 // zapOf is the zap logger behind log.

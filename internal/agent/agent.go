@@ -108,12 +108,12 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 			return fmt.Errorf("register the metrics of gateways: %w", err)
 		}
 		deps := steps.Deps{
-			Hooks:  &hooks.Runner{Engine: engine, Secrets: secrets{direct}},
+			Hooks:  &hooks.Runner{Engine: engine, Secrets: Secrets{Reader: direct}},
 			Docker: engine, Creator: creator, Prober: health.NewProber(engine, 0),
 			Builder: func(parallel int) *build.Builder {
 				return build.NewBuilder(engine, build.Options{Parallelism: parallel})
 			},
-			Puller: build.NewPuller(engine, build.Options{}), Store: store, Secrets: secrets{direct},
+			Puller: build.NewPuller(engine, build.Options{}), Store: store, Secrets: Secrets{Reader: direct},
 			Traffic: steps.DirectTraffic{}, Self: finder,
 			Gateways: gateways, Others: gate, Clock: clock.RealClock{}, Version: opts.Version,
 		}
@@ -138,7 +138,7 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		watcher := &engineWatcher{engine: engine, out: make(chan event.TypedGenericEvent[string])}
 		news := make(chan event.TypedGenericEvent[types.NamespacedName])
 		follower := &follow.Follower{
-			Looker: &follow.GitLooker{Secrets: secrets{direct}, Enricher: opts.Enricher},
+			Looker: &follow.GitLooker{Secrets: Secrets{Reader: direct}, Enricher: opts.Enricher},
 			Wake:   sendTo(news),
 		}
 		apps := &controllers.ApplicationReconciler{
@@ -152,7 +152,7 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 			return err
 		}
 		manifestSources := &controllers.ManifestSourceReconciler{
-			Client: cached, Reader: &manifests.Git{Dir: opts.ManifestDir, Secrets: secrets{direct}},
+			Client: cached, Reader: &manifests.Git{Dir: opts.ManifestDir, Secrets: Secrets{Reader: direct}},
 			As: actAs(mgr), Events: mgr.GetEventRecorder("fairlead"),
 		}
 		if err := setUp(mgr, "ManifestSources", manifestSources); err != nil {
@@ -198,17 +198,18 @@ func actAs(mgr manager.Manager) func(user string) (client.Client, error) {
 // notifications adds the controller that tells people of updates.
 func notifications(mgr manager.Manager, cached, direct client.Client) error {
 	notifier := &controllers.NotifyReconciler{
-		Client: cached, Direct: direct, Sender: &notify.Sender{Secrets: secrets{direct}}, Events: mgr.GetEventRecorder("fairlead"),
+		Client: cached, Direct: direct, Sender: &notify.Sender{Secrets: Secrets{Reader: direct}}, Events: mgr.GetEventRecorder("fairlead"),
 	}
 	return setUp(mgr, "notifications", notifier)
 }
 
-// secrets reads Secrets from the API.
-type secrets struct{ reader client.Reader }
+// Secrets reads Secrets from the API.
+type Secrets struct{ Reader client.Reader }
 
-func (s secrets) Secret(ctx context.Context, namespace, name string) (map[string][]byte, error) {
+// Secret returns the data of a Secret. The error says what to do.
+func (s Secrets) Secret(ctx context.Context, namespace, name string) (map[string][]byte, error) {
 	var secret corev1.Secret
-	err := s.reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
+	err := s.Reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
 	if apierrors.IsNotFound(err) {
 		return nil, failure.Terminalf("SecretNotFound", "there is no Secret %s in the namespace %s: create it, or remove the secretRef that names it", name, namespace)
 	}

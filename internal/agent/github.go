@@ -55,7 +55,7 @@ type GitHub struct {
 // objects are read through the cache, Secrets from the API server itself.
 type objects struct {
 	cached  client.Reader
-	secrets secrets
+	secrets Secrets
 }
 
 var errNotReady = errors.New("the daemon is not ready")
@@ -144,7 +144,7 @@ func (g *GitHub) Setup(_ context.Context, mgr manager.Manager) error {
 	if err != nil {
 		return err
 	}
-	g.objects.Store(&objects{cached: mgr.GetClient(), secrets: secrets{direct}})
+	g.objects.Store(&objects{cached: mgr.GetClient(), secrets: Secrets{Reader: direct}})
 	reports := &controllers.GitHubReportReconciler{Client: mgr.GetClient(), GitHub: g.resolver, Events: mgr.GetEventRecorder("fairlead")}
 	if g.base != nil {
 		reports.TargetURL = func(request types.NamespacedName) string {

@@ -78,6 +78,15 @@ func (g *GitLooker) open(ctx context.Context, app *v1alpha1.Application) (*sourc
 	return source.Open(ctx, app.Spec.Compose.Directory, opts)
 }
 
+// Remote tells which branches and tags the source of an application has.
+func (g *GitLooker) Remote(ctx context.Context, app *v1alpha1.Application) (source.Remote, error) {
+	repo, err := g.open(ctx, app)
+	if err != nil {
+		return source.Remote{}, err
+	}
+	return repo.LsRemote(ctx)
+}
+
 // newest finds what the followed ref points to.
 func (g *GitLooker) newest(ctx context.Context, app *v1alpha1.Application, repo *source.Repo, busy bool) (source.Ref, error) {
 	follow := app.Spec.Update

@@ -41,6 +41,29 @@ type Host interface {
 	Unfit(dir string) string
 }
 
+// Sources tells what an Application can be brought to.
+type Sources interface {
+	// Refs are the branches and tags of the Application's source, as its server has
+	// them now: branches by name, then tags, the highest version first.
+	Refs(ctx context.Context, app *v1alpha1.Application) ([]Ref, error)
+}
+
+// Ref is a branch or a tag.
+type Ref struct {
+	// Name without refs/heads/ or refs/tags/.
+	Name string `json:"name"`
+	// Kind is Branch or Tag.
+	Kind string `json:"kind"`
+	// Commit that it points to, as a full SHA.
+	Commit string `json:"commit"`
+}
+
+// Kinds of a Ref.
+const (
+	KindBranch = "Branch"
+	KindTag    = "Tag"
+)
+
 // Archive is a backup that can be sent.
 type Archive interface {
 	// WriteTo writes it as a tar archive, as it lies on the disk.

@@ -68,6 +68,7 @@ func (a *API) register(h huma.API) {
 	}, a.who)
 	a.registerApplications(h)
 	a.registerHost(h)
+	a.registerRefs(h)
 	a.registerTokens(h)
 	a.registerStreams(h)
 	a.registerNamespaces(h)

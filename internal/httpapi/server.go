@@ -68,6 +68,8 @@ type Options struct {
 	// Host gives access to the host that the daemon runs on. Without it, what needs
 	// that is answered with 503.
 	Host hostaccess.Host
+	// Sources tells of branches and tags; nil where that is not possible.
+	Sources hostaccess.Sources
 	// AuditLog reads who did what. Without it, it is empty.
 	AuditLog auditlog.Log
 	// Streams is how many streams may be open at once; three quarters of them

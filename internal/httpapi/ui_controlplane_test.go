@@ -73,11 +73,39 @@ func (fakeArchive) WriteTo(w io.Writer) (int64, error) {
 	return 0, errors.Join(err, err2, tw.Close())
 }
 
+// fakeSources stands for a Git server; the application "away" has one that does not
+// answer.
+type fakeSources struct{}
+
+func (fakeSources) Refs(_ context.Context, app *v1alpha1.Application) ([]hostaccess.Ref, error) {
+	if app.Name == "away" {
+		return nil, errors.New("git.example.com does not answer")
+	}
+	return []hostaccess.Ref{{Name: "main", Kind: hostaccess.KindBranch, Commit: "abc"}, {Name: "v1.0.0", Kind: hostaccess.KindTag, Commit: "def"}}, nil
+}
+
+func TestRefs(t *testing.T) {
+	w := newWorld(t, withHost)
+	for _, name := range []string{"shop", "away"} {
+		w.byRole(t, "POST", "/applications", `{"metadata":{"name":"`+name+`"},"spec":{"compose":{"directory":"/opt/`+name+`"}}}`, map[string]int{"admin": 201})
+	}
+	w.byRole(t, "GET", "/applications/shop/refs", "", map[string]int{"viewer": 403, "operator": 200, "admin": 200})
+	w.byRole(t, "GET", "/applications/none/refs", "", map[string]int{"operator": 404})
+	w.byRole(t, "GET", "/applications/away/refs", "", map[string]int{"operator": 502})
+	if a := w.do("operator", "GET", "/applications/shop/refs", ""); !strings.Contains(a.body, `{"name":"main","kind":"Branch","commit":"abc"},{"name":"v1.0.0","kind":"Tag","commit":"def"}`) {
+		t.Errorf("%s", a.body)
+	}
+	if a := w.do("operator", "GET", "/applications/away/refs", ""); !strings.Contains(a.body, "does not answer") {
+		t.Errorf("%s", a.body)
+	}
+}
+
 func line(at int64, index int, text string) hostaccess.Line {
 	return hostaccess.Line{Position: hostaccess.Position{Container: "0123456789ab", Time: time.Unix(at, 5).UTC(), Index: index}, Stream: "stdout", Text: text}
 }
 
 func withHost(o *Options) {
+	o.Sources = fakeSources{}
 	o.Host = fakeHost{lines: []hostaccess.Line{line(1, 0, "one"), line(1, 1, "<script>two"), line(2, 0, "three")}}
 }
 
