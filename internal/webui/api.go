@@ -45,6 +45,21 @@ func isStatus(err error, status int) bool {
 	return errors.As(err, &p) && p.Status == status
 }
 
+// isProblem reports whether err is what the API answered.
+func isProblem(err error) bool {
+	var p *Problem
+	return errors.As(err, &p)
+}
+
+// problemText is what the API said.
+func problemText(err error) string {
+	var p *Problem
+	if errors.As(err, &p) {
+		return p.Text()
+	}
+	return err.Error()
+}
+
 // transport calls the API's handler in this process. The request keeps the
 // address of the person whom it is made for.
 type transport struct {

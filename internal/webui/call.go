@@ -192,12 +192,25 @@ func (c *call) fail(err error) {
 		title = key
 	}
 	c.w.Header().Set("Cache-Control", "no-store")
-	c.renderStatus(status, "error", errorPage{Heading: c.T(title), Detail: detail, Status: status})
+	c.renderStatus(status, "error", errorPage{Heading: c.T(title), Detail: detail, Status: status, Back: c.cameFrom()})
 }
 
 type errorPage struct {
 	Heading, Detail string
 	Status          int
+	// Back is the path of the page that was left for this one; empty if that is not
+	// known.
+	Back string
+}
+
+// cameFrom is the path of the page of this UI that a form was sent from; empty for
+// anything else.
+func (c *call) cameFrom() string {
+	from, err := url.Parse(c.r.Referer())
+	if c.r.Method == http.MethodGet || err != nil || from.Host != c.r.Host || !strings.HasPrefix(from.Path, Prefix) {
+		return ""
+	}
+	return from.RequestURI()
 }
 
 func (e errorPage) Title(*call) string { return e.Heading }

@@ -25,6 +25,7 @@ func (s *Server) routes() []route {
 		{pattern: "GET " + inNS + "applications/{name}", handler: s.page(signedIn, s.application)},
 		{pattern: "GET " + inNS + "applications/{name}/events", handler: s.page(signedIn, s.applicationEvents), stream: true},
 		{pattern: "POST " + inNS + "applications/{name}/check", handler: s.page(signedIn, s.checkNow)},
+		{pattern: "GET " + inNS + "applications/{name}/choose", handler: s.page(signedIn, s.choose)},
 		{pattern: "POST " + inNS + "applications/{name}/plan", handler: s.page(signedIn, s.makePlan)},
 		{pattern: "POST " + inNS + "applications/{name}/update", handler: s.page(signedIn, s.update)},
 

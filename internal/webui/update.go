@@ -114,6 +114,17 @@ func (s *Server) showUpdate(c *call) error {
 	return c.render("update", page)
 }
 
+// Kind ends the keys of texts about what is no update: a backup, or going back to one.
+func (p *updatePage) Kind() string {
+	switch {
+	case p.Request.Spec.BackupOnly:
+		return ".backup"
+	case p.Request.Spec.RestoreFrom != nil:
+		return ".restore"
+	}
+	return ""
+}
+
 // outcome says how an update ended, and what can be done.
 func (p *updatePage) outcome(c *call) {
 	ur := p.Request

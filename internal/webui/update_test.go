@@ -5,8 +5,10 @@ package webui
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +96,33 @@ func TestVariables(t *testing.T) {
 	for _, wrong := range []string{"A", "=1", " = "} {
 		if _, err := variablesIn(wrong); err == nil {
 			t.Errorf("%q is taken", wrong)
+		}
+	}
+}
+
+// A form that is refused leads back to its page, and to no other site.
+func TestBackFromARefusedForm(t *testing.T) {
+	w := newWorld(t)
+	b := w.signedIn("admin")
+	form := url.Values{"csrf": {b.get("/ui/").csrf()}, "variables": {"WRONG"}}
+	for from, back := range map[string]bool{w.server.URL + "/ui/namespaces/default/applications/shop?x=1": true, "https://elsewhere.example/ui/": false, w.server.URL + "/other": false, "": false} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.server.URL+"/ui/namespaces/default/applications/shop/plan", strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Referer", from)
+		answer, err := b.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if err != nil || answer.StatusCode != http.StatusUnprocessableEntity {
+			t.Fatalf("from %s: %d, %v", from, answer.StatusCode, err)
+		}
+		if got := strings.Contains(string(body), "data-dialog-close"); got != back || back && !strings.Contains(string(body), `href="/ui/namespaces/default/applications/shop?x=1"`) {
+			t.Errorf("from %s: a way back is %v", from, got)
 		}
 	}
 }
