@@ -79,3 +79,9 @@ func git(ctx context.Context, dir string, args ...string) (string, error) {
 	}
 	return strings.TrimSuffix(stdout.String(), "\n"), nil
 }
+
+// Branch pushes what the developer's clone has as another branch too.
+func (r *Repo) Branch(ctx context.Context, name string) error {
+	_, err := git(ctx, r.Work, "push", "--quiet", "origin", "HEAD:refs/heads/"+name)
+	return err
+}

@@ -81,9 +81,9 @@ func (s *site) publish(message, version string, behaviour apps.Behaviour) string
 	return sha
 }
 
-func (s *site) token(role string) string {
+func (s *site) token(role string, more ...string) string {
 	s.t.Helper()
-	out, errOut, code := s.Fairlead("token", "create", "--role", role, "--for", "1h", "-n", s.Namespace)
+	out, errOut, code := s.Fairlead(append([]string{"token", "create", "--role", role, "--for", "1h", "-n", s.Namespace}, more...)...)
 	if code != 0 {
 		s.t.Fatal(errOut)
 	}
@@ -123,12 +123,20 @@ func (s *site) opened(ctx context.Context) *tab {
 	return &tab{site: s, ctx: ctx}
 }
 
-// signedIn is a tab of somebody who has a role.
-func (s *site) signedIn(role string) *tab {
+// during has failures belong to a part of the test until it ends.
+func (s *site) during(t *testing.T) {
+	whole, daemon := s.t, s.Daemon
+	s.t, s.Daemon = t, s.Daemon.For(t)
+	t.Cleanup(func() { s.t, s.Daemon = whole, daemon })
+}
+
+// signedIn is a tab of somebody who has a role; more is what `fairlead token create`
+// is told besides.
+func (s *site) signedIn(role string, more ...string) *tab {
 	s.t.Helper()
 	b := s.tab()
 	b.open("/ui/sign-in")
-	b.do(chromedp.SendKeys("input[name=token]", s.token(role)))
+	b.do(chromedp.SendKeys("input[name=token]", s.token(role, more...)))
 	b.click("form.stack button")
 	b.until("they are signed in", `location.pathname === "/ui/" && document.querySelector("h1") !== null`)
 	return b
