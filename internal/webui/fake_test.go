@@ -41,6 +41,7 @@ var roles = map[string]map[string][]string{
 	"viewer": {"applications": {"get", "list", "watch"}, "updaterequests": {"get", "list", "watch"}, "updaterequests/log": {"get"}, "releases": {"get", "list"}, "backups": {"get", "list"}},
 	"admin": {"applications": {"get", "list", "patch", "update"}, "updaterequests": {"get", "list", "create", "patch", "delete"}, "updaterequests/log": {"get"},
 		"releases": {"get", "list"}, "backups": {"get", "list"}},
+	"owner": {"applications": {"get", "list", "create"}, "serviceaccounts": {"list", "create"}},
 	"operator": {"applications": {"get", "list"}, "updaterequests": {"get", "list", "create", "patch", "delete"}, "updaterequests/log": {"get"},
 		"releases": {"get", "list"}, "backups": {"get", "list"}},
 }
@@ -218,7 +219,7 @@ func newWorld(t testing.TB) *world {
 	} {
 		objects[path] = object
 	}
-	w := &world{t: t, api: &fakeAPI{objects: objects, tokens: map[string]string{"admin-token": "admin", "viewer-token": "viewer", "operator-token": "operator"}}, mu: &sync.Mutex{}}
+	w := &world{t: t, api: &fakeAPI{objects: objects, tokens: map[string]string{"admin-token": "admin", "viewer-token": "viewer", "operator-token": "operator", "owner-token": "owner"}}, mu: &sync.Mutex{}}
 	now := at.Add(time.Minute)
 	w.now = &now
 	w.ui = w.start(t.TempDir())

@@ -77,7 +77,7 @@ func (s *Server) overview(c *call) error {
 	if err != nil {
 		return err
 	}
-	page := &overviewPage{MayCreate: len(c.allowed(namespaces, "create", "applications")) > 0}
+	page := &overviewPage{MayCreate: c.mayAnywhere(namespaces, "create", "applications")}
 	found := map[string]bool{}
 	for _, ns := range namespaces {
 		var all summary

@@ -106,6 +106,19 @@ func (c *call) allowed(namespaces []string, verb, resource string) []string {
 	return out
 }
 
+// fewAsked is in how many namespaces besides their own a person's rights are asked for
+// where that is done for a link alone.
+const fewAsked = 5
+
+// mayAnywhere reports whether the person may use verb on resource in their own
+// namespace, or in one of the first others.
+func (c *call) mayAnywhere(namespaces []string, verb, resource string) bool {
+	if c.May(c.home(), verb, resource) {
+		return true
+	}
+	return len(c.allowed(namespaces[:min(len(namespaces), fewAsked)], verb, resource)) > 0
+}
+
 // chosen is the namespace that a page is about: the one that was asked for, else the
 // person's own; and those that can be chosen instead, in which they may use verb on
 // resource.

@@ -127,6 +127,37 @@ func TestBackFromARefusedForm(t *testing.T) {
 	}
 }
 
+// Pages about one namespace are about the one that is chosen.
+func TestNamespaces(t *testing.T) {
+	w := newWorld(t)
+	w.api.objects["namespaces"] = map[string]any{"namespaces": []string{"default", "other"}}
+	for _, ns := range []string{"default", "other"} {
+		w.api.objects["namespaces/"+ns+"/tokens"] = map[string]any{"items": []any{}}
+		w.api.objects["namespaces/"+ns+"/candidates"] = map[string]any{"items": []any{}}
+		w.api.objects["namespaces/"+ns+"/applications"] = &v1alpha1.ApplicationList{}
+	}
+	b := w.signedIn("owner")
+	if p := b.get("/ui/tokens"); !strings.Contains(p.body, `<option value="other">`) || !strings.Contains(p.body, `<option value="default" selected>`) {
+		t.Error("another namespace cannot be chosen")
+	}
+	page := b.get("/ui/tokens?namespace=other")
+	if !strings.Contains(page.body, `name="namespace" value="other"`) {
+		t.Error("the form is not about the namespace that was chosen")
+	}
+	b.do(http.MethodPost, "/ui/tokens", url.Values{"csrf": {page.csrf()}, "namespace": {"other"}, "role": {"viewer"}})
+	b.do(http.MethodPost, "/ui/tokens/ci/revoke", url.Values{"csrf": {page.csrf()}, "namespace": {"other"}})
+	b.do(http.MethodPost, "/ui/new", url.Values{"csrf": {page.csrf()}, "namespace": {"other"}, "directory": {"/opt/x"}})
+	asked := strings.Join(w.api.asked(), "\n")
+	for _, call := range []string{"GET namespaces/other/tokens", "POST namespaces/other/tokens", "DELETE namespaces/other/tokens/ci", "POST namespaces/other/candidates"} {
+		if !strings.Contains(asked, call) {
+			t.Errorf("the API was not asked to %s, but:\n%s", call, asked)
+		}
+	}
+	if strings.Contains(asked, "POST namespaces/default") || strings.Contains(asked, "DELETE namespaces/default") {
+		t.Errorf("something was done in another namespace:\n%s", asked)
+	}
+}
+
 // A forecast that does not fit says so.
 func TestDisks(t *testing.T) {
 	rows := diskRows(request("x", v1alpha1.PhaseSucceeded).Status.Plan)
