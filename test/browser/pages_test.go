@@ -321,6 +321,7 @@ func (s *site) containerLog(t *testing.T, operator, viewer *tab) {
 // comes of it.
 func (s *site) options(t *testing.T, b *tab) {
 	sha := s.publish("With options", "4", apps.Behaviour{})
+	s.Patch(s.App(s.name), `{"spec":{"compose":{"requestVariables":["HEALTH_INTERVAL","NOTE"]}}}`)
 	b.open(s.app())
 	b.click("#choose")
 	b.until("the branches are listed", `document.querySelector("dialog[open]")?.innerText.includes("Branches") && document.querySelector("dialog[open]").innerText.includes("main")`)
