@@ -134,7 +134,7 @@ func TestNamespaces(t *testing.T) {
 	for _, ns := range []string{"default", "other"} {
 		w.api.objects["namespaces/"+ns+"/tokens"] = map[string]any{"items": []any{}}
 		w.api.objects["namespaces/"+ns+"/candidates"] = map[string]any{"items": []any{}}
-		w.api.objects["namespaces/"+ns+"/applications"] = &v1alpha1.ApplicationList{}
+		w.api.objects["namespaces/"+ns+"/summary"] = summaryOf()
 	}
 	b := w.signedIn("owner")
 	if p := b.get("/ui/tokens"); !strings.Contains(p.body, `<option value="other">`) || !strings.Contains(p.body, `<option value="default" selected>`) {
