@@ -243,8 +243,12 @@ func TestAuditIsForAdministrators(t *testing.T) {
 	if len(page.Entries) != 1 || page.Next == "" || page.Entries[0].Status != 403 || !strings.HasSuffix(page.Entries[0].Who, "token-viewer") || page.Entries[0].Namespace != w.namespace {
 		t.Fatalf("%s", a.body)
 	}
-	a = w.do("admin", "GET", "/audit?resource=updaterequests&limit=1&before="+page.Next, "")
-	w.must(json.Unmarshal([]byte(a.body), &page))
+	// The API server, which is another process here, has a line of its own.
+	for len(page.Entries) == 1 && page.Entries[0].Status == 403 && page.Next != "" {
+		a = w.do("admin", "GET", "/audit?resource=updaterequests&limit=1&before="+page.Next, "")
+		page.Next = ""
+		w.must(json.Unmarshal([]byte(a.body), &page))
+	}
 	if len(page.Entries) != 1 || page.Entries[0].Status != 201 || !strings.HasSuffix(page.Entries[0].Who, "token-operator") {
 		t.Errorf("%s", a.body)
 	}
