@@ -16,6 +16,10 @@ import (
 // in.
 const LabelWorkingDir = "com.docker.compose.project.working_dir"
 
+// LabelConfigFiles is Compose's label with the Compose files of a project, separated
+// by commas.
+const LabelConfigFiles = "com.docker.compose.project.config_files"
+
 // Project is a Compose project that has containers.
 type Project struct {
 	Name string

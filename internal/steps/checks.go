@@ -361,7 +361,10 @@ func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
 		}
 		p.project = project
 	}
-	var err error
+	err := p.checkProject(ctx)
+	if err != nil {
+		return "", err
+	}
 	if p.releases, p.current, p.containers, err = p.baseline(ctx, p.w, p.project); err != nil {
 		return "", trouble{err}
 	}

@@ -50,6 +50,9 @@ func (s *run) rollback(ctx context.Context) error {
 	if treeErr != nil {
 		s.say("the working tree stays where it is: %v", treeErr)
 	}
+	if err := s.removeStrays(ctx, project.Name()); err != nil {
+		return err
+	}
 	containers, err := observe.Containers(ctx, s.Docker, project.Name())
 	if err != nil {
 		return err
@@ -101,6 +104,33 @@ func (s *run) rollback(ctx context.Context) error {
 	result := s.rollbackStatus(previous, treeErr)
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Rollback = result })
 	s.say("%s", result.Message)
+	return nil
+}
+
+// removeStrays ends what the request made under another project name than the one
+// that is gone back to: they would keep the ports.
+func (s *run) removeStrays(ctx context.Context, project string) error {
+	made, err := s.Docker.ContainersByLabel(ctx, map[string]string{v1alpha1.LabelRequest: string(s.Request.UID), docker.LabelProject: ""})
+	if err != nil {
+		return err
+	}
+	keep := context.WithoutCancel(ctx)
+	for _, c := range made {
+		if c.Labels[docker.LabelProject] == project {
+			continue
+		}
+		timeout := defaultStopTimeout
+		if c.StopTimeout != nil {
+			timeout = *c.StopTimeout
+		}
+		s.say("%s: removing %s, which was made under the project name %s", c.Service, c.Name, c.Labels[docker.LabelProject])
+		if _, err := s.Docker.StopAndKeep(keep, c.ID, timeout, ""); err != nil && !docker.IsNotFound(err) {
+			return err
+		}
+		if err := s.Docker.Remove(keep, c.ID, false); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,6 +86,38 @@ func TestRefusedUpdates(t *testing.T) {
 				}
 			}
 		}, "", []string{"LocalEdits", "notes.txt"}},
+		{"another project name", func(s *site) (string, func()) {
+			env := filepath.Join(s.repo.Dir, ".env")
+			data, err := os.ReadFile(env)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			other := append(slices.Clone(data), "\nCOMPOSE_PROJECT_NAME="+s.repo.Project+"-other\n"...)
+			if err := os.WriteFile(env, other, 0o600); err != nil {
+				s.t.Fatal(err)
+			}
+			return s.publish("For another name", map[string]string{"version.txt": "7\n"}), func() {
+				if made := harness.Containers(s.t, s.repo.Project+"-other"); len(made) > 0 {
+					s.t.Errorf("containers under the other name: %v", made)
+				}
+				if err := os.WriteFile(env, data, 0o600); err != nil {
+					s.t.Fatal(err)
+				}
+			}
+		}, "", []string{"Compose", "-other", "compose.project", "COMPOSE_PROJECT_NAME"}},
+		{"containers of another directory", func(s *site) (string, func()) {
+			out, errOut, code := harness.Run(s.t.Context(), nil, "", "docker", "create", "--label", "fairlead.dev/test=e2e",
+				"--label", "com.docker.compose.project="+s.repo.Project, "--label", "com.docker.compose.service=web",
+				"--label", "com.docker.compose.project.working_dir="+s.repo.Work, s.containers()["web"][0].Image)
+			if code != 0 {
+				s.t.Fatal(errOut)
+			}
+			return s.publish("Under the same name", map[string]string{"version.txt": "8\n"}), func() {
+				if _, errOut, code := harness.Run(s.t.Context(), nil, "", "docker", "rm", strings.TrimSpace(out)); code != 0 {
+					s.t.Errorf("the container of the other directory is gone: %s", errOut)
+				}
+			}
+		}, "", []string{"Compose", s.repo.Work, "compose.project"}},
 		{"several things at once", func(s *site) (string, func()) {
 			s.apply("  preflight: {minFreeDisk: 900Pi, minFreeMemory: 800Pi}\n")
 			return "no-such-tag", func() { s.apply("") }
