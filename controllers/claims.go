@@ -10,21 +10,27 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/source"
 )
 
-// claim says which request works in a deployment directory, and which ones are to be
-// woken when it does not any more.
+// claim says which request works in a Git clone, and which ones are to be woken when
+// it does not any more.
 type claim struct {
 	holder  types.NamespacedName
 	waiting []types.NamespacedName
 }
 
-// directory is where the request works; two Applications may name the same one.
+// directory is where the request works: the working tree that it moves, which
+// Applications in several directories of it, or by several names, have together.
 func (s scope) directory(ur *v1alpha1.UpdateRequest) string {
 	if s.app == nil {
 		return ur.Namespace + "/" + ur.Spec.ApplicationRef.Name
 	}
-	return path.Clean(s.app.Spec.Compose.Directory)
+	dir := s.app.Spec.Compose.Directory
+	if top, err := source.TopOf(dir); err == nil {
+		return top
+	}
+	return path.Clean(dir) // the preflight says what is wrong with it
 }
 
 // claim makes ur the one request that works in a directory; the cache may be

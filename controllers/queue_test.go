@@ -4,6 +4,8 @@ package controllers
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -163,6 +165,37 @@ func TestClaim(t *testing.T) {
 	}
 	if _, ok := r.claim(&b, "/opt/shop"); !ok {
 		t.Error("the application is not free after its release")
+	}
+}
+
+// Applications move one working tree at a time, by whatever directory they name it.
+func TestClaimedDirectory(t *testing.T) {
+	base := t.TempDir()
+	top := filepath.Join(base, "mono")
+	for _, dir := range []string{filepath.Join(top, ".git"), filepath.Join(top, "apps", "shop"), filepath.Join(base, "plain")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(top, ".git", "HEAD"), []byte("ref: refs/heads/main\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(top, filepath.Join(base, "current")); err != nil {
+		t.Fatal(err)
+	}
+	at := func(elem ...string) string {
+		var app v1alpha1.Application
+		app.Spec.Compose.Directory = filepath.Join(append([]string{base}, elem...)...)
+		return scope{app: &app}.directory(&v1alpha1.UpdateRequest{})
+	}
+	real := at("mono")
+	for _, elem := range [][]string{{"mono", "apps", "shop"}, {"mono", "apps"}, {"current"}, {"current", "apps", "shop"}} {
+		if got := at(elem...); got != real {
+			t.Errorf("%v is claimed as %s, not as %s", elem, got, real)
+		}
+	}
+	if plain := at("plain"); plain == real || plain != filepath.Join(base, "plain") {
+		t.Errorf("a directory without a clone is claimed as %s", plain)
 	}
 }
 

@@ -79,7 +79,7 @@ type UpdateRequestReconciler struct {
 	stopped chan struct{} // closed when nobody reads wake any more
 
 	mu       sync.Mutex
-	claims   map[string]*claim                // by deployment directory
+	claims   map[string]*claim                // by working tree
 	attempts map[types.NamespacedName]attempt // what the job of a request does
 
 	own  ownWrites

@@ -96,6 +96,14 @@ func Open(ctx context.Context, dir string, opts Options) (*Repo, error) {
 	return r, nil
 }
 
+// TopOf is the working tree that dir is in, with symbolic links resolved: the same
+// for all that have one HEAD. It starts no process. ErrNotRepository without any.
+func TopOf(dir string) (string, error) {
+	var r Repo
+	err := r.discover(dir)
+	return r.realTop, err
+}
+
 // commonDirOf is where a repository keeps what its linked working trees share:
 // the repository itself, or what the file commondir in it names, as
 // gitrepository-layout(5) has it.
