@@ -179,9 +179,34 @@ func (c *Client) ImagesByLabel(ctx context.Context, labels map[string]string) ([
 	for k, v := range labels {
 		args.Add("label", k+"="+v)
 	}
-	list, err := c.ImageList(ctx, image.ListOptions{Filters: args})
+	images, err := c.images(ctx, args)
 	if err != nil {
 		return nil, fmt.Errorf("list images by label: %w", err)
+	}
+	return images, nil
+}
+
+// ImagesByRepository lists the local images that have a name in one of the
+// repositories, as ImagesByLabel does. None without a repository.
+func (c *Client) ImagesByRepository(ctx context.Context, repositories []string) ([]Image, error) {
+	if len(repositories) == 0 {
+		return nil, nil
+	}
+	args := filters.NewArgs()
+	for _, r := range repositories {
+		args.Add("reference", r)
+	}
+	images, err := c.images(ctx, args)
+	if err != nil {
+		return nil, fmt.Errorf("list images by name: %w", err)
+	}
+	return images, nil
+}
+
+func (c *Client) images(ctx context.Context, args filters.Args) ([]Image, error) {
+	list, err := c.ImageList(ctx, image.ListOptions{Filters: args})
+	if err != nil {
+		return nil, err
 	}
 	images := make([]Image, 0, len(list))
 	for _, s := range list {

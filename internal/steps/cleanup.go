@@ -9,13 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/distribution/reference"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -59,7 +56,9 @@ func (s *run) cleanUp(ctx context.Context) error {
 
 // clean does beside each other what does not depend on another.
 func (s *run) clean(ctx context.Context, w *workspace) error {
-	files := func() error { return errors.Join(s.cleanLogs(w), s.cleanWork(w), w.repo.Maintain(ctx)) }
+	files := func() error {
+		return errors.Join(s.cleanLogs(w), s.cleanWork(w), s.endRestore(w), w.repo.Maintain(ctx))
+	}
 	releases, err := s.Store.Releases(ctx, s.Application)
 	if err != nil {
 		return errors.Join(err, files())
@@ -75,7 +74,7 @@ func (s *run) clean(ctx context.Context, w *workspace) error {
 		files,
 	)
 	// A container that is there would keep its image.
-	return errors.Join(err, s.expireAged(ctx, left), s.cleanImages(ctx, gone, left), s.expireReleases(ctx, left))
+	return errors.Join(err, s.expireAged(ctx, left), s.cleanImages(ctx, gone, left, nil), s.expireReleases(ctx, left))
 }
 
 // together runs the parts at the same time. A panic of one is its error.
@@ -219,71 +218,6 @@ func (s *run) expireAged(ctx context.Context, releases []v1alpha1.Release) error
 	return nil
 }
 
-// ownTag matches the tags that Fairlead gives: twelve digits of an image or a
-// commit.
-var ownTag = regexp.MustCompile(`:[0-9a-f]{12}$`)
-
-// cleanImages takes Fairlead's tags off images that no release needs: the
-// engine removes an image with its last tag, unless a container uses it.
-func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release) error {
-	needed := release.Images(left)
-	var candidates []string
-	for _, r := range slices.Concat(gone, left) { // of those that are left, the expired ones
-		for _, rs := range r.Spec.Services {
-			candidates = append(candidates, rs.ImageID)
-		}
-	}
-	built, err := s.Docker.ImagesByLabel(ctx, map[string]string{v1alpha1.LabelApplication: applicationLabel(s.Application)})
-	if err != nil {
-		return err
-	}
-	for _, img := range built {
-		candidates = append(candidates, img.ID)
-	}
-	slices.Sort(candidates)
-	own := ownRepositories(slices.Concat(gone, left))
-	var errs []error
-	for _, id := range slices.Compact(candidates) {
-		if id == "" || slices.Contains(needed, id) {
-			continue
-		}
-		img, err := s.Docker.ImageContent(ctx, id)
-		if docker.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for _, tag := range img.RepoTags {
-			if i := strings.LastIndex(tag, ":"); i < 0 || !own[tag[:i]] || !ownTag.MatchString(tag) {
-				continue // somebody else's name for it
-			}
-			switch err := s.Docker.RemoveImageTag(ctx, tag); {
-			case err == nil:
-				s.say("removed the image %s", tag)
-			case !docker.IsConflict(err) && !docker.IsNotFound(err):
-				errs = append(errs, err)
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// ownRepositories are the names under which Fairlead keeps images of an
-// application: other applications may have the same images under theirs.
-func ownRepositories(releases []v1alpha1.Release) map[string]bool {
-	own := map[string]bool{}
-	for _, r := range releases {
-		for _, rs := range r.Spec.Services {
-			own[r.Spec.Project+"-"+rs.Name] = true
-			if named, err := reference.ParseNormalizedNamed(rs.Image); err == nil && rs.BuildKey != "" {
-				own[reference.FamiliarName(named)] = true
-			}
-		}
-	}
-	return own
-}
-
 func (s *run) cleanBackups(ctx context.Context, w *workspace, releases []v1alpha1.Release) error {
 	dir := backup.Dir(w.dir)
 	whole, broken, err := backup.List(dir)
@@ -348,19 +282,25 @@ func (s *run) cleanWork(w *workspace) error {
 	}
 	own := s.ownWork(w)
 	errs := []error{s.cleanStaleWork(w)}
-	if !s.Request.Spec.BackupOnly {
-		// A restore that was never ended is over: it must not be gone on with, and its
-		// safety backup is not what is there now.
-		if err := os.Remove(w.path(claim.JournalName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
 	for _, e := range entries {
 		if slices.Contains(own, e.Name()) {
 			errs = append(errs, os.RemoveAll(w.path("work", e.Name())))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// endRestore drops the journal of a restore that was never ended, now that the
+// application was brought to another state: it must not be gone on with, and its
+// safety backup is not what is there now.
+func (s *run) endRestore(w *workspace) error {
+	if s.Request.Spec.BackupOnly {
+		return nil
+	}
+	if err := os.Remove(w.path(claim.JournalName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // ownWork are the entries of the work directory that belong to the request.

@@ -8,6 +8,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,6 +120,9 @@ func (r *Runner) Run(ctx context.Context, work Work, rec Recorder) error {
 	start := r.Clock.Now()
 	s.say("%s", s.opening())
 	err = s.claimed(ctx, s.guarded)
+	if s.endsHere(cmp.Or(context.Cause(ctx), err)) {
+		s.tidy(ctx)
+	}
 	switch {
 	case err == nil:
 		s.say("done in %s", r.Clock.Since(start).Round(time.Millisecond))

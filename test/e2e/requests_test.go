@@ -153,6 +153,18 @@ func TestRetention(t *testing.T) {
 		}
 	}
 	s.backup(last[4].Status.Backup)
+	// Updates that fail keep to the limits too, and leave what is needed.
+	for _, v := range []string{"6", "7", "8"} {
+		r := s.ends(s.publish("Bad "+v, map[string]string{"version.txt": v + "\n", "Dockerfile": "FROM scratch\nCOPY no-such-file /\n"}), v1alpha1.PhaseFailed)
+		wantCondition(t, r, v1alpha1.ConditionSucceeded, "False/BuildFailed")
+		held = append(held[:2], r.Status.Backup)
+		for _, b := range s.backups() {
+			if !slices.Contains(held, b) {
+				t.Errorf("after the bad version %s the backup %s was not removed; those that are needed are %v", v, b, held)
+			}
+		}
+		s.backup(r.Status.Backup)
+	}
 	var requests v1alpha1.UpdateRequestList
 	count := func() int {
 		if err := s.Client.List(t.Context(), &requests, client.InNamespace(s.Namespace)); err != nil {
@@ -160,7 +172,7 @@ func TestRetention(t *testing.T) {
 		}
 		return len(slices.DeleteFunc(requests.Items, func(r v1alpha1.UpdateRequest) bool { return r.Spec.ApplicationRef.Name != s.name }))
 	}
-	s.WaitGone(last[1])
+	s.WaitGone(last[4])
 	if n := count(); n != 3 {
 		t.Errorf("%d requests are kept, want 3", n)
 	}

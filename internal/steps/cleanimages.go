@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package steps
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/release"
+)
+
+// ownTag matches the tags that Fairlead gives: twelve digits of an image or a
+// commit.
+var ownTag = regexp.MustCompile(`:[0-9a-f]{12}$`)
+
+// cleanImages takes Fairlead's tags off images that no release needs and that
+// are not in keep: the engine removes an image with its last name, unless a
+// container uses it.
+func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release, keep []string) error {
+	needed := slices.Concat(release.Images(left), keep)
+	own := ownRepositories(slices.Concat(gone, left))
+	candidates, err := s.imageCandidates(ctx, slices.Concat(gone, left)) // of those that are left, the expired ones
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range candidates {
+		if id == "" || slices.Contains(needed, id) {
+			continue
+		}
+		img, err := s.Docker.ImageContent(ctx, id)
+		if docker.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, tag := range img.RepoTags {
+			if !own[repositoryOf(tag)] || !ownTag.MatchString(tag) {
+				continue // somebody else's name for it
+			}
+			switch err := s.Docker.RemoveImageTag(ctx, tag); {
+			case err == nil:
+				s.say("removed the image %s", tag)
+			case !docker.IsConflict(err) && !docker.IsNotFound(err):
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// imageCandidates are the IDs of images that the releases name, that were built
+// for the application, or that are kept under the name of its project, as those are
+// that a failed update pulled.
+func (s *run) imageCandidates(ctx context.Context, releases []v1alpha1.Release) ([]string, error) {
+	var ids []string
+	kept := map[string]bool{} // other names may be another application's too
+	for _, r := range releases {
+		for _, rs := range r.Spec.Services {
+			ids = append(ids, rs.ImageID)
+			kept[r.Spec.Project+"-"+rs.Name] = true
+		}
+	}
+	found, err := s.Docker.ImagesByLabel(ctx, map[string]string{v1alpha1.LabelApplication: applicationLabel(s.Application)})
+	if err != nil {
+		return nil, err
+	}
+	for _, img := range found {
+		ids = append(ids, img.ID)
+	}
+	if found, err = s.Docker.ImagesByRepository(ctx, slices.Sorted(maps.Keys(kept))); err != nil {
+		return nil, err
+	}
+	for _, img := range found {
+		if slices.ContainsFunc(img.RepoTags, func(tag string) bool { return kept[repositoryOf(tag)] && ownTag.MatchString(tag) }) {
+			ids = append(ids, img.ID)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
+}
+
+// ownRepositories are the names under which Fairlead keeps images of an
+// application: other applications may have the same images under theirs.
+func ownRepositories(releases []v1alpha1.Release) map[string]bool {
+	own := map[string]bool{}
+	for _, r := range releases {
+		for _, rs := range r.Spec.Services {
+			own[r.Spec.Project+"-"+rs.Name] = true
+			if named, err := reference.ParseNormalizedNamed(rs.Image); err == nil && rs.BuildKey != "" {
+				own[reference.FamiliarName(named)] = true
+			}
+		}
+	}
+	return own
+}
+
+// repositoryOf is the name of an image's tag or digest without that, as the engine
+// lists it; empty if it is none.
+func repositoryOf(ref string) string {
+	if at := strings.Index(ref, "@"); at >= 0 {
+		return ref[:at]
+	}
+	return ref[:max(0, strings.LastIndex(ref, ":"))]
+}
