@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 )
@@ -219,6 +220,20 @@ func (c *Client) images(ctx context.Context, args filters.Args) ([]Image, error)
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID))
 	})
 	return images, nil
+}
+
+// ImagesInUse are the IDs of the images that containers were made from, running or
+// not.
+func (c *Client) ImagesInUse(ctx context.Context) (map[string]bool, error) {
+	list, err := c.ContainerList(ctx, container.ListOptions{All: true})
+	if err != nil {
+		return nil, fmt.Errorf("list the images in use: %w", err)
+	}
+	used := map[string]bool{}
+	for _, ct := range list {
+		used[ct.ImageID] = true
+	}
+	return used, nil
 }
 
 // withoutNone drops the "<none>:<none>" that engines list for unnamed images.

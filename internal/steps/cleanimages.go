@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/distribution/reference"
 
@@ -23,7 +24,8 @@ var ownTag = regexp.MustCompile(`:[0-9a-f]{12}$`)
 
 // cleanImages takes Fairlead's tags off images that no release needs and that
 // are not in keep: the engine removes an image with its last name, unless a
-// container uses it.
+// container uses it. Those that came from a registry lose the names by which they
+// were pulled as well.
 func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release, keep []string) error {
 	needed := slices.Concat(release.Images(left), keep)
 	own := ownRepositories(slices.Concat(gone, left))
@@ -31,6 +33,8 @@ func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release, ke
 	if err != nil {
 		return err
 	}
+	pulled := s.pulledRepositories(slices.Concat(gone, left))
+	inUse := sync.OnceValues(func() (map[string]bool, error) { return s.Docker.ImagesInUse(ctx) })
 	var errs []error
 	for _, id := range candidates {
 		if id == "" || slices.Contains(needed, id) {
@@ -54,8 +58,68 @@ func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release, ke
 				errs = append(errs, err)
 			}
 		}
+		errs = append(errs, s.removePulled(ctx, id, pulled, inUse))
 	}
 	return errors.Join(errs...)
+}
+
+// removePulled removes an image that only the names by which it was pulled keep,
+// unless a container uses it: the engine takes a name off also where one does.
+func (s *run) removePulled(ctx context.Context, id string, repositories map[string]bool, inUse func() (map[string]bool, error)) error {
+	if len(repositories) == 0 {
+		return nil
+	}
+	img, err := s.Docker.ImageContent(ctx, id)
+	if docker.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	names := pulledNames(img, repositories)
+	if len(names) == 0 {
+		return nil
+	}
+	used, err := inUse()
+	if err != nil || used[id] {
+		return err
+	}
+	for _, name := range names {
+		if err := s.Docker.RemoveImageTag(ctx, name); docker.IsConflict(err) {
+			return nil // somebody has begun to use it
+		} else if err != nil {
+			return err
+		}
+	}
+	s.say("removed the image %s", names[0])
+	return nil
+}
+
+// pulledNames are the names of an image, tags first, if all are in the repositories
+// and it can be pulled again; otherwise none.
+func pulledNames(img docker.Image, repositories map[string]bool) []string {
+	names := slices.Concat(img.RepoTags, img.RepoDigests)
+	if len(img.RepoDigests) == 0 || slices.ContainsFunc(names, func(name string) bool { return !repositories[repositoryOf(name)] }) {
+		return nil
+	}
+	return names
+}
+
+// pulledRepositories are those that services take their images from without a
+// build; none where images are never to be pulled, as they are brought by hand.
+func (s *run) pulledRepositories(releases []v1alpha1.Release) map[string]bool {
+	if s.Application.Spec.Build.Pull == v1alpha1.PullNever {
+		return nil
+	}
+	out := map[string]bool{}
+	for _, r := range releases {
+		for _, rs := range r.Spec.Services {
+			if named, err := reference.ParseNormalizedNamed(rs.Image); err == nil && rs.BuildKey == "" {
+				out[reference.FamiliarName(named)] = true
+			}
+		}
+	}
+	return out
 }
 
 // imageCandidates are the IDs of images that the releases name, that were built

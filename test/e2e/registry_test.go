@@ -138,7 +138,7 @@ func TestPulledImages(t *testing.T) {
 	})
 	s := siteOf(t, d, apps.Hello)
 	r.push(s, "1", "1")
-	s.apply("")
+	s.apply("  retention: {releases: 3}\n")
 	first := s.publish("From a registry", map[string]string{
 		"docker-compose.yml": strings.Replace(composeOf(s, ""), "    build: .\n", "    image: "+r.addr+"/team/web:1\n", 1),
 	})
@@ -148,6 +148,7 @@ func TestPulledImages(t *testing.T) {
 	if rs := s.Releases(s.name)[0].Spec.Services[0]; !strings.HasPrefix(rs.RepoDigest, r.addr+"/team/web@sha256:") {
 		t.Errorf("the release does not say what was pulled: %+v", rs)
 	}
+	oldest := s.Releases(s.name)[0].Spec.Services[0].ImageID
 
 	retag := func(s *site, from, to string) string {
 		data, err := os.ReadFile(filepath.Join(s.repo.Work, "docker-compose.yml"))
@@ -169,7 +170,7 @@ func TestPulledImages(t *testing.T) {
 	t.Run("the tag moved", func(t *testing.T) {
 		s := s.in(t)
 		before := s.containers()
-		s.apply("  build: {pull: Always}\n")
+		s.apply("  build: {pull: Always}\n  retention: {releases: 3}\n")
 		same := s.succeeds("")
 		wantCondition(t, same, v1alpha1.ConditionSucceeded, "True/Unchanged")
 		s.wantUntouched(before)
@@ -177,7 +178,7 @@ func TestPulledImages(t *testing.T) {
 		s.succeeds("")
 		s.wantReplaced(before, "web")
 		s.wantVersion("3")
-		s.apply("")
+		s.apply("  retention: {releases: 3}\n")
 	})
 	t.Run("no such tag", func(t *testing.T) {
 		s := s.in(t)
@@ -208,6 +209,14 @@ func TestPulledImages(t *testing.T) {
 		r.login(registryPassword)
 		s.succeeds(commit, harness.Retry)
 		s.wantVersion("4")
+		// Four releases, of which three are kept: the image of the first is gone, by
+		// whatever name, and those that were pulled for the others are not.
+		if out := r.docker("image", "ls", "--all", "--no-trunc", "--quiet"); strings.Contains(out, oldest) {
+			t.Errorf("the image %s, which no release needs, is still there", oldest)
+		}
+		for _, rel := range s.Releases(s.name) {
+			r.docker("image", "inspect", rel.Spec.Services[0].ImageID)
+		}
 	})
 	t.Run("back without the registry", func(t *testing.T) {
 		s := s.in(t)
