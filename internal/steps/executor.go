@@ -73,6 +73,11 @@ type executor struct {
 	gw *gatewayRun
 	// before are the services as they ran before the request.
 	before map[string]v1alpha1.ReleaseService
+	// patience is between the attempts at an action that is refused; the refusals
+	// that stayed, and the keys of their actions, are told at the end of the way back.
+	patience    []time.Duration
+	refusals    []error
+	refusedKeys []string
 	// settling only ends what was kept for a way back: all that is wanted is known
 	// to be ready.
 	settling bool
@@ -105,6 +110,9 @@ func (e *executor) loop(ctx context.Context) (err error) {
 	}
 	if e.touched == nil {
 		e.touched = untouched
+	}
+	if e.patience == nil {
+		e.patience = patience
 	}
 	if err := e.setUpGateways(ctx); err != nil {
 		return err
@@ -144,11 +152,14 @@ func (e *executor) loop(ctx context.Context) (err error) {
 				return fmt.Errorf("the rollout waits for something that nothing brings about: %s", decision.Stuck)
 			default:
 				for _, a := range decision.Actions {
-					if _, busy := inFlight[a.Key()]; busy {
+					if _, busy := inFlight[a.Key()]; busy || e.hopeless(a) {
 						continue
 					}
 					inFlight[a.Key()] = a
-					go func() { ended <- outcome{a, e.attempt(ctx, a)} }()
+					go func() { ended <- outcome{a, e.persist(ctx, a)} }()
+				}
+				if len(inFlight) == 0 {
+					return e.unfinished()
 				}
 			}
 		}
@@ -177,6 +188,9 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 	}
 	if err := brokenHook(o.err); err != nil {
 		return err
+	}
+	if refused := (*refusedError)(nil); asError(o.err, &refused) {
+		return e.refuse(o.action, refused)
 	}
 	if o.action.Verb == plan.VerbStart && e.refused(o.action) && e.startAgain(o.action.Container.ID) {
 		// An engine that goes down refuses for reasons of its own: what it says
@@ -231,37 +245,11 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 		}
 		return err
 	default:
-		return fmt.Errorf("%s %s: %w", strings.ToLower(string(o.action.Verb)), cmp.Or(o.action.Container.Name, o.action.Gateway, o.action.Service), o.err)
+		if n := e.attemptNumber(); n >= patientAttempts && stubborn(ctx, o.err) {
+			return e.refuse(o.action, &refusedError{describe(o.action), n, o.err})
+		}
+		return fmt.Errorf("%s: %w", describe(o.action), o.err)
 	}
-}
-
-// refused reports whether a start failed before the container ran: after that
-// its post_start has failed. What runs once is never begun a second time.
-func (e *executor) refused(a plan.Action) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return !e.started[a.Container.ID] && !e.target(a.Service).OneShot
-}
-
-// startAgain has a container started once more, that the engine did not start as
-// it went down, or left behind when it was restarted; that is borne once.
-func (e *executor) startAgain(id string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.lapsed[id] {
-		return false
-	}
-	e.lapsed[id] = true
-	delete(e.started, id)
-	return true
-}
-
-// giveUp lets the others be brought back without a service.
-func (e *executor) giveUp(service string, err error) {
-	e.say("%s: cannot be brought back: %v", service, err)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.broken[service] = err.Error()
 }
 
 // fail keeps what the container said and ends the step.
