@@ -51,6 +51,10 @@ type Service struct {
 	RepoDigests []string
 	// ContainerID is empty for a service without a container.
 	ContainerID string
+	// Absent says that the service is known from a Compose model only and has no
+	// container, as before its first deployment: there is nothing of it to save. Its
+	// Mounts are those of the model.
+	Absent bool
 	// Running says that commands can be run in the container.
 	Running bool
 	// Own says that this process runs in the container. It is never paused, and

@@ -134,6 +134,9 @@ func (p *planner) databases() error {
 		what := "databases of service " + s.Name
 		switch {
 		case done[s.Name]:
+		case s.Absent && chosen:
+			p.warn("backup.databases names the service %q, which has no container: nothing of it is saved", s.Name)
+		case s.Absent && !postgres:
 		case !postgres && chosen:
 			return inputErrorf("backup.databases names the service %q, which was not recognised as PostgreSQL (image %s); other databases "+
 				"cannot be dumped yet. Remove it from backup.databases; its volumes are saved", s.Name, s.Image)
@@ -218,6 +221,7 @@ func (p *planner) mounts() error {
 			saved = append(saved, b)
 		}
 	}
+	p.absentMounts(selected)
 	for _, name := range p.in.Volumes.Names {
 		if !matched[name] {
 			return inputErrorf("backup.volumes names %q, which no service of the application mounts", name)
@@ -226,10 +230,42 @@ func (p *planner) mounts() error {
 	return nil
 }
 
+// absentMounts tells of what is wanted and that no container mounts yet.
+func (p *planner) absentMounts(selected func(names ...string) bool) {
+	if p.in.Volumes.auto() {
+		return
+	}
+	mounted := func(m Mount) bool {
+		return slices.ContainsFunc(p.in.Services, func(s Service) bool {
+			return !s.Absent && slices.ContainsFunc(s.Mounts, func(o Mount) bool {
+				return o.Type == m.Type && o.VolumeName == m.VolumeName && (o.Type != "bind" || filepath.Clean(o.Source) == filepath.Clean(m.Source))
+			})
+		})
+	}
+	for _, s := range p.in.Services {
+		if !s.Absent {
+			continue
+		}
+		for _, m := range s.Mounts {
+			names := []string{m.VolumeName, m.VolumeKey, strings.TrimPrefix(m.VolumeName, p.in.Project+"_")}
+			if m.Type == "bind" {
+				rel, _ := p.inside(filepath.Clean(m.Source))
+				names = []string{filepath.Clean(m.Source), rel, "./" + rel}
+			}
+			if selected(names...) && !mounted(m) {
+				p.warn("backup.volumes names %s, which no container of the application mounts: it is not saved", cmp.Or(m.VolumeKey, m.VolumeName, m.Source))
+			}
+		}
+	}
+}
+
 // places merges the mounts of all services, sorted by name and path.
 func (p *planner) places() (volumes, binds []place) {
 	byName := map[string]*place{}
 	for _, s := range p.in.Services {
+		if s.Absent {
+			continue
+		}
 		for _, m := range s.Mounts {
 			id := m.Type + ":" + m.VolumeName
 			if m.Type == "bind" {

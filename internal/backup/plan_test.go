@@ -125,8 +125,38 @@ func TestPlan(t *testing.T) {
 			want: "PostgreSQL postgres_db c2 (service db is a PostgreSQL server: its image is postgis/postgis)\n",
 		},
 		{
+			name: "what is named before the first deployment",
+			in: Input{
+				Databases: ParseSelection("db"), Volumes: ParseSelection("pgdata,./uploads"),
+				Services: []Service{
+					{Name: "db", Image: "own/database", Absent: true, Mounts: []Mount{volumeMount("pgdata", "/data")}},
+					{Name: "web", Image: "redis", Absent: true, Mounts: []Mount{bindMount("/srv/shop/uploads", true), volumeMount("other", "/x")}},
+				},
+			},
+			want: "warning backup.databases names the service \"db\", which has no container: nothing of it is saved\n" +
+				"warning backup.volumes names pgdata, which no container of the application mounts: it is not saved\n" +
+				"warning backup.volumes names /srv/shop/uploads, which no container of the application mounts: it is not saved\n",
+		},
+		{
+			name: "a name that neither containers nor the model have",
+			in: Input{
+				Databases: ParseSelection("db"), Volumes: ParseSelection("data"),
+				Services: []Service{{Name: "db", Image: "postgres", Absent: true, Mounts: []Mount{volumeMount("pgdata", "/data")}}},
+			},
+			want: `error: backup.volumes names "data", which no service of the application mounts`,
+		},
+		{
+			name: "a volume of the model that another service mounts",
+			in: Input{
+				Databases: ParseSelection("None"), Volumes: ParseSelection("pgdata"),
+				Services: []Service{postgres, {Name: "extra", Image: "x", Absent: true, Mounts: []Mount{volumeMount("pgdata", "/data")}}},
+			},
+			want: "Volume volume_shop_pgdata shop_pgdata writers=[c-db] (used by db)\n" +
+				"skipped databases of service db (backup.databases is None)\n",
+		},
+		{
 			name: "never deployed database",
-			in:   Input{Services: []Service{{Name: "db", Image: "postgres"}}},
+			in:   Input{Services: []Service{{Name: "db", Image: "postgres", Absent: true}}},
 			want: "skipped databases of service db (the service has no container)\n",
 		},
 		{

@@ -233,6 +233,9 @@ func (r *Runner) manifest(job Job, plan *Plan) *Manifest {
 		Skipped: plan.Skipped, Warnings: plan.Warnings, Verified: VerifiedChecksums, Version: r.Version,
 	}
 	for _, s := range in.Services {
+		if s.Absent {
+			continue
+		}
 		image := Image{Service: s.Name, Ref: s.Image, ID: s.ImageID, RepoDigests: s.RepoDigests}
 		if !slices.ContainsFunc(m.Images, func(i Image) bool { return i.Service == s.Name && i.Ref == s.Image && i.ID == s.ImageID }) {
 			m.Images = append(m.Images, image)

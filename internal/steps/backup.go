@@ -46,6 +46,9 @@ func (s *run) backup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.nameWanted(ctx, w, &input); err != nil {
+		return err
+	}
 	progress, err := s.backupProgress(ctx)
 	if err != nil {
 		return err
@@ -172,7 +175,43 @@ func (s *run) backupInput(ctx context.Context, w *workspace, project *compose.Pr
 		}
 		in.Services = append(in.Services, entry)
 	}
+	addAbsent(&in, project)
 	return in, nil
+}
+
+// addAbsent lets the wishes name what a model has and no container has yet.
+func addAbsent(in *backup.Input, project *compose.Project) {
+	for _, svc := range project.Services() {
+		if slices.ContainsFunc(in.Services, func(s backup.Service) bool { return s.Name == svc.Name }) {
+			continue
+		}
+		entry := backup.Service{Name: svc.Name, Image: svc.ImageName, OneShot: svc.OneShot, Absent: true}
+		for _, m := range svc.Mounts {
+			mount := backup.Mount{Type: m.Type, VolumeKey: m.Key, Destination: m.Target, RW: !m.ReadOnly}
+			switch m.Type {
+			case compose.MountBind:
+				mount.Source = m.Source
+			case compose.MountVolume:
+				mount.VolumeName = m.Source
+			}
+			entry.Mounts = append(entry.Mounts, mount)
+		}
+		in.Services = append(in.Services, entry)
+	}
+}
+
+// nameWanted adds what only the model has that the request brings, if anything is
+// asked for by name.
+func (s *run) nameWanted(ctx context.Context, w *workspace, in *backup.Input) error {
+	if len(in.Databases.Names) == 0 && len(in.Volumes.Names) == 0 || s.Request.Spec.BackupOnly {
+		return nil
+	}
+	wanted, err := s.wantedModel(ctx, w)
+	if err != nil {
+		return err
+	}
+	addAbsent(in, wanted)
+	return nil
 }
 
 func sourceKind(m docker.Mount) backup.SourceKind {
