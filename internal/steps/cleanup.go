@@ -113,7 +113,8 @@ func (s *run) tell(err error) error {
 }
 
 // cleanContainers removes stopped containers of other revisions than the
-// current release's. Anonymous volumes are left: nobody knows what they hold.
+// current release's, and those that are more than it wants. Anonymous volumes are
+// left: nobody knows what they hold.
 func (s *run) cleanContainers(ctx context.Context, releases []v1alpha1.Release) error {
 	current := release.Current(releases)
 	if current == nil {
@@ -123,20 +124,8 @@ func (s *run) cleanContainers(ctx context.Context, releases []v1alpha1.Release) 
 	if err != nil {
 		return err
 	}
-	fresh := s.fresh()
 	var errs []error
-	for _, c := range containers {
-		if c.State != docker.StateExited && c.State != docker.StateCreated && c.State != docker.StateDead {
-			continue
-		}
-		rs, ok := release.Service(current, c.Service)
-		revision := release.RevisionOf(releases, c.ID, c.Labels)
-		// Where containers were replaced by others of the same revision, as with
-		// force, the revision does not tell the old ones.
-		replaced := fresh[c.Service] && c.Labels[v1alpha1.LabelRequest] != string(s.Request.UID)
-		if revision == release.UnknownRevision(c.ID) || ok && rs.Revision == revision && !replaced {
-			continue
-		}
+	for _, c := range s.leftBehind(containers, releases, current) {
 		if err := s.Docker.Remove(ctx, c.ID, false); err != nil {
 			errs = append(errs, err)
 			continue
@@ -144,6 +133,39 @@ func (s *run) cleanContainers(ctx context.Context, releases []v1alpha1.Release) 
 		s.say("removed the old container %s", c.Name)
 	}
 	return errors.Join(errs...)
+}
+
+// leftBehind are the stopped containers that the current release does not need.
+func (s *run) leftBehind(containers []docker.Container, releases []v1alpha1.Release, current *v1alpha1.Release) []docker.Container {
+	fresh := s.fresh()
+	up := map[string]int32{} // by service, of the wanted revision
+	wanted := func(c docker.Container) (rs v1alpha1.ReleaseService, ok bool) {
+		rs, ok = release.Service(current, c.Service)
+		// Where containers were replaced by others of the same revision, as with
+		// force, the revision does not tell the old ones.
+		replaced := fresh[c.Service] && c.Labels[v1alpha1.LabelRequest] != string(s.Request.UID)
+		return rs, ok && rs.Revision == release.RevisionOf(releases, c.ID, c.Labels) && !replaced
+	}
+	stopped := func(c docker.Container) bool {
+		return c.State == docker.StateExited || c.State == docker.StateCreated || c.State == docker.StateDead
+	}
+	for _, c := range containers {
+		if _, ok := wanted(c); ok && !stopped(c) {
+			up[c.Service]++
+		}
+	}
+	var out []docker.Container
+	for _, c := range containers {
+		if !stopped(c) || release.RevisionOf(releases, c.ID, c.Labels) == release.UnknownRevision(c.ID) {
+			continue
+		}
+		// One that was to run to its end is not more than is wanted, nor is one that
+		// ended where another one should run.
+		if rs, ok := wanted(c); !ok || !rs.OneShot && up[c.Service] >= rs.Replicas {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // forgetReleases forgets releases beyond those that can be gone back to. It
