@@ -35,23 +35,27 @@ const (
 	workAge = 24 * time.Hour
 )
 
-// cleanUp removes what nothing needs any more. It never fails the update: what
-// could not be removed is told, and the next update tries again.
+// cleanUp ends the old containers that still run, which is tried until it is done:
+// they must not go on beside the new ones. Then it removes what nothing needs any
+// more, which never fails the update: what could not be removed is told, and the
+// next update tries again.
 func (s *run) cleanUp(ctx context.Context) error {
+	settled := s.settle(ctx)
+	if settled != nil && (ctx.Err() != nil || failure.AsTerminal(settled) == nil) {
+		return settled
+	}
+	if settled != nil {
+		settled = fmt.Errorf("the old containers run on beside the new ones: %w", settled)
+	}
 	w, err := s.workspace(ctx)
 	if err != nil {
-		return s.tell(err)
-	}
-	if err := s.settle(ctx, w); docker.IsUnavailable(err) {
-		return err // old containers must not go on beside the new ones
-	} else if err != nil && ctx.Err() == nil {
-		_ = s.tell(fmt.Errorf("end the old containers: %w", err))
+		return s.tell(errors.Join(settled, err))
 	}
 	err = s.clean(ctx, w)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return s.tell(err)
+	return s.tell(errors.Join(settled, err))
 }
 
 // clean does beside each other what does not depend on another.

@@ -8,20 +8,22 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
 
 // settle ends the old containers that were kept running for a way back, now that
-// the update is verified.
-func (s *run) settle(ctx context.Context, w *workspace) error {
+// the update is verified. Git has no part in it. The error is Terminal if trying
+// again does not help.
+func (s *run) settle(ctx context.Context) error {
 	if s.Gateways == nil || !slices.ContainsFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Gateway }) {
 		return nil
 	}
-	project, _, err := readModel(w.modelPath(s.Request.Status.ID))
+	project, _, err := readModel((&workspace{dir: s.Application.Spec.Compose.Directory}).modelPath(s.Request.Status.ID))
 	if err != nil {
-		return err
+		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", err)
 	}
 	containers, err := observe.Containers(ctx, s.Docker, project.Name())
 	if err != nil {
