@@ -149,7 +149,8 @@ func blamesCommit(st *v1alpha1.UpdateRequestStatus) bool {
 		return false
 	}
 	switch st.Failure.Reason {
-	case v1alpha1.ReasonCancelled, v1alpha1.ReasonNoSpace, v1alpha1.ReasonLocalEdits:
+	case v1alpha1.ReasonCancelled, v1alpha1.ReasonNoSpace, v1alpha1.ReasonLocalEdits,
+		v1alpha1.ReasonRegistryUnauthorized, v1alpha1.ReasonHostConflict:
 		return false
 	}
 	switch st.Failure.Step {

@@ -18,6 +18,10 @@ func TestBlamesCommit(t *testing.T) {
 	}{
 		{v1alpha1.StepBuild, v1alpha1.ReasonBuildFailed, v1alpha1.PhaseFailed, true},
 		{v1alpha1.StepBuild, v1alpha1.ReasonNoSpace, v1alpha1.PhaseFailed, false},
+		{v1alpha1.StepBuild, v1alpha1.ReasonPullFailed, v1alpha1.PhaseFailed, true},
+		{v1alpha1.StepBuild, v1alpha1.ReasonRegistryUnauthorized, v1alpha1.PhaseFailed, false},
+		{v1alpha1.StepRollout, v1alpha1.ReasonNoSpace, v1alpha1.PhaseRolledBack, false},
+		{v1alpha1.StepRollout, v1alpha1.ReasonHostConflict, v1alpha1.PhaseRolledBack, false},
 		{v1alpha1.StepRollout, v1alpha1.ReasonHealthCheckFailed, v1alpha1.PhaseRolledBack, true},
 		{v1alpha1.StepRollout, v1alpha1.ReasonLocalEdits, v1alpha1.PhaseRolledBack, false},
 		{v1alpha1.StepRollout, v1alpha1.ReasonCancelled, v1alpha1.PhaseCancelled, false},

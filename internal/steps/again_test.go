@@ -36,7 +36,7 @@ func TestStartedOnceMore(t *testing.T) {
 				e := &executor{
 					run:     &run{log: updatelog.Lost("", nil), rec: &written{}, Work: Work{Request: &v1alpha1.UpdateRequest{}}},
 					in:      plan.RolloutInput{Targets: []plan.Target{{Service: plan.Service{Name: "web", OneShot: tt.oneShot}}}},
-					started: map[string]bool{}, lapsed: map[string]bool{}, failed: map[string]string{},
+					started: map[string]bool{}, lapsed: map[string]bool{}, failed: map[string]string{}, faults: map[string]string{},
 				}
 				for i, failed := range tt.failed {
 					e.started["c"] = tt.started

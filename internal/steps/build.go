@@ -192,8 +192,11 @@ func imageError(reason string, err error) error {
 	}
 	var b *build.Error
 	if errors.As(err, &b) {
-		if b.Kind == build.KindNoSpace {
-			reason = v1alpha1.ReasonNoSpace // the host is to blame, not the commit
+		switch b.Kind { // the host is to blame, not the commit
+		case build.KindNoSpace:
+			reason = v1alpha1.ReasonNoSpace
+		case build.KindUnauthorized:
+			reason = v1alpha1.ReasonRegistryUnauthorized
 		}
 		return &failure.Terminal{Reason: reason, Message: b.Error(), Err: err}
 	}

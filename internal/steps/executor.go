@@ -57,6 +57,8 @@ type executor struct {
 	ready  map[string]bool
 	failed map[string]string
 	seen   map[string]docker.Container
+	// faults are the reasons why the host, and not the container, failed.
+	faults map[string]string
 	// started are the containers that were started and not gated since.
 	started map[string]bool
 	// lapsed are those that had been ready and exited; it is borne once, as
@@ -94,7 +96,7 @@ type outcome struct {
 // loop goes on until nothing is left to do. Actions that can be done at the
 // same time are; one that fails lets the others end first.
 func (e *executor) loop(ctx context.Context) (err error) {
-	e.ready, e.failed = map[string]bool{}, map[string]string{}
+	e.ready, e.failed, e.faults = map[string]bool{}, map[string]string{}, map[string]string{}
 	e.started, e.lapsed, e.broken = map[string]bool{}, map[string]bool{}, map[string]string{}
 	if e.settling {
 		for _, c := range e.found {
@@ -220,6 +222,9 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 		}
 		e.mu.Lock()
 		e.failed[o.action.Container.ID] = reason
+		if fault := hostFault(o.err); fault != "" && o.action.Verb == plan.VerbStart && !e.started[o.action.Container.ID] {
+			e.faults[o.action.Container.ID] = fault // before anything of the container ran
+		}
 		e.mu.Unlock()
 		e.health(o.action.Service, "unhealthy: "+limitTo(reason, 1000))
 		return nil
@@ -236,7 +241,7 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 		if !docker.IsConflict(o.err) {
 			return fmt.Errorf("rename %s: %w", o.action.Container.Name, o.err)
 		}
-		err := failure.Terminalf(v1alpha1.ReasonRolloutFailed,
+		err := failure.Terminalf(v1alpha1.ReasonHostConflict,
 			"the container_name %s of the service %s is taken by a container that does not belong to the application: remove or rename that one: %w",
 			o.action.NewName, o.action.Service, o.err)
 		if e.in.Undo {
@@ -270,6 +275,7 @@ func (e *executor) fail(ctx context.Context, c plan.Container) error {
 	if t := e.target(c.Service); t.OneShot {
 		reason, verb = v1alpha1.ReasonOneShotFailed, "did not end well"
 	}
+	reason = cmp.Or(e.faults[c.ID], reason)
 	service := c.Service
 	e.record(func(st *v1alpha1.UpdateRequestStatus) { serviceOf(st, service).Log = lines })
 	tail := lines[max(0, len(lines)-5):]

@@ -3,9 +3,11 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
@@ -174,5 +176,23 @@ func startError(what string, err error) error {
 	if docker.IsUnavailable(err) || isContextError(err) {
 		return err
 	}
-	return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%s: %w", what, err)
+	return failure.Terminalf(cmp.Or(hostFault(err), v1alpha1.ReasonRolloutFailed), "%s: %w", what, err)
+}
+
+// hostFault is the reason for an error of the engine that another commit would meet
+// as well, for which the engine has no kind; "" if it is not known to be one.
+func hostFault(err error) string {
+	text := err.Error()
+	for _, f := range []struct{ words, reason string }{
+		{"no space left on device", v1alpha1.ReasonNoSpace},
+		{"disk quota exceeded", v1alpha1.ReasonNoSpace},
+		{"port is already allocated", v1alpha1.ReasonHostConflict},
+		{"address already in use", v1alpha1.ReasonHostConflict},
+		{"is already in use by container", v1alpha1.ReasonHostConflict},
+	} {
+		if strings.Contains(text, f.words) {
+			return f.reason
+		}
+	}
+	return ""
 }

@@ -61,6 +61,8 @@ func Advice(ur *v1alpha1.UpdateRequest) []string {
 		return []string{untouched, log, "Push a commit that builds, or, if the cause lay outside of it (network, disk): " + retry}
 	case v1alpha1.ReasonPullFailed:
 		return []string{untouched, "Check the image's name and the engine's login to its registry, then: " + retry}
+	case v1alpha1.ReasonRegistryUnauthorized:
+		return []string{untouched, "Log the user that runs Fairlead in to the registry (docker login), then: " + again}
 	case v1alpha1.ReasonRollbackFailed:
 		lines := []string{"The rollback did not succeed either: look at what runs now: fairlead status " + app + in, log,
 			"When the cause is mended, go back again: fairlead rollback " + app + in}

@@ -383,17 +383,18 @@ func TestDuration(t *testing.T) {
 
 func TestAdvice(t *testing.T) {
 	for reason, want := range map[string]string{
-		v1alpha1.ReasonBuildFailed:        "fairlead update shop main -n production --retry",
-		v1alpha1.ReasonPreflightFailed:    "fairlead update shop main -n production",
-		v1alpha1.ReasonCommitFailedBefore: "--retry",
-		v1alpha1.ReasonCommitNotInSource:  "Push the commit to a branch",
-		v1alpha1.ReasonReleaseUnusable:    "fairlead releases shop -n production",
-		v1alpha1.ReasonRollbackFailed:     "fairlead rollback shop -n production",
-		v1alpha1.ReasonBackupFailed:       "Without a backup",
-		v1alpha1.ReasonHookFailed:         "onFailure to Continue",
-		v1alpha1.ReasonPullFailed:         "registry",
-		v1alpha1.ReasonCancelled:          "start it afresh",
-		"SomethingNew":                    "fairlead logs ur/shop-x7k2p -n production",
+		v1alpha1.ReasonBuildFailed:          "fairlead update shop main -n production --retry",
+		v1alpha1.ReasonPreflightFailed:      "fairlead update shop main -n production",
+		v1alpha1.ReasonCommitFailedBefore:   "--retry",
+		v1alpha1.ReasonCommitNotInSource:    "Push the commit to a branch",
+		v1alpha1.ReasonReleaseUnusable:      "fairlead releases shop -n production",
+		v1alpha1.ReasonRollbackFailed:       "fairlead rollback shop -n production",
+		v1alpha1.ReasonBackupFailed:         "Without a backup",
+		v1alpha1.ReasonHookFailed:           "onFailure to Continue",
+		v1alpha1.ReasonPullFailed:           "registry",
+		v1alpha1.ReasonRegistryUnauthorized: "docker login",
+		v1alpha1.ReasonCancelled:            "start it afresh",
+		"SomethingNew":                      "fairlead logs ur/shop-x7k2p -n production",
 	} {
 		ur := request()
 		ur.Status.Phase = v1alpha1.PhaseFailed
