@@ -238,6 +238,9 @@ func (e *executor) drained(ctx context.Context, ids []string, limit time.Duratio
 	defer ticker.Stop()
 	for {
 		busy, since := e.busy(ctx, ids, done)
+		if ctx.Err() != nil {
+			return context.Cause(ctx) // a look that was broken off has found nothing, which means nothing
+		}
 		if !since.IsZero() && since.Add(limit).Before(until) {
 			until = since.Add(limit)
 		}
