@@ -15,7 +15,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -118,6 +117,10 @@ func Run(ctx context.Context, opts Options) (err error) {
 	if opts.Listen == "" {
 		opts.Listen = DefaultListen
 	}
+	supervisor, err := takeSupervisor()
+	if err != nil {
+		return err
+	}
 	limitMemory()
 	log := opts.Logger.Logr
 	ctx = logr.NewContext(ctx, log)
@@ -128,7 +131,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
 
-	d := &running{opts: opts, dir: dir, log: log, health: newHealth()}
+	d := &running{opts: opts, dir: dir, log: log, health: newHealth(), supervisor: supervisor}
 	defer func() { err = errors.Join(err, d.stop(ctx)) }()
 	if err := d.up(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -154,10 +157,11 @@ func (d *running) releaseMemory() {
 
 // running is what has been started so far.
 type running struct {
-	opts   Options
-	dir    *datadir.Dir
-	log    logr.Logger
-	health *health
+	opts       Options
+	dir        *datadir.Dir
+	log        logr.Logger
+	health     *health
+	supervisor supervisor
 
 	http        *httpServer
 	plane       *controlplane.Server
@@ -271,7 +275,7 @@ func (d *running) announce(start time.Time) error {
 			return err
 		}
 	}
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+	if err := d.supervisor.tell(stateReady); err != nil {
 		d.log.Error(err, "systemd was not told that the daemon is ready")
 	}
 	d.log.Info("ready", "http", d.http.addr(), "after", time.Since(start).Round(time.Millisecond))
@@ -312,7 +316,7 @@ func (d *running) stop(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 	}
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyStopping); err != nil {
+	if err := d.supervisor.tell(stateStopping); err != nil {
 		d.log.V(1).Info("systemd was not told about the stop", "reason", err.Error())
 	}
 	if d.stopManager != nil {
