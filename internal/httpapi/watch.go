@@ -270,12 +270,15 @@ func (a *API) followOnce(ctx context.Context, namespace string, s *source, versi
 			if e.Type == watch.Error {
 				return version, apierrors.FromObject(e.Object)
 			}
+			// Whoever takes the object may change it.
+			next := version
+			if o, ok := e.Object.(client.Object); ok {
+				next = o.GetResourceVersion()
+			}
 			if !bring(e) {
 				return version, ctx.Err()
 			}
-			if o, ok := e.Object.(client.Object); ok {
-				version = o.GetResourceVersion()
-			}
+			version = next
 		}
 	}
 }
