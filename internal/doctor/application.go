@@ -47,6 +47,8 @@ func (d *Doctor) application(ctx context.Context, app *v1alpha1.Application, eng
 		return of(name, out)
 	}
 	out = append(out, d.clone(app.Spec.Compose.Directory)...)
+	out = append(out, inodes("the deployment directory", app.Spec.Compose.Directory,
+		"see with df -i which file system it is, and with du --inodes what has many small files there"))
 	out = append(out, backups(app.Spec.Compose.Directory), interruptedRestore(app.Spec.Compose.Directory))
 	project, model := d.model(ctx, app)
 	out = append(out, model)

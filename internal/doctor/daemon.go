@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -28,20 +29,23 @@ const startDaemon = "start the daemon (systemctl start fairlead, or docker start
 
 // daemon looks whether the updater can be reached, by all of its ways in.
 func (d *Doctor) daemon(ctx context.Context) []Finding {
-	out := []Finding{d.holder()}
+	out := []Finding{d.holder(), d.api(ctx)}
+	http, served := d.http(ctx)
+	return append(append(out, http), d.certificates(ctx, served)...)
+}
+
+func (d *Doctor) api(ctx context.Context) Finding {
 	if d.API == nil {
-		return append(out, problem("api", startDaemon+"; or name a kubeconfig with --kubeconfig, or the directory alone with --directory",
-			"the API of the daemon cannot be asked: %v", d.APIError), d.http(ctx))
+		return problem("api", startDaemon+"; or name a kubeconfig with --kubeconfig, or the directory alone with --directory",
+			"the API of the daemon cannot be asked: %v", d.APIError)
 	}
 	ask, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var apps v1alpha1.ApplicationList
 	if err := d.API.List(ask, &apps); err != nil {
-		out = append(out, problem("api", startDaemon, "the API at %s does not answer as it should: %v", d.Config.Host, err))
-	} else {
-		out = append(out, ok("api", "the API at %s answers, and has %d applications", d.Config.Host, len(apps.Items)))
+		return problem("api", startDaemon, "the API at %s does not answer as it should: %v", d.Config.Host, err)
 	}
-	return append(append(out, d.http(ctx)), d.certificates(ctx)...)
+	return ok("api", "the API at %s answers, and has %d applications", d.Config.Host, len(apps.Items))
 }
 
 // holder tells who holds the data directory.
@@ -60,33 +64,48 @@ func (d *Doctor) holder() Finding {
 	return ok("daemon", "process %d (%s) holds %s since %s", holder.PID, holder.Command, d.DataDir, holder.Since.Format(time.RFC3339))
 }
 
-// http asks the endpoints of the daemon, which the updater's clients use.
-func (d *Doctor) http(ctx context.Context) Finding {
+// http asks the endpoints of the daemon, which the updater's clients use. It
+// returns their certificates too, where they are served with TLS.
+func (d *Doctor) http(ctx context.Context) (Finding, []*x509.Certificate) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	where := "http://" + d.Listen + "/readyz"
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
-	if err != nil {
-		return problem("http", "name the address of the HTTP endpoints with --listen", "%v", err)
+	status, body, certificates, err := d.ready(ctx, "http")
+	if err == nil && status == http.StatusBadRequest && strings.Contains(body, "HTTPS server") {
+		status, body, certificates, err = d.ready(ctx, "https")
 	}
-	c := d.HTTP
-	if c == nil {
-		c = http.DefaultClient
-	}
-	resp, err := c.Do(req)
-	if err != nil {
+	switch {
+	case err != nil:
 		do := startDaemon
 		if d.API != nil {
 			do = "see which address the daemon was told to listen on (--listen), and name it here with --listen; see that no firewall is in between"
 		}
-		return problem("http", do, "the updater cannot be reached at %s: %v", d.Listen, shortError(err))
+		return problem("http", do, "the updater cannot be reached at %s: %v", d.Listen, shortError(err)), nil
+	case status != http.StatusOK:
+		return problem("http", "mend what it says, or wait where it is just starting", "the daemon at %s is not ready: %s", d.Listen, body), certificates
+	}
+	return ok("http", "the daemon at %s is ready", d.Listen), certificates
+}
+
+// ready asks for the readiness of the daemon.
+func (d *Doctor) ready(ctx context.Context, scheme string) (status int, body string, certificates []*x509.Certificate, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+d.Listen+"/readyz", nil)
+	if err != nil {
+		return 0, "", nil, err
+	}
+	c := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // nothing is sent: its end is looked at
+	}}
+	resp, err := c.Do(req)
+	if err != nil {
+		return 0, "", nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1000)) // what came is told
-	if resp.StatusCode != http.StatusOK {
-		return problem("http", "mend what it says, or wait where it is just starting", "the daemon at %s is not ready: %s", d.Listen, strings.TrimSpace(string(body)))
+	data, _ := io.ReadAll(io.LimitReader(resp.Body, 1000)) // what came is told
+	if resp.TLS != nil {
+		certificates = resp.TLS.PeerCertificates
 	}
-	return ok("http", "the daemon at %s is ready", d.Listen)
+	return resp.StatusCode, strings.TrimSpace(string(data)), certificates, nil
 }
 
 func shortError(err error) string {
@@ -95,40 +114,62 @@ func shortError(err error) string {
 }
 
 // certificates tells of those that end soon: that of the client, of the
-// authority, and of the server.
-func (d *Doctor) certificates(ctx context.Context) []Finding {
-	named := map[string][]*x509.Certificate{
-		"the client certificate of the kubeconfig": parse(d.Config.CertData),
-		"the authority in the kubeconfig":          parse(d.Config.CAData),
+// authority, of the API server, and of the HTTP endpoints. It needs no API that
+// answers: one with a certificate that has ended does not.
+func (d *Doctor) certificates(ctx context.Context, served []*x509.Certificate) []Finding {
+	type named struct {
+		name         string
+		certificates []*x509.Certificate
+		do           string
 	}
-	if u, err := url.Parse(d.Config.Host); err == nil && u.Host != "" {
-		ctx, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		dialer := tls.Dialer{NetDialer: &net.Dialer{}, Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // nothing is sent: its end is looked at
-		if conn, err := dialer.DialContext(ctx, "tcp", u.Host); err == nil {
-			if t, isTLS := conn.(*tls.Conn); isTLS {
-				named["the certificate of the API server"] = t.ConnectionState().PeerCertificates
-			}
-			_ = conn.Close()
-		}
+	const anew = "restart the daemon, which makes new certificates and a new kubeconfig, and give that to its users"
+	all := []named{{"the certificate of the HTTP endpoints", served, "put a new one into the file of --tls-cert-file, or with --tls restart the daemon, which makes one"}}
+	if d.Config != nil {
+		all = append(all,
+			named{"the client certificate of the kubeconfig", fileOr(d.Config.CertFile, d.Config.CertData), anew},
+			named{"the authority in the kubeconfig", fileOr(d.Config.CAFile, d.Config.CAData), anew},
+			named{"the certificate of the API server", peer(ctx, d.Config.Host), anew})
 	}
 	var out []Finding
 	now := d.Deps.Clock.Now()
-	for name, certificates := range named {
-		for _, c := range certificates {
-			if f, bad := judgeCertificate(name, c.NotAfter, now); bad {
+	for _, n := range all {
+		for _, c := range n.certificates {
+			if f, bad := judgeCertificate(n.name, n.do, c.NotAfter, now); bad {
 				out = append(out, f)
 			}
 		}
 	}
-	if len(out) == 0 {
+	if len(out) == 0 && d.Config != nil {
 		out = append(out, ok("certificates", "none ends within %d days", int(certificateWarning.Hours()/24)))
 	}
 	return out
 }
 
-func judgeCertificate(name string, end, now time.Time) (Finding, bool) {
-	const do = "restart the daemon, which makes new certificates and a new kubeconfig, and give that to its users"
+// peer are the certificates that a server of the API shows.
+func peer(ctx context.Context, host string) []*x509.Certificate {
+	u, err := url.Parse(host)
+	if err != nil || u.Host == "" {
+		return nil
+	}
+	where := u.Host
+	if u.Port() == "" {
+		where = net.JoinHostPort(u.Hostname(), "443")
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // nothing is sent: its end is looked at
+	conn, err := dialer.DialContext(ctx, "tcp", where)
+	if err != nil {
+		return nil // which the check of the API tells
+	}
+	defer func() { _ = conn.Close() }()
+	if c, isTLS := conn.(*tls.Conn); isTLS {
+		return c.ConnectionState().PeerCertificates
+	}
+	return nil
+}
+
+func judgeCertificate(name, do string, end, now time.Time) (Finding, bool) {
 	switch left := end.Sub(now); {
 	case left <= 0:
 		return problem("certificates", do, "%s ended at %s", name, end.Format(time.RFC3339)), true
@@ -138,7 +179,11 @@ func judgeCertificate(name string, end, now time.Time) (Finding, bool) {
 	return Finding{}, false
 }
 
-func parse(data []byte) []*x509.Certificate {
+// fileOr parses the certificates in the file, or in data where none is named.
+func fileOr(file string, data []byte) []*x509.Certificate {
+	if file != "" {
+		data, _ = os.ReadFile(file) //nolint:gosec // that of the kubeconfig; one that cannot be read keeps the API from being asked
+	}
 	var out []*x509.Certificate
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if c, err := x509.ParseCertificate(block.Bytes); err == nil {

@@ -10,7 +10,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -78,8 +77,6 @@ type Doctor struct {
 	// DataDir is the daemon's data directory, Listen the address of its HTTP
 	// endpoints.
 	DataDir, Listen string
-	// HTTP asks those; nil: http.DefaultClient.
-	HTTP *http.Client
 }
 
 // Examine looks at the host and at the applications.

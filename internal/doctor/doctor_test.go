@@ -81,9 +81,22 @@ func TestUpdaterUnreachable(t *testing.T) {
 	}))
 	defer server.Close()
 	d.Listen = strings.TrimPrefix(server.URL, "http://")
-	wants(t, []Finding{d.http(t.Context())}, "http", Problem, "the disk is full", "mend")
+	asked := func() []Finding {
+		f, _ := d.http(t.Context())
+		return []Finding{f}
+	}
+	wants(t, asked(), "http", Problem, "the disk is full", "mend")
 	ready = true
-	wantsNone(t, []Finding{d.http(t.Context())})
+	wantsNone(t, asked())
+	secure := httptest.NewTLSServer(server.Config.Handler)
+	defer secure.Close()
+	d.Listen = strings.TrimPrefix(secure.URL, "https://")
+	wantsNone(t, asked())
+	if _, certificates := d.http(t.Context()); len(certificates) == 0 {
+		t.Error("the certificate of the HTTP endpoints is not looked at")
+	}
+	ready = false
+	wants(t, asked(), "http", Problem, "the disk is full", "mend")
 }
 
 func TestEngineAway(t *testing.T) {
@@ -93,19 +106,19 @@ func TestEngineAway(t *testing.T) {
 }
 
 func TestHost(t *testing.T) {
-	wants(t, []Finding{judgeInodes("/d", 4, 100)}, "inodes", Problem, "4 of 100 inodes", "docker image prune")
-	wantsNone(t, []Finding{judgeInodes("/d", 6, 100), judgeInodes("/btrfs", 0, 0)})
+	wants(t, []Finding{judgeInodes("/d", pruneEngine, 4, 100)}, "inodes", Problem, "/d has 4 of 100 inodes", "docker image prune")
+	wantsNone(t, []Finding{judgeInodes("/d", pruneEngine, 6, 100), judgeInodes("/btrfs", pruneEngine, 0, 0)})
 	wants(t, []Finding{judgeUnused(docker.Usage{UnusedImages: 15 << 30, UnusedBuildCache: 10 << 30}, 100<<30)}, "images", Warning, "15GiB", "docker image prune")
 	wantsNone(t, []Finding{judgeUnused(docker.Usage{UnusedImages: 15 << 30}, 100<<30), judgeUnused(docker.Usage{UnusedImages: 15 << 30}, 0)})
 	now := time.Now()
 	wants(t, []Finding{judgeSkew(now.Add(-time.Minute), now, now)}, "clock", Problem, "1m0s apart", "set-ntp")
 	wants(t, []Finding{judgeSkew(now.Add(time.Minute), now, now)}, "clock", Problem, "1m0s apart", "set-ntp")
 	wantsNone(t, []Finding{judgeSkew(now.Add(-time.Second), now.Add(-2*time.Second), now)})
-	expired, _ := judgeCertificate("it", now.Add(-time.Hour), now)
-	soon, _ := judgeCertificate("it", now.Add(time.Hour), now)
-	wants(t, []Finding{expired}, "certificates", Problem, "it ended", "restart the daemon")
-	wants(t, []Finding{soon}, "certificates", Warning, "it ends", "restart the daemon")
-	if _, bad := judgeCertificate("it", now.Add(90*24*time.Hour), now); bad {
+	expired, _ := judgeCertificate("it", "renew it", now.Add(-time.Hour), now)
+	soon, _ := judgeCertificate("it", "renew it", now.Add(time.Hour), now)
+	wants(t, []Finding{expired}, "certificates", Problem, "it ended", "renew it")
+	wants(t, []Finding{soon}, "certificates", Warning, "it ends", "renew it")
+	if _, bad := judgeCertificate("it", "renew it", now.Add(90*24*time.Hour), now); bad {
 		t.Error("a certificate that holds for three months is told of")
 	}
 }

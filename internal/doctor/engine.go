@@ -40,7 +40,7 @@ func (d *Doctor) engine(ctx context.Context) []Finding {
 	if err != nil {
 		return append(out, engineAway(err))
 	}
-	out = append(out, inodes(info.DockerRootDir), d.skew(ask))
+	out = append(out, inodes("the engine's directory", info.DockerRootDir, pruneEngine), d.skew(ask))
 	return append(out, d.unused(ctx, info))
 }
 
@@ -64,21 +64,23 @@ func (d *Doctor) git(ctx context.Context) Finding {
 	return ok("git", "git %s", v)
 }
 
+// pruneEngine makes inodes free where the engine keeps its files.
+const pruneEngine = "remove what has many small files: docker image prune; docker builder prune; docker container prune"
+
 // inodes tells of a file system that cannot take more files though it has room.
-func inodes(path string) Finding {
+func inodes(what, path, do string) Finding {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
-		return ok("inodes", "the engine's directory %s cannot be seen from here", path)
+		return ok("inodes", "%s %s cannot be seen from here", what, path)
 	}
-	return judgeInodes(path, st.Ffree, st.Files)
+	return judgeInodes(what+" "+path, do, st.Ffree, st.Files)
 }
 
-func judgeInodes(path string, free, total uint64) Finding {
+func judgeInodes(where, do string, free, total uint64) Finding {
 	if total > 0 && float64(free) < fewInodes*float64(total) {
-		return problem("inodes", "remove what has many small files: docker image prune; docker builder prune; docker container prune",
-			"%s has %d of %d inodes left: nothing can be written soon, although there is room", path, free, total)
+		return problem("inodes", do, "%s has %d of %d inodes left: nothing can be written soon, although there is room", where, free, total)
 	}
-	return ok("inodes", "%s has %d inodes left", path, free)
+	return ok("inodes", "%s has %d inodes left", where, free)
 }
 
 // unused tells of images and build caches that nobody uses.
