@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -108,10 +109,15 @@ func (c *Credentials) fit(u string) error {
 const (
 	envUsername = "FAIRLEAD_GIT_USERNAME"
 	envPassword = "FAIRLEAD_GIT_PASSWORD"
+	envRefused  = "FAIRLEAD_GIT_REFUSED"
 )
 
-// helper answers git's question for credentials from the environment.
-const helper = `!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$` + envUsername + `" "$` + envPassword + `"; }; f`
+// helper answers git's question for credentials from the environment. It keeps
+// silent once they were refused, which the file says then: git-lfs would ask for
+// others, and try the same ones, without end.
+const helper = `!f() { case "$1" in ` +
+	`get) test -e "$` + envRefused + `" || printf 'username=%s\npassword=%s\n' "$` + envUsername + `" "$` + envPassword + `";; ` +
+	`erase) : >"$` + envRefused + `";; esac; }; f`
 
 // dress adds to c what an exchange with u needs: credentials, a waiting limit
 // and no prompts. The returned function ends it and must be called.
@@ -132,16 +138,23 @@ func (g git) dress(ctx context.Context, c *call, u string, cred *Credentials) (f
 			// be asked first, and told to store what was used. Git itself sees
 			// to it that no other server is given these credentials.
 			c.config = append(c.config, "credential.helper=", "credential."+scope+".helper="+helper)
-			c.env = append(c.env, envUsername+"="+user, envPassword+"="+cred.Password)
+			dir, err := os.MkdirTemp("", "fairlead-git-*")
+			if err != nil {
+				return nil, err
+			}
+			done = func() { _ = os.RemoveAll(dir) }
+			c.env = append(c.env, envUsername+"="+user, envPassword+"="+cred.Password, envRefused+"="+filepath.Join(dir, "refused"))
 			c.secrets = append(c.secrets, cred.Password, url.QueryEscape(cred.Password))
 		}
 	}
 	if cred != nil && len(cred.SSHPrivateKey) > 0 {
 		a, err := startAgent(cred)
 		if err != nil {
+			done()
 			return nil, err
 		}
-		done = a.close
+		before := done
+		done = func() { before(); a.close() }
 		ssh += a.options()
 	}
 	c.env = append(c.env, "GIT_SSH_COMMAND="+ssh)

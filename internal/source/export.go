@@ -3,13 +3,11 @@
 package source
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -65,7 +63,8 @@ func (r *Repo) Export(ctx context.Context, commit, dest string) (err error) {
 	}
 	tree := filepath.Join(scratch, "tree")
 	e := exporter{repo: r, scratch: scratch}
-	if err := e.checkout(ctx, r.git, r.url, commit, tree, 0); err != nil {
+	err = e.checkout(ctx, r.git, r.url, commit, tree, 0)
+	if err := errors.Join(err, r.restoreLFSOwner()); err != nil {
 		return fmt.Errorf("export %s: %w", c.Short, err)
 	}
 	if err := publish(tree, dest, c.Time); err != nil {
@@ -149,89 +148,10 @@ func (e *exporter) checkout(ctx context.Context, g git, url, commit, dir string,
 	if _, err := g.run(ctx, c); err != nil {
 		return contentError(err, url)
 	}
-	if err := e.checkPointers(ctx, g, index, dir); err != nil {
+	if err := checkPointers(ctx, g, index, dir); err != nil {
 		return err
 	}
 	return e.submodules(ctx, g, url, commit, dir, depth)
-}
-
-// dressForContent prepares a command that writes files: its filters may have
-// to fetch content, from Git LFS or of a partial clone.
-func (r *Repo) dressForContent(ctx context.Context, c *call, g git, url string) (func(), error) {
-	if _, err := exec.LookPath("git-lfs"); err == nil {
-		// As `git lfs install` sets it up, for users who did not run that.
-		c.config = append(c.config, "filter.lfs.smudge=git-lfs smudge -- %f", "filter.lfs.clean=git-lfs clean -- %f",
-			"filter.lfs.process=git-lfs filter-process", "filter.lfs.required=true")
-	}
-	return g.dress(ctx, c, url, r.credFor(url))
-}
-
-// contentError is classify for commands that write files, whose filters may
-// fail too.
-func contentError(err error, url string) error {
-	var g *gitError
-	if !errors.As(err, &g) {
-		return err
-	}
-	if strings.Contains(g.stderr, "git-lfs: not found") || strings.Contains(g.stderr, "git-lfs: command not found") {
-		return fmt.Errorf("%w: install git-lfs on this machine: %w", ErrLFS, err)
-	}
-	if remote := classify(err, url); errors.As(remote, new(*RemoteError)) {
-		return remote
-	}
-	if strings.Contains(g.stderr, "git-lfs") || strings.Contains(g.stderr, "filter lfs") {
-		return fmt.Errorf("%w: see that git-lfs works and that the credentials may read the LFS store: %w", ErrLFS, err)
-	}
-	return err
-}
-
-var lfsPointer = []byte("version https://git-lfs.github.com/spec/v1\n")
-
-// checkPointers sees to it that no file of Git LFS was left as its pointer.
-func (e *exporter) checkPointers(ctx context.Context, g git, index, dir string) error {
-	var pointers []string
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil || info.Size() > 1024 || info.Size() < int64(len(lfsPointer)) {
-			return err
-		}
-		data, err := os.ReadFile(path) //nolint:gosec // in our own directory
-		if err != nil {
-			return err
-		}
-		if bytes.HasPrefix(data, lfsPointer) {
-			rel, err := filepath.Rel(dir, path)
-			if err != nil {
-				return err
-			}
-			pointers = append(pointers, filepath.ToSlash(rel))
-		}
-		return nil
-	})
-	if err != nil || len(pointers) == 0 {
-		return err
-	}
-	out, err := g.run(ctx, call{
-		args:  []string{"check-attr", "-z", "--stdin", "filter"},
-		stdin: []byte(strings.Join(pointers, "\x00") + "\x00"),
-		env:   []string{"GIT_INDEX_FILE=" + index},
-	})
-	if err != nil {
-		return err
-	}
-	var left []string
-	for f := range slices.Chunk(records(out), 3) {
-		if len(f) == 3 && f[2] == "lfs" {
-			left = append(left, f[0])
-		}
-	}
-	if len(left) == 0 {
-		return nil // kept as they are on purpose
-	}
-	return fmt.Errorf("%w: %s and %d more files are kept in Git LFS; install git-lfs on this machine", ErrLFS, left[0], len(left)-1)
 }
 
 // syncFileSystem brings all that was written near path to disk at once, which

@@ -154,16 +154,7 @@ func TestExportLFSPointers(t *testing.T) {
 	pointer := string(lfsPointer) + "oid sha256:abc\nsize 1\n"
 	sha := put(t, up, "one", "big.bin", pointer, "doc.txt", pointer, ".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")
 	only := put(t, up, "two", "big.bin", "x")
-	// A PATH with git and without git-lfs.
-	bin := t.TempDir()
-	for _, tool := range []string{"git", "sh", "cat", "tr"} {
-		if path := lookPath(t, tool); path != "" {
-			if err := os.Symlink(path, filepath.Join(bin, tool)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	t.Setenv("PATH", bin)
+	withoutLFS(t)
 	r := open(t, up, Options{})
 	err := r.Export(t.Context(), sha, filepath.Join(t.TempDir(), "out"))
 	if !errors.Is(err, ErrLFS) || !strings.Contains(err.Error(), "big.bin") || !strings.Contains(err.Error(), "install git-lfs") || strings.Contains(err.Error(), "doc.txt") {

@@ -74,6 +74,9 @@ type git struct {
 	// git's check of the directory's owner (safe.directory) does not apply, in
 	// whichever version, and no configuration needs to be changed.
 	gitDir, workTree string
+	// hasRemote: its configuration has the remote that it belongs to, in which
+	// git-lfs finds the content.
+	hasRemote bool
 }
 
 func newGit() (git, error) {
@@ -115,6 +118,9 @@ var standing = []string{
 func (g git) command(ctx context.Context, c call) *exec.Cmd {
 	var args []string
 	for _, kv := range standing {
+		args = append(args, "-c", kv)
+	}
+	for _, kv := range lfsFilters() {
 		args = append(args, "-c", kv)
 	}
 	for _, kv := range c.config {

@@ -3,10 +3,13 @@
 package source
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -152,4 +155,36 @@ func lookPath(t *testing.T, tool string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// chownAll gives all in dir to the user.
+func chownAll(t *testing.T, dir string, owner int) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, owner, owner))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ownedBy fails when something in dir belongs to somebody else.
+func ownedBy(t *testing.T, dir string, owner int) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if uid := int(info.Sys().(*syscall.Stat_t).Uid); uid != owner {
+			err = fmt.Errorf("%s belongs to %d, want %d", path, uid, owner)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }

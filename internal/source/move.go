@@ -25,6 +25,7 @@ import (
 //
 // MoveTo may be called again after it failed or was killed at any point: it
 // finishes what was begun, also when it is then called with another commit.
+// Pointers of Git LFS that the clone has in the place of files become those files.
 // Other errors: ErrLocked, ErrLFS, *RemoteError (for content of submodules and
 // LFS that is not here yet).
 func (r *Repo) MoveTo(ctx context.Context, commit string) error {
@@ -46,6 +47,9 @@ func (r *Repo) MoveTo(ctx context.Context, commit string) error {
 			return err
 		}
 		if h.Commit == commit {
+			if err := r.completeContent(ctx, hold, r.git, r.url); err != nil {
+				return err
+			}
 			return r.setRef(ctx, hold, refMoved, commit)
 		}
 		return r.carry(ctx, hold, h.Commit, commit, false)
@@ -97,6 +101,9 @@ func (r *Repo) carry(ctx context.Context, hold *os.File, from, to string, interr
 		return err
 	}
 	if err := r.restoreTreeOwner(s.paths()); err != nil {
+		return err
+	}
+	if err := r.completeContent(ctx, hold, r.git, r.url); err != nil {
 		return err
 	}
 	return r.endJournal()
@@ -256,13 +263,14 @@ func (r *Repo) moveSubmodules(ctx context.Context, hold *os.File, s survey, comm
 	}
 	update := func(args ...string) error {
 		c := call{args: append([]string{"submodule", "--quiet", "update"}, args...), hold: hold}
-		done, err := r.dressForContent(ctx, &c, r.git, r.url)
+		// Each submodule has a remote of its own.
+		done, err := r.git.dress(ctx, &c, r.url, r.credFor(r.url))
 		if err != nil {
 			return err
 		}
 		defer done()
 		if _, err = r.git.run(ctx, c); err != nil {
-			return fmt.Errorf("the working tree is at %s, its submodules are not: %w", commit, classify(err, r.url))
+			return fmt.Errorf("the working tree is at %s, its submodules are not: %w", commit, contentError(err, r.url))
 		}
 		return nil
 	}

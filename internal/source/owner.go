@@ -17,6 +17,26 @@ func (r *Repo) restoreOwner() error {
 	return giveAway(r.commonDir, nil)
 }
 
+// restoreLFSOwner does so for what git-lfs wrote there: content, and how the
+// server is spoken to.
+func (r *Repo) restoreLFSOwner() error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	paths := []string{"config"}
+	err := fs.WalkDir(os.DirFS(r.commonDir), "lfs", func(name string, _ fs.DirEntry, err error) error {
+		paths = append(paths, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return giveAway(r.commonDir, paths)
+}
+
 // restoreTreeOwner does the same for files of the working tree and the
 // directories they are in.
 func (r *Repo) restoreTreeOwner(paths []string) error {

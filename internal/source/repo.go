@@ -224,7 +224,7 @@ func (r *Repo) chooseRemote(ctx context.Context, opts Options) error {
 		r.remote, r.url = opts.URL, opts.URL
 	case name != "":
 		// By name, so that the remote's own settings (proxy, partial clone) hold.
-		r.remote, r.url = name, configured
+		r.remote, r.url, r.git.hasRemote = name, configured, true
 	default:
 		return nil
 	}
@@ -233,7 +233,7 @@ func (r *Repo) chooseRemote(ctx context.Context, opts Options) error {
 	}
 	if clean, own := splitUserinfo(r.url); own != nil {
 		// A password in the URL would be seen in the process list.
-		r.remote, r.url = clean, clean
+		r.remote, r.url, r.git.hasRemote = clean, clean, false
 		if r.cred == nil {
 			r.cred = own
 		}

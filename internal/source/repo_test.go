@@ -4,11 +4,9 @@ package source
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -189,12 +187,7 @@ func TestForeignOwner(t *testing.T) {
 	owner := os.Geteuid()
 	if owner == 0 {
 		owner = 12345
-		err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-			return errors.Join(err, os.Lchown(path, owner, owner))
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		chownAll(t, dir, owner)
 	}
 	r := open(t, dir, Options{})
 	fetch(t, r, "main")
@@ -205,22 +198,7 @@ func TestForeignOwner(t *testing.T) {
 	if err := r.Export(t.Context(), sha, filepath.Join(t.TempDir(), "out")); err != nil {
 		t.Fatal(err)
 	}
-	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		if uid := int(info.Sys().(*syscall.Stat_t).Uid); uid != owner {
-			err = fmt.Errorf("%s belongs to %d, want %d", path, uid, owner)
-		}
-		return err
-	})
-	if err != nil {
-		t.Error(err)
-	}
+	ownedBy(t, dir, owner)
 }
 
 func TestHooksNeverRun(t *testing.T) {

@@ -20,14 +20,20 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
+// httpBackend serves the repositories below root.
+func httpBackend(t *testing.T, root string) http.Handler {
+	t.Helper()
+	return &cgi.Handler{
+		Path: filepath.Join(sh(t, root, "--exec-path"), "git-http-backend"),
+		Env:  []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "HOME=" + t.TempDir()},
+	}
+}
+
 // serveHTTP serves the repositories below root with git http-backend to those
 // who know the password.
 func serveHTTP(t *testing.T, root, user, password string) string {
 	t.Helper()
-	backend := &cgi.Handler{
-		Path: filepath.Join(sh(t, root, "--exec-path"), "git-http-backend"),
-		Env:  []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "HOME=" + t.TempDir()},
-	}
+	backend := httpBackend(t, root)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if u, p, _ := r.BasicAuth(); u != user || p != password {
 			w.Header().Set("WWW-Authenticate", `Basic realm="git"`)

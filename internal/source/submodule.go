@@ -105,7 +105,7 @@ func (e *exporter) submoduleGit(ctx context.Context, super git, s submodule, sup
 	if s.name != "" && !slices.Contains(strings.Split(s.name, "/"), "..") {
 		dir := filepath.Join(e.superCommonDir(super), "modules", s.name)
 		// The working tree that the submodule is configured with may be gone.
-		g := git{bin: super.bin, dir: super.gitDir, gitDir: dir, workTree: dir}
+		g := git{bin: super.bin, dir: super.gitDir, gitDir: dir, workTree: dir, hasRemote: true}
 		if _, err := os.Stat(filepath.Join(g.gitDir, "HEAD")); err == nil {
 			if _, err := g.run(ctx, call{args: []string{"cat-file", "-e", s.commit + "^{commit}"}}); err == nil {
 				return g, nil

@@ -52,6 +52,16 @@ func buildCompose(ctx context.Context, root string) (string, error) {
 	return build(ctx, filepath.Join(root, "test", "tools"), "docker-compose", "go.*", "github.com/docker/compose/v5/cmd")
 }
 
+// BuildGitLFS returns git-lfs, at the version that test/tools/go.mod names. Link
+// it into a directory as git-lfs: git knows it by that name.
+func BuildGitLFS(ctx context.Context) (string, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	return build(ctx, filepath.Join(root, "test", "tools"), "git-lfs", "go.*", "github.com/git-lfs/git-lfs/v3")
+}
+
 // build compiles pkg in dir to a static binary and keeps it in the user's
 // cache, under a hash of the files that match sources, so that it is made once
 // and not once in every test process. Two at the same time do no harm.
