@@ -188,13 +188,13 @@ func TestClaimedDirectory(t *testing.T) {
 		app.Spec.Compose.Directory = filepath.Join(append([]string{base}, elem...)...)
 		return scope{app: &app}.directory(&v1alpha1.UpdateRequest{})
 	}
-	real := at("mono")
+	top = at("mono")
 	for _, elem := range [][]string{{"mono", "apps", "shop"}, {"mono", "apps"}, {"current"}, {"current", "apps", "shop"}} {
-		if got := at(elem...); got != real {
-			t.Errorf("%v is claimed as %s, not as %s", elem, got, real)
+		if got := at(elem...); got != top {
+			t.Errorf("%v is claimed as %s, not as %s", elem, got, top)
 		}
 	}
-	if plain := at("plain"); plain == real || plain != filepath.Join(base, "plain") {
+	if plain := at("plain"); plain == top || plain != filepath.Join(base, "plain") {
 		t.Errorf("a directory without a clone is claimed as %s", plain)
 	}
 }

@@ -69,7 +69,7 @@ func TestClientThatResetsWhileItsBodyStandsStill(t *testing.T) {
 		}
 		_ = c.SetLinger(0)
 		c.Close()
-		time.Sleep(50 * time.Millisecond) // for the reset to arrive, which nobody can see here
+		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // for the reset to arrive, which nobody can see here
 		close(gone)
 		if err := <-over; err != nil {
 			t.Fatal(err)
@@ -122,7 +122,7 @@ func TestSlowClientsGetNoHoles(t *testing.T) {
 	part := make([]byte, 64<<10)
 	for at := 0; at < size; at += len(part) {
 		if at%(8<<20) == 1<<20 {
-			time.Sleep(180 * time.Millisecond) // stands still, which is what is tested
+			time.Sleep(180 * time.Millisecond) //nolint:forbidigo // stands still, which is what is tested
 		}
 		n, err := io.ReadFull(c, part)
 		for i := 0; i+8 <= n; i += 8 {

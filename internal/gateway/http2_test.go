@@ -65,7 +65,7 @@ func TestHTTP2AfterALongHold(t *testing.T) {
 		status <- resp.StatusCode
 	}()
 	eventually(t, "the request waits", func() bool { return w.service().Held == 1 })
-	time.Sleep(5100 * time.Millisecond) // longer than that is what is tested
+	time.Sleep(5100 * time.Millisecond) //nolint:forbidigo // longer than that is what is tested
 	w.put(func(s *gatewayapi.DesiredState) { s.Services[0].Hold.Enabled = false })
 	eventually(t, "the target was not there yet", func() bool { return w.target("127.0.0.2").Errors > 0 })
 	w.serve2(w.listen("127.0.0.2"), says("x"))

@@ -776,7 +776,7 @@ func TestLateAnswersThatNobodyAskedFor(t *testing.T) {
 				return
 			}
 			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n%s", req.URL.Path)
-			time.Sleep(20 * time.Millisecond) // late is what is tested
+			time.Sleep(20 * time.Millisecond) //nolint:forbidigo // late is what is tested
 			_, _ = io.WriteString(c, unasked)
 			if strings.Contains(unasked, "close") {
 				c.Close()
@@ -790,7 +790,7 @@ func TestLateAnswersThatNobodyAskedFor(t *testing.T) {
 				t.Errorf("%s: got %d %q", path, status, body)
 			}
 			<-said
-			time.Sleep(10 * time.Millisecond) // for it to arrive, which nobody can see here
+			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // for it to arrive, which nobody can see here
 		}
 		if s := w.service(); s.Errors != 0 {
 			t.Errorf("%d errors", s.Errors)

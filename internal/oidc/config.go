@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// None, as a prefix, is no prefix: an empty flag or variable counts as not set.
+// None is no prefix, where a prefix can be given: an empty flag or variable counts as not set.
 const None = "-"
 
 // Config says which provider people sign in with, and who they are then. The zero

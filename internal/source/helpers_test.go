@@ -148,15 +148,6 @@ func noLocks(t *testing.T, dir string) {
 	}
 }
 
-func lookPath(t *testing.T, tool string) string {
-	t.Helper()
-	path, err := exec.LookPath(tool)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // chownAll gives all in dir to the user.
 func chownAll(t *testing.T, dir string, owner int) {
 	t.Helper()

@@ -53,7 +53,9 @@ func TestHoldThatIsBrokenOff(t *testing.T) {
 		cancel()
 		_ = g.Shutdown(ctx, false)
 		control.Close()
-		<-served
+		if err := <-served; err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 
 	asked, leave := make(chan struct{}, 10), make(chan struct{})
@@ -113,7 +115,9 @@ func TestHoldThatIsBrokenOff(t *testing.T) {
 	reason := errors.New("the daemon ends")
 	held := make(chan error, 1)
 	go func() { held <- e.hold(ctx, plan.Action{Verb: plan.VerbHold, Service: "web"}) }()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for deadline := time.Now().Add(10 * time.Second); ; <-look.C {
 		state := g.Desired()
 		if hold := state.Services[0].Hold; hold.Enabled {
 			if hold.Until.IsZero() {

@@ -81,8 +81,8 @@ type home []string
 
 func homeOf(dir string) home {
 	h := home{filepath.Clean(dir)}
-	if real, err := filepath.EvalSymlinks(dir); err == nil && real != h[0] {
-		h = append(h, real)
+	if resolved, err := filepath.EvalSymlinks(dir); err == nil && resolved != h[0] {
+		h = append(h, resolved)
 	}
 	return h
 }
@@ -106,9 +106,9 @@ func (h home) elsewhere(c docker.Container, contained bool) bool {
 			return false
 		}
 	}
-	real, err := filepath.EvalSymlinks(dir)
+	resolved, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return contained
 	}
-	return err != nil || !h.holds(real)
+	return err != nil || !h.holds(resolved)
 }

@@ -33,13 +33,13 @@ func TestTally(t *testing.T) {
 		want()
 		y.Add("b", 1) // is not made to wait by another
 		want("1+0")
-		time.Sleep(window)
+		time.Sleep(window) //nolint:forbidigo // the time of the test's bubble
 		want("500+489")
 		add("a", 501, 502)
-		want() // it goes on: no new burst
-		time.Sleep(window)
+		want()             // it goes on: no new burst
+		time.Sleep(window) //nolint:forbidigo // the time of the test's bubble
 		want("502+1")
-		time.Sleep(window + time.Second) // a window without any
+		time.Sleep(window + time.Second) //nolint:forbidigo // a window without any, of the test's bubble
 		y.Add("a", 503)
 		want("503+0")
 		add("a", 504, 515)

@@ -50,8 +50,10 @@ func TestHoldThatNobodyEnds(t *testing.T) {
 	longer.Hold.Until = held.Hold.Until.Add(200 * time.Millisecond)
 	waited := make(chan error, 1)
 	go func() { waited <- p.Wait(t.Context(), 0) }()
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
 	for p.Status().Held == 0 {
-		time.Sleep(time.Millisecond)
+		<-look.C
 	}
 	p.Prepare(&longer, false).Swap()
 	if err := <-waited; err != nil {

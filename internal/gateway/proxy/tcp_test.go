@@ -54,7 +54,7 @@ func TestTunnelsOfWhichOneSideHasGone(t *testing.T) {
 		}
 		buf := make([]byte, 1)
 		for range 5 { // slower than the silence in all, not at once
-			time.Sleep(40 * time.Millisecond)
+			time.Sleep(40 * time.Millisecond) //nolint:forbidigo // slow is what is tested
 			_, _ = goesOn.Write([]byte("x"))
 			if _, err := io.ReadFull(ends, buf); err != nil {
 				t.Fatalf("the client ends: %v: one that goes on is cut off: %v", clientEnds, err)
