@@ -5,6 +5,7 @@ package tally
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,11 +13,18 @@ import (
 
 func TestTally(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // it is told from timers too
 		var told []string
-		y := New(func(what, more int) { told = append(told, fmt.Sprintf("%d+%d", what, more)) })
+		y := New(func(what, more int) {
+			mu.Lock()
+			defer mu.Unlock()
+			told = append(told, fmt.Sprintf("%d+%d", what, more))
+		})
 		want := func(lines ...string) {
 			t.Helper()
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if !slices.Equal(told, lines) {
 				t.Errorf("told %q, want %q", told, lines)
 			}
