@@ -194,8 +194,8 @@ func TestNotificationsAfterARestart(t *testing.T) {
 	w.ledger("one", "chat", "Started,Succeeded")
 	var ur v1alpha1.UpdateRequest
 	must(t, w.direct.Get(t.Context(), client.ObjectKeyFromObject(old), &ur))
-	if len(ur.Annotations) > 0 {
-		t.Errorf("history is told: %v", ur.Annotations)
+	if told, ok := ur.Annotations[notify.AnnotationOf("chat")]; ok {
+		t.Errorf("history is told: %s", told)
 	}
 }
 

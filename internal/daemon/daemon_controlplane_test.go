@@ -394,7 +394,7 @@ func TestAgentServesTheCluster(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "fairlead-updater") || !strings.Contains(err.Error(), "administrator") {
 		t.Errorf("without the updater's account: %v", err)
 	}
-	// As docs/guides/kubernetes.md has it.
+	// As docs/guides/kubernetes.md had it, in all namespaces.
 	admin.run(t, "", "created", "create", "namespace", "fairlead-system")
 	admin.run(t, "", "created", "-n", "fairlead-system", "create", "serviceaccount", "fairlead-updater")
 	admin.run(t, "", "created", "create", "clusterrolebinding", "fairlead-updater", "--clusterrole=fairlead-operator", "--serviceaccount=fairlead-system:fairlead-updater")

@@ -149,12 +149,19 @@ func EnsureUpdater(ctx context.Context, c client.Client, namespace string) error
 			continue
 		}
 		// An agent may not create it, but an administrator may have done so.
-		if apierrors.IsForbidden(err) && c.Get(ctx, key, o) == nil {
+		if apierrors.IsForbidden(err) && (c.Get(ctx, key, o) == nil || boundEverywhere(ctx, c, o)) {
 			continue
 		}
 		return fmt.Errorf("the identity %s of UPDATER_TOKEN: %w; an administrator can make it: see docs/guides/kubernetes.md", UpdaterName, err)
 	}
 	return removeEverywhere(ctx, c, role, subjects)
+}
+
+// boundEverywhere reports whether an administrator has bound the account in all
+// namespaces instead of by o in one, as the guide said before.
+func boundEverywhere(ctx context.Context, c client.Client, o client.Object) bool {
+	_, binding := o.(*rbacv1.RoleBinding)
+	return binding && c.Get(ctx, client.ObjectKey{Name: UpdaterAccount}, &rbacv1.ClusterRoleBinding{}) == nil
 }
 
 // removeEverywhere removes the binding to all namespaces, if it is as it was made.
