@@ -104,7 +104,7 @@ test-controllers: build ## Tests against the embedded API server. RACE=1: with t
 .PHONY: test-engine
 test-engine: engine images ## Tests of single packages against a Docker engine.
 	$(call section,packages on a Docker engine)
-	$(GOTEST) -p 4 -tags engine -timeout 20m $(or $(call tagged,engine),$(error no test has the build tag engine))
+	$(GOTEST) -p 3 -tags engine -timeout 20m $(or $(call tagged,engine),$(error no test has the build tag engine))
 
 .PHONY: e2e
 e2e: engine images build ## Whole updates of real applications on a real engine.
