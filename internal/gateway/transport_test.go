@@ -30,21 +30,11 @@ import (
 // echoTCP is a target that greets, if it does, and gives back what it gets until the client
 // stops, then says goodbye.
 func (w *world) echoTCP(ip, greeting string) {
-	ln := w.listen(ip)
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_, _ = io.WriteString(c, greeting)
-				_, _ = io.Copy(c, c)
-				_, _ = io.WriteString(c, "bye")
-			}()
-		}
-	}()
+	w.answers(ip, func(c net.Conn) {
+		_, _ = io.WriteString(c, greeting)
+		_, _ = io.Copy(c, c)
+		_, _ = io.WriteString(c, "bye")
+	})
 }
 
 func dial(t *testing.T, addr string) *net.TCPConn {
