@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,8 +64,11 @@ func Listen(g *Gateway) (*Control, error) {
 	mux.HandleFunc("GET "+gatewayapi.PathObserved, func(w http.ResponseWriter, _ *http.Request) { answer(w, g.Observed()) })
 	mux.Handle("GET "+gatewayapi.PathMetrics, g.Metrics())
 	mux.HandleFunc("PUT "+gatewayapi.PathProgram, g.putProgram)
+	ended := make(chan struct{})
+	mux.HandleFunc("GET "+gatewayapi.PathChanges, func(w http.ResponseWriter, r *http.Request) { g.serveChanges(w, r, ended) })
 	c.ln = ln
 	c.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute}
+	c.server.RegisterOnShutdown(sync.OnceFunc(func() { close(ended) }))
 	return c, nil
 }
 
@@ -106,6 +110,8 @@ func (g *Gateway) putState(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 	case errors.Is(err, gatewayapi.ErrRevision):
 		http.Error(w, err.Error(), http.StatusConflict)
+	case errors.Is(err, gatewayapi.ErrEnding):
+		http.Error(w, err.Error(), http.StatusGone)
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	default:

@@ -37,6 +37,7 @@ type Gateway struct {
 	env     *pool.Environment
 	server  *proxy.Server
 	started time.Time
+	changes changes
 
 	mu        sync.Mutex
 	state     *gatewayapi.DesiredState // nil before the first one
@@ -55,11 +56,15 @@ type Gateway struct {
 // New makes a gateway that keeps its state in dir, which must exist. build is the
 // version of the program.
 func New(dir, build string, env *pool.Environment, log logr.Logger) *Gateway {
-	return &Gateway{
-		dir: dir, build: build, log: log, env: env, server: proxy.NewServer(log), started: time.Now(),
+	g := &Gateway{
+		dir: dir, build: build, log: log, server: proxy.NewServer(log), started: time.Now(),
 		pools: map[string]*pool.Pool{}, sockets: map[socketKey]*socket{}, unbound: map[socketKey]error{}, inherited: map[socketKey]*socket{},
 		replaced: make(chan struct{}),
 	}
+	own := *env
+	own.Changed = g.changes.tell
+	g.env = &own
+	return g
 }
 
 // Load applies the state in the directory, if there is one. One that cannot be read is put
@@ -98,7 +103,7 @@ func (g *Gateway) Put(state *gatewayapi.DesiredState) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
-		return errors.New("the gateway is ending")
+		return gatewayapi.ErrEnding
 	}
 	if g.state != nil {
 		switch {
@@ -238,7 +243,7 @@ func (g *Gateway) Desired() *gatewayapi.DesiredState {
 func (g *Gateway) Observed() *gatewayapi.ObservedState {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	o := &gatewayapi.ObservedState{Version: gatewayapi.Version, StartedAt: g.started, Build: g.build}
+	o := &gatewayapi.ObservedState{Version: gatewayapi.Version, StartedAt: g.started, Build: g.build, Program: os.Getenv(programVariable)}
 	if g.state == nil {
 		return o
 	}

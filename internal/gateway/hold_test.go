@@ -46,7 +46,10 @@ func TestWhatAHoldWaitsFor(t *testing.T) {
 	go ask(client(t), body)         // an upload
 	go ask(client(t), http.NoBody)  // a download
 	go ask(client2(t), http.NoBody) // a stream
-	eventually(t, "all are under way", func() bool { return w.target("127.0.0.2").LongLived == 3 })
+	eventually(t, "all are under way", func() bool {
+		s := w.target("127.0.0.2")
+		return s.Transfers == 1 && s.LongLived == 2
+	})
 	if s := w.target("127.0.0.2"); s.InFlight != 3 || s.Endless != 0 {
 		t.Errorf("nobody would wait for them: %+v", s)
 	}

@@ -63,7 +63,7 @@ func (g *Gateway) Replace(program gatewayapi.Program) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
-		return errors.New("the gateway is ending")
+		return gatewayapi.ErrEnding
 	}
 	if err := g.startSuccessor(path, program.SHA256); err != nil {
 		return err
@@ -299,6 +299,8 @@ func (g *Gateway) putProgram(w http.ResponseWriter, r *http.Request) {
 	switch err := g.Replace(program); {
 	case errors.Is(err, gatewayapi.ErrInvalid):
 		http.Error(w, err.Error(), http.StatusBadRequest)
+	case errors.Is(err, gatewayapi.ErrEnding):
+		http.Error(w, err.Error(), http.StatusGone)
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	}

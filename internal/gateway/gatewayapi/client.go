@@ -3,6 +3,7 @@
 package gatewayapi
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // The control API, over HTTP on the socket.
@@ -22,11 +24,17 @@ const (
 	PathState = "/v1/state"
 	// PathObserved gives the ObservedState.
 	PathObserved = "/v1/observed"
+	// PathChanges gives each TargetChange as it happens, one in a line, until the client or the process ends.
+	// First come those that are unhealthy now. Empty lines say that the gateway is there.
+	PathChanges = "/v1/changes"
 	// PathMetrics gives the metrics for Prometheus.
 	PathMetrics = "/metrics"
 	// PathProgram takes (PUT) a Program and is answered when that has taken over.
 	PathProgram = "/v1/program"
 )
+
+// ChangesEvery is the longest time between two lines of PathChanges.
+const ChangesEvery = 5 * time.Second
 
 // maxAnswer bounds what a client reads.
 const maxAnswer = 64 << 20
@@ -37,6 +45,10 @@ var ErrRevision = errors.New("the gateway has a newer state")
 
 // ErrInvalid is a put of a state that the gateway cannot apply.
 var ErrInvalid = errors.New("the gateway refuses the state")
+
+// ErrEnding is a call to a process that ends, often as its successor has taken over: the next call
+// reaches that one.
+var ErrEnding = errors.New("the gateway is ending")
 
 // Client speaks to one gateway.
 type Client struct {
@@ -81,6 +93,42 @@ func (c *Client) Observed(ctx context.Context) (*ObservedState, error) {
 	return observed, c.call(ctx, http.MethodGet, PathObserved, nil, observed)
 }
 
+// Changes calls f with what changes of the health of targets, until ctx ends or the gateway does. It
+// always returns an error.
+func (c *Client) Changes(ctx context.Context, f func(TargetChange)) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://gateway"+PathChanges, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("gateway: %s", resp.Status)
+	}
+	// One that hangs is left: it speaks more often than that.
+	silent := time.AfterFunc(3*ChangesEvery, func() { resp.Body.Close() })
+	defer silent.Stop()
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		silent.Reset(3 * ChangesEvery)
+		if len(lines.Bytes()) == 0 {
+			continue
+		}
+		var change TargetChange
+		if err := json.Unmarshal(lines.Bytes(), &change); err != nil {
+			return fmt.Errorf("gateway: unreadable change: %w", err)
+		}
+		f(change)
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	return fmt.Errorf("gateway: %w", io.ErrUnexpectedEOF)
+}
+
 // Metrics gives the metrics in Prometheus' text format.
 func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
 	var metrics []byte
@@ -118,6 +166,8 @@ func (c *Client) call(ctx context.Context, method, path string, body []byte, int
 	case http.StatusOK:
 	case http.StatusConflict:
 		return fmt.Errorf("%w: %s", ErrRevision, message)
+	case http.StatusGone:
+		return ErrEnding
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
 		return fmt.Errorf("%w: %s", ErrInvalid, message)
 	default:

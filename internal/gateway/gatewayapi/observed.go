@@ -25,6 +25,9 @@ type ObservedState struct {
 	StartedAt time.Time `json:"startedAt"`
 	// Build is the version of the program.
 	Build string `json:"build"`
+	// Program is the digest of the program in the gateway's directory that runs, in hexadecimal digits; empty if
+	// it is the container's own.
+	Program string `json:"program,omitempty"`
 	// Listeners are those of the applied state, in its order.
 	Listeners []ListenerStatus `json:"listeners,omitempty"`
 	// Services are those of the applied state, in its order.
@@ -109,18 +112,33 @@ type TargetStatus struct {
 	OpenConnections int64 `json:"openConnections"`
 	// InFlight is how many requests, streams, TCP connections and UDP sessions it works on.
 	InFlight int64 `json:"inFlight"`
-	// LongLived is how many of InFlight have no end of their own, or take their time: what
-	// LongLivedDeadline is for.
+	// LongLived is how many of InFlight have no end that is known: what LongLivedDeadline is for.
 	LongLived int64 `json:"longLived"`
 	// Endless is how many of LongLived have no end of their own: TCP and UDP, WebSocket and other
 	// upgraded connections, server-sent events. Nobody can wait for those.
 	Endless int64 `json:"endless"`
+	// Transfers is how many of InFlight are uploads, and downloads of a known size.
+	Transfers int64 `json:"transfers"`
 	// Requests counts what it was given.
 	Requests int64 `json:"requests"`
 	// Errors counts connections that failed or broke before an answer was whole.
 	Errors int64 `json:"errors"`
 	// DrainingSince is when it became draining.
 	DrainingSince time.Time `json:"drainingSince,omitzero"`
+}
+
+// TargetChange tells that the health of a target changed.
+type TargetChange struct {
+	// Service and Target are its service's name and its ID.
+	Service string `json:"service"`
+	Target  string `json:"target"`
+	// Health is what it is now.
+	Health TargetHealth `json:"health"`
+	// Proven says of an unhealthy one that it is not as it was: it had answered on that port before, or
+	// the probe of its service says so.
+	Proven bool `json:"proven,omitempty"`
+	// Error is why it is not healthy.
+	Error string `json:"error,omitempty"`
 }
 
 // Drained says that nothing is connected to the target.

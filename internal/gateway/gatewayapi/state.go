@@ -163,6 +163,8 @@ const (
 	BalanceLeastConnections Balance = "leastConnections"
 	// BalanceRoundRobin takes one after another.
 	BalanceRoundRobin Balance = "roundRobin"
+	// BalanceRandomTwo takes two at random, and of these the one with fewer open connections.
+	BalanceRandomTwo Balance = "randomTwo"
 	// BalanceSource takes the same target for the same client address, as long as
 	// the pool stays the same.
 	BalanceSource Balance = "source"
@@ -181,9 +183,11 @@ type Service struct {
 	// DrainTimeout is how long a target that became draining, or went away from the state, may still
 	// take to begin its answers to the requests in flight. 30 s by default.
 	DrainTimeout Duration `json:"drainTimeout,omitzero"`
-	// LongLivedDeadline is how long everything else may go on that has no end of its own, or takes
-	// its time: TCP and UDP, WebSocket and other upgraded connections, streams of HTTP/2, server-sent
-	// events, uploads and downloads. 5 min by default.
+	// TransferTimeout is how long uploads, and downloads of a known size, may go on then. One whose client
+	// stands still ends by the listener's BodyTimeout. 10 min by default.
+	TransferTimeout Duration `json:"transferTimeout,omitzero"`
+	// LongLivedDeadline is how long everything may go on that has no end of its own: TCP and UDP, WebSocket and
+	// other upgraded connections, streams of HTTP/2, server-sent events and other answers of unknown size. 5 min by default.
 	LongLivedDeadline Duration `json:"longLivedDeadline,omitzero"`
 	// ConnectTimeout bounds the attempts to connect to a target, all together. 5 s by default.
 	ConnectTimeout Duration `json:"connectTimeout,omitzero"`
@@ -202,8 +206,8 @@ const (
 	// TargetStandby is resolved and probed, gets nothing new, and keeps what it has.
 	// It is how a target becomes known before a switch.
 	TargetStandby TargetState = "standby"
-	// TargetDraining gets nothing new and loses what it has by DrainTimeout and
-	// LongLivedDeadline. It can become active again at any time.
+	// TargetDraining gets nothing new and loses what it has by DrainTimeout, TransferTimeout
+	// and LongLivedDeadline. It can become active again at any time.
 	TargetDraining TargetState = "draining"
 )
 

@@ -149,15 +149,16 @@ func (s *Service) validate(bad func(string, ...any)) {
 		}
 	}
 	switch s.Balance {
-	case "", BalanceLeastConnections, BalanceRoundRobin, BalanceSource:
+	case "", BalanceLeastConnections, BalanceRoundRobin, BalanceRandomTwo, BalanceSource:
 	default:
-		bad("balance %q is unknown; use leastConnections, roundRobin or source", s.Balance)
+		bad("balance %q is unknown; use leastConnections, roundRobin, randomTwo or source", s.Balance)
 	}
 	if s.Hold.MaxRequests < 0 || s.Hold.MaxBytes < 0 {
 		bad("hold: bounds must not be negative")
 	}
 	positive(bad, "hold.maxWait", s.Hold.MaxWait)
 	positive(bad, "drainTimeout", s.DrainTimeout)
+	positive(bad, "transferTimeout", s.TransferTimeout)
 	positive(bad, "longLivedDeadline", s.LongLivedDeadline)
 	positive(bad, "connectTimeout", s.ConnectTimeout)
 	if p := s.Probe; p != nil {

@@ -66,7 +66,7 @@ func service(name string, r Route, b Box) gatewayapi.Service {
 	s := gatewayapi.Service{
 		Name:         name,
 		Hold:         gatewayapi.Hold{Enabled: r.Held, MaxWait: gatewayapi.Duration(r.HoldTimeout)},
-		DrainTimeout: gatewayapi.Duration(r.Drain), LongLivedDeadline: gatewayapi.Duration(r.Drain),
+		DrainTimeout: gatewayapi.Duration(r.Drain), TransferTimeout: gatewayapi.Duration(r.Drain), LongLivedDeadline: gatewayapi.Duration(r.Drain),
 	}
 	if r.Held {
 		s.Hold.Until = r.HoldUntil

@@ -131,11 +131,11 @@ func (t *Target) Connect(ctx context.Context, port int) (*net.TCPConn, error) {
 	}
 	if err != nil {
 		if ctx.Err() == nil {
-			t.refusedOnce(err, int32(orDefault(int64(t.failing()), defaultFailing)))
+			t.refusedOnce(err, port, int32(orDefault(int64(t.failing()), defaultFailing)))
 		}
 		return nil, err
 	}
-	t.connected()
+	t.connected(port)
 	return tcp, nil
 }
 

@@ -11,12 +11,25 @@ import (
 
 // Uses of a target.
 const (
-	leaseIdle    int32 = iota // a connection that nothing goes over now
-	leaseBusy                 // works on something that ends by itself
-	leaseLong                 // works on something that takes its time, such as a large body
-	leaseEndless              // works on something that nobody can wait for, such as a tunnel
-	leaseEnded                // is over, or has been cut off
+	leaseIdle     int32 = iota // a connection that nothing goes over now
+	leaseBusy                  // works on something that ends by itself
+	leaseTransfer              // moves a body whose end is known
+	leaseLong                  // works on something of which nobody knows when it ends
+	leaseEndless               // works on something that nobody can wait for, such as a tunnel
+	leaseEnded                 // is over, or has been cut off
 )
+
+// uses is a set of them.
+type uses int32
+
+func usesOf(all ...int32) (set uses) {
+	for _, use := range all {
+		set |= 1 << use
+	}
+	return set
+}
+
+var anyUse = usesOf(leaseIdle, leaseBusy, leaseTransfer, leaseLong, leaseEndless)
 
 // Lease is one use of a target: a connection with what goes over it, a stream of
 // HTTP/2 or a session of UDP. Whoever has one ends it. A target that drains
@@ -66,6 +79,16 @@ func (l *Lease) Begin() bool {
 func (l *Lease) LongLived() {
 	if l.use.CompareAndSwap(leaseBusy, leaseLong) {
 		l.target.longLived.Add(1)
+	} else if l.use.CompareAndSwap(leaseTransfer, leaseLong) {
+		l.target.transfers.Add(-1)
+		l.target.longLived.Add(1)
+	}
+}
+
+// Transfer says that a body of some size is being moved.
+func (l *Lease) Transfer() {
+	if l.use.CompareAndSwap(leaseBusy, leaseTransfer) {
+		l.target.transfers.Add(1)
 	}
 }
 
@@ -103,11 +126,11 @@ func (l *Lease) End() {
 	l.target.forget(l)
 }
 
-// cutOff ends the lease from outside if it is used for nothing more than up to.
-func (l *Lease) cutOff(upTo int32) {
+// cutOff ends the lease from outside if it is used for one of some uses.
+func (l *Lease) cutOff(which uses) {
 	for {
 		use := l.use.Load()
-		if use > upTo {
+		if which&(1<<use) == 0 {
 			return
 		}
 		if l.use.CompareAndSwap(use, leaseEnded) {

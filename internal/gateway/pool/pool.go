@@ -8,6 +8,7 @@ package pool
 import (
 	"context"
 	"hash/maphash"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,7 @@ import (
 const (
 	defaultDrain     = 30 * time.Second
 	defaultLongLived = 5 * time.Minute
+	defaultTransfer  = 10 * time.Minute
 	defaultConnect   = 5 * time.Second
 	defaultFailing   = 3
 	defaultPassing   = 2
@@ -37,6 +39,8 @@ type Environment struct {
 	ResolveEvery time.Duration
 	// Log gets what changes with targets.
 	Log logr.Logger
+	// Changed, if set, is called when the health of a target changed. It must not block.
+	Changed func(gatewayapi.TargetChange)
 }
 
 // Pool is the targets of one service. It lives as long as states have the service.
@@ -123,8 +127,7 @@ func (p *Pool) Prepare(service *gatewayapi.Service, fromFile bool) *Change {
 // Swap puts the state in force.
 func (c *Change) Swap() {
 	p := c.pool
-	drain := c.snapshot.service.DrainTimeout.Or(defaultDrain)
-	long := c.snapshot.service.LongLivedDeadline.Or(defaultLongLived)
+	by := deadlinesOf(&c.snapshot.service)
 	p.mu.Lock()
 	for _, t := range c.fresh {
 		p.targets[t.ID] = t
@@ -136,19 +139,19 @@ func (c *Change) Swap() {
 	// then the state; then those that are not to be used.
 	for i, t := range c.order {
 		if c.states[i] == stateActive {
-			t.enter(stateActive, drain, long)
+			t.enter(stateActive, by)
 		}
 	}
 	old := p.now.Swap(c.snapshot)
 	kept := map[*Target]bool{}
 	for i, t := range c.order {
 		kept[t] = true
-		t.enter(c.states[i], drain, long)
+		t.enter(c.states[i], by)
 	}
 	p.order = c.order
 	for _, t := range p.targets {
 		if !kept[t] {
-			p.drop(t, drain, long)
+			p.drop(t, by)
 		}
 	}
 	p.mu.Unlock()
@@ -159,8 +162,8 @@ func (c *Change) Swap() {
 }
 
 // drop drains a target that is not part of the state any more. p is locked.
-func (p *Pool) drop(t *Target, drain, long time.Duration) {
-	t.enter(stateDraining, drain, long)
+func (p *Pool) drop(t *Target, by deadlines) {
+	t.enter(stateDraining, by)
 	t.mu.Lock()
 	t.gone = true
 	over := len(t.leases) == 0
@@ -214,7 +217,7 @@ func (p *Pool) Cut() {
 	}
 	p.mu.Unlock()
 	for _, t := range targets {
-		t.cut(leaseEndless)
+		t.cut(anyUse)
 	}
 }
 
@@ -267,6 +270,11 @@ func (p *Pool) pick(s *snapshot, client netip.Addr, tried []*Target) *Target {
 	case gatewayapi.BalanceSource:
 		b := client.As16()
 		first = int(maphash.Bytes(p.seed, b[:]) % uint64(n))
+	case gatewayapi.BalanceRandomTwo:
+		if t := s.ofTwo(tried); t != nil {
+			return t
+		}
+		first = rand.IntN(n)
 	default:
 		first = int(p.rotate.Add(1) % uint32(n))
 	}
@@ -275,7 +283,7 @@ func (p *Pool) pick(s *snapshot, client netip.Addr, tried []*Target) *Target {
 	for round := range 2 {
 		for i := range n {
 			t := s.active[(first+i)%n]
-			if contains(tried, t) || round == 0 && (t.health.Load() == healthBad || len(*t.addrs.Load()) == 0) {
+			if contains(tried, t) || round == 0 && !t.usable() {
 				continue
 			}
 			if s.service.Balance != gatewayapi.BalanceLeastConnections && s.service.Balance != "" {
@@ -291,6 +299,28 @@ func (p *Pool) pick(s *snapshot, client netip.Addr, tried []*Target) *Target {
 	}
 	return nil
 }
+
+// ofTwo is the one with fewer connections of two targets that are chosen at random; nil if that finds none
+// that can be used.
+func (s *snapshot) ofTwo(tried []*Target) *Target {
+	n := len(s.active)
+	i := rand.IntN(n)
+	a, b := s.active[i], s.active[i]
+	if n > 1 {
+		b = s.active[(i+1+rand.IntN(n-1))%n]
+	}
+	good := func(t *Target) bool { return t.usable() && !contains(tried, t) }
+	switch {
+	case good(a) && (!good(b) || a.open.Load() <= b.open.Load()):
+		return a
+	case good(b):
+		return b
+	}
+	return nil
+}
+
+// usable says that nothing bad is known of the target.
+func (t *Target) usable() bool { return t.health.Load() != healthBad && len(*t.addrs.Load()) > 0 }
 
 func contains(list []*Target, t *Target) bool {
 	for _, x := range list {
@@ -325,6 +355,24 @@ func (p *Pool) Status() gatewayapi.ServiceStatus {
 func (p *Pool) HTTP(port int) *atomic.Bool {
 	v, _ := p.http.LoadOrStore(port, &atomic.Bool{})
 	return v.(*atomic.Bool)
+}
+
+// Unhealthy are the targets that are so now.
+func (p *Pool) Unhealthy() []gatewayapi.TargetChange {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []gatewayapi.TargetChange
+	for _, t := range p.targets {
+		if t.health.Load() != healthBad {
+			continue
+		}
+		t.mu.Lock()
+		out = append(out, gatewayapi.TargetChange{
+			Service: p.Name, Target: t.ID, Health: gatewayapi.TargetUnhealthy, Proven: t.proven.Load(), Error: t.lastError,
+		})
+		t.mu.Unlock()
+	}
+	return out
 }
 
 // Drained says that nothing is connected to any target.

@@ -3,11 +3,14 @@
 package pool
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
 )
@@ -43,8 +46,11 @@ type Target struct {
 	inFlight  atomic.Int64
 	longLived atomic.Int64
 	endless   atomic.Int64
+	transfers atomic.Int64
 	lastPort  atomic.Int32
 	refused   atomic.Int32 // connections in a row
+	answered  sync.Map     // ports on which a connection was made before
+	proven    atomic.Bool  // that it is unhealthy is no mistake about a port
 
 	stop  chan struct{} // closed when the target is forgotten
 	look  chan struct{} // asks for a look at its name and health now
@@ -112,7 +118,7 @@ func (t *Target) set(want *gatewayapi.Target, fromFile bool) {
 		lost = t.move(listed)
 	}
 	t.mu.Unlock()
-	cutAll(lost, leaseEndless)
+	cutAll(lost, anyUse)
 	if moved {
 		t.lookNow()
 	}
@@ -130,14 +136,21 @@ func (t *Target) move(addrs []netip.Addr) (lost []*Lease) {
 	return lost
 }
 
-func cutAll(leases []*Lease, upTo int32) {
+func cutAll(leases []*Lease, which uses) {
 	for _, l := range leases {
-		l.cutOff(upTo)
+		l.cutOff(which)
 	}
 }
 
+// deadlines are how long a target that drains may go on with what it has.
+type deadlines struct{ drain, transfer, longLived time.Duration }
+
+func deadlinesOf(s *gatewayapi.Service) deadlines {
+	return deadlines{s.DrainTimeout.Or(defaultDrain), s.TransferTimeout.Or(defaultTransfer), s.LongLivedDeadline.Or(defaultLongLived)}
+}
+
 // enter changes the state, with what follows from it.
-func (t *Target) enter(state int32, drain, longLived time.Duration) {
+func (t *Target) enter(state int32, by deadlines) {
 	if t.state.Swap(state) == state {
 		return
 	}
@@ -152,15 +165,19 @@ func (t *Target) enter(state int32, drain, longLived time.Duration) {
 		return
 	}
 	t.since = time.Now()
-	t.timers = []*time.Timer{
-		time.AfterFunc(drain, func() { t.cut(leaseBusy) }),
-		time.AfterFunc(longLived, func() { t.cut(leaseEndless) }),
+	after := func(d time.Duration, which uses) {
+		t.timers = append(t.timers, time.AfterFunc(d, func() { t.cut(which) }))
 	}
-	go t.cut(leaseIdle) // closing takes a while; nobody waits for it
+	after(by.drain, usesOf(leaseIdle, leaseBusy))
+	after(by.transfer, usesOf(leaseTransfer))
+	after(by.longLived, usesOf(leaseLong, leaseEndless))
+	// A request may become something else when the time for that is over.
+	after(max(by.drain, by.transfer, by.longLived), anyUse)
+	go t.cut(usesOf(leaseIdle)) // closing takes a while; nobody waits for it
 }
 
-// cut ends what the target is used for, up to a kind of use.
-func (t *Target) cut(upTo int32) {
+// cut ends what the target is used for, as far as it is one of some uses.
+func (t *Target) cut(which uses) {
 	if t.State() != stateDraining {
 		return // it is back in use
 	}
@@ -175,7 +192,7 @@ func (t *Target) cut(upTo int32) {
 			c.CloseIdleConnections()
 		}
 	})
-	cutAll(leases, upTo)
+	cutAll(leases, which)
 }
 
 // lease notes a use of the target that begins as use. It returns false if the
@@ -209,6 +226,9 @@ func (t *Target) release(use int32) {
 	case leaseLong:
 		t.longLived.Add(-1)
 		t.inFlight.Add(-1)
+	case leaseTransfer:
+		t.transfers.Add(-1)
+		t.inFlight.Add(-1)
 	case leaseBusy:
 		t.inFlight.Add(-1)
 	}
@@ -241,22 +261,62 @@ func (t *Target) note(err error) {
 	t.mu.Unlock()
 }
 
-// refusedOnce says that a connection could not be made.
-func (t *Target) refusedOnce(err error, failing int32) {
+// refusedOnce says that a connection to a port could not be made. A port on which nothing ever
+// listened says nothing of a target that answers on others, and that the gateway has no socket left nothing
+// of any.
+func (t *Target) refusedOnce(err error, port int, failing int32) {
 	t.errors.Add(1)
 	t.note(err)
+	if ownFault(err) {
+		return
+	}
+	_, proven := t.answered.Load(port)
+	if !proven && t.hasAnswered() {
+		return
+	}
 	if t.refused.Add(1) >= failing {
-		t.health.Store(healthBad)
+		t.turn(healthBad, proven, err)
 	}
 	t.lookNow()
 }
 
-func (t *Target) connected() {
+// ownFault reports whether a connection failed for what this side of it lacks: ports, descriptors, memory.
+func ownFault(err error) bool {
+	return slices.ContainsFunc([]error{unix.EADDRNOTAVAIL, unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM}, func(fault error) bool {
+		return errors.Is(err, fault)
+	})
+}
+
+func (t *Target) hasAnswered() (yes bool) {
+	t.answered.Range(func(any, any) bool { yes = true; return false })
+	return yes
+}
+
+// turn sets the health, and tells of it if it changed.
+func (t *Target) turn(health int32, proven bool, err error) {
+	if t.health.Swap(health) == health {
+		return
+	}
+	t.proven.Store(proven)
+	if t.pool.env.Changed == nil {
+		return
+	}
+	change := gatewayapi.TargetChange{Service: t.pool.Name, Target: t.ID, Health: gatewayapi.TargetHealthy}
+	if health == healthBad {
+		change.Health, change.Proven, change.Error = gatewayapi.TargetUnhealthy, proven, err.Error()
+	}
+	t.pool.env.Changed(change)
+}
+
+func (t *Target) connected(port int) {
+	if _, known := t.answered.Load(port); !known {
+		t.answered.Store(port, true)
+	}
 	if t.refused.Load() != 0 {
 		t.refused.Store(0)
 	}
 	if t.health.Load() != healthGood && t.pool.snapshot().service.Probe == nil {
-		t.health.Store(healthGood)
+		t.turn(healthGood, true, nil)
 	}
 }
 
@@ -271,7 +331,8 @@ func (t *Target) status() gatewayapi.TargetStatus {
 	s := gatewayapi.TargetStatus{
 		ID: t.ID, State: gatewayapi.TargetActive, Health: gatewayapi.TargetUnknown,
 		OpenConnections: t.open.Load(), InFlight: t.inFlight.Load(), LongLived: t.longLived.Load(), Endless: t.endless.Load(),
-		Requests: t.requests.Load(), Errors: t.errors.Load(),
+		Transfers: t.transfers.Load(),
+		Requests:  t.requests.Load(), Errors: t.errors.Load(),
 	}
 	t.eachKept(func(v any) {
 		if c, ok := v.(interface{ OpenConnections() int64 }); ok {

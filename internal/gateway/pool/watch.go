@@ -86,7 +86,7 @@ func (t *Target) judge(p *gatewayapi.Probe, err error, passed, failed *int) {
 		*failed++
 		t.note(err)
 		if before != healthBad && *failed >= int(orDefault(int64(p.Failing), defaultFailing)) {
-			t.health.Store(healthBad)
+			t.turn(healthBad, p.Port != 0, err)
 			t.pool.env.Log.Info("target is unhealthy", "service", t.pool.Name, "target", t.ID, "error", err)
 		}
 		return
@@ -96,7 +96,7 @@ func (t *Target) judge(p *gatewayapi.Probe, err error, passed, failed *int) {
 	t.refused.Store(0)
 	// The first look at a target decides alone.
 	if before == healthUnknown || before == healthBad && *passed >= int(orDefault(int64(p.Passing), defaultPassing)) {
-		t.health.Store(healthGood)
+		t.turn(healthGood, true, nil)
 		if before == healthBad {
 			t.pool.env.Log.Info("target is healthy again", "service", t.pool.Name, "target", t.ID)
 		}
@@ -168,7 +168,7 @@ func (t *Target) resolve(ctx context.Context) (soon bool) {
 	defer cancel()
 	addrs, notFound, err := t.pool.env.Resolve(ctx, host)
 	var lost []*Lease
-	defer func() { cutAll(lost, leaseEndless) }() // when t is not locked any more
+	defer func() { cutAll(lost, anyUse) }() // when t is not locked any more
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.host != host {

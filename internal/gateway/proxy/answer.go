@@ -164,7 +164,7 @@ func (c *client) passBody(site *Site, done int64, rechunk bool) error {
 	switch x.resp.Framing {
 	case http1.ByLength:
 		if left := x.resp.Length - done; left > 0 {
-			c.up.LongLived()
+			c.up.Transfer()
 			return c.passBytes(site, left)
 		}
 	case http1.Chunked:

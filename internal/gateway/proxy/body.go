@@ -30,7 +30,7 @@ func (c *client) startBody(site *Site) {
 	x := c.x
 	body := &bodyCopy{done: make(chan struct{})}
 	x.body = body
-	c.up.LongLived()
+	c.up.Transfer()
 	go func(up *net.TCPConn) {
 		defer close(body.done)
 		defer c.server.recovered(c.remote, func() { body.err = errStopped; up.Close() })
