@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,13 +21,19 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/atomicfile"
 )
 
-const (
-	lockName     = "lock"
-	restoredName = "restored.json"
-	// JournalName is the file, below .update, of a restore that did not come to its
-	// end.
-	JournalName = "rollback-offline.json"
-)
+const lockName = "lock"
+
+// JournalPath is the file of a restore of an application (namespace/name) that did
+// not come to its end. Applications may have a deployment directory together, and
+// each has its own.
+func JournalPath(deployDir, application string) string {
+	return of(deployDir, "rollback-offline", application)
+}
+
+// of is a file of one application. No name that an API accepts has an underscore.
+func of(deployDir, what, application string) string {
+	return filepath.Join(deployDir, ".update", what+"_"+strings.ReplaceAll(application, "/", "_")+".json")
+}
 
 // ErrBusy says that the directory is claimed otherwise.
 var ErrBusy = errors.New("the deployment directory is in use")
@@ -67,7 +74,7 @@ func take(deployDir string, how int, busy string) (*Claim, error) {
 // processes lock two different files of the same name.
 func (c *Claim) Release() error { return c.f.Close() }
 
-// Restored is the last restore, by hand or by a request.
+// Restored is the last restore of an application, by hand or by a request.
 type Restored struct {
 	// Backup that was restored, and when that began.
 	Backup string    `json:"backup"`
@@ -77,19 +84,21 @@ type Restored struct {
 	Request string `json:"request,omitempty"`
 }
 
-// MarkRestored records a restore: an update that was begun before it must not go
-// on, as what it planned with is not there any more.
-func MarkRestored(deployDir string, r Restored) error {
+// MarkRestored records a restore of an application (namespace/name): an update of
+// it that was begun before must not go on, as what it planned with is not there any
+// more.
+func MarkRestored(deployDir, application string, r Restored) error {
 	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteFile(filepath.Join(deployDir, ".update", restoredName), append(data, '\n'), 0o600)
+	return atomicfile.WriteFile(of(deployDir, "restored", application), append(data, '\n'), 0o600)
 }
 
-// LastRestored returns the last restore, or nil.
-func LastRestored(deployDir string) (*Restored, error) {
-	data, err := os.ReadFile(filepath.Join(deployDir, ".update", restoredName))
+// LastRestored returns the last restore of an application (namespace/name), or nil.
+func LastRestored(deployDir, application string) (*Restored, error) {
+	path := of(deployDir, "restored", application)
+	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -98,7 +107,7 @@ func LastRestored(deployDir string) (*Restored, error) {
 	}
 	var r Restored
 	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, fmt.Errorf("%s is damaged; remove it: %w", restoredName, err)
+		return nil, fmt.Errorf("%s is damaged; remove it: %w", path, err)
 	}
 	return &r, nil
 }

@@ -45,20 +45,29 @@ func TestRestored(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, ".update"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := LastRestored(dir); r != nil || err != nil {
+	if r, err := LastRestored(dir, "prod/shop"); r != nil || err != nil {
 		t.Errorf("got %v, %v", r, err)
 	}
 	want := Restored{Backup: "backup_20231201_143022", At: time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC)}
-	if err := MarkRestored(dir, want); err != nil {
+	if err := MarkRestored(dir, "prod/shop", want); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := LastRestored(dir); err != nil || *r != want {
+	if r, err := LastRestored(dir, "prod/shop"); err != nil || *r != want {
 		t.Errorf("got %v, %v", r, err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, ".update", restoredName), []byte("{"), 0o600); err != nil {
+	// Another application of the directory was not restored by that.
+	for _, other := range []string{"prod/shop-staging", "staging/shop"} {
+		if r, err := LastRestored(dir, other); r != nil || err != nil {
+			t.Errorf("%s: got %v, %v", other, r, err)
+		}
+		if JournalPath(dir, other) == JournalPath(dir, "prod/shop") {
+			t.Errorf("%s has the journal of another application", other)
+		}
+	}
+	if err := os.WriteFile(of(dir, "restored", "prod/shop"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LastRestored(dir); err == nil {
+	if _, err := LastRestored(dir, "prod/shop"); err == nil {
 		t.Error("half a file is taken for one")
 	}
 }

@@ -5,6 +5,7 @@ package release
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -39,6 +40,22 @@ func (s Store) Backups(ctx context.Context, app *v1alpha1.Application) ([]v1alph
 		return nil, fmt.Errorf("list the backups of %s: %w", app.Name, err)
 	}
 	return list.Items, nil
+}
+
+// LogsOfOthers are the file names of the logs of requests of all applications but
+// app: they may have its deployment directory as well.
+func (s Store) LogsOfOthers(ctx context.Context, app *v1alpha1.Application) (map[string]bool, error) {
+	var list v1alpha1.UpdateRequestList
+	if err := s.Client.List(ctx, &list); err != nil {
+		return nil, fmt.Errorf("list the requests of other applications: %w", err)
+	}
+	names := map[string]bool{}
+	for _, ur := range list.Items {
+		if own := ur.Namespace == app.Namespace && ur.Spec.ApplicationRef.Name == app.Name; !own && ur.Status.LogFile != "" {
+			names[filepath.Base(ur.Status.LogFile)] = true
+		}
+	}
+	return names, nil
 }
 
 // Record makes r known. A release of that name that exists already is left as

@@ -157,7 +157,7 @@ func (w *work) mark(context.Context) error {
 	if err := w.writeJournal(); err != nil {
 		return err
 	}
-	return claim.MarkRestored(w.o.Directory, claim.Restored{Backup: w.manifest.ID, At: w.Deps.Clock.Now().UTC(), Request: w.request})
+	return claim.MarkRestored(w.o.Directory, w.application(), claim.Restored{Backup: w.manifest.ID, At: w.Deps.Clock.Now().UTC(), Request: w.request})
 }
 
 func (w *work) code(ctx context.Context) error {

@@ -91,7 +91,7 @@ func (w *work) doneBefore() (bool, error) {
 	if w.journal.Backup != "" {
 		return false, nil
 	}
-	last, err := claim.LastRestored(w.o.Directory)
+	last, err := claim.LastRestored(w.o.Directory, w.application())
 	if err != nil {
 		return false, err
 	}

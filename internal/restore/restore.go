@@ -219,8 +219,11 @@ func (w *work) overlay() string {
 	return filepath.Join(w.o.Directory, ".update", "work", "overlay-"+w.run)
 }
 
+// application is the name by which the directory knows what is restored.
+func (w *work) application() string { return w.app.Namespace + "/" + w.app.Name }
+
 func (w *work) journalPath() string {
-	return filepath.Join(w.o.Directory, ".update", claim.JournalName)
+	return claim.JournalPath(w.o.Directory, w.application())
 }
 
 // readJournal finds out whether an earlier attempt at the same restore was cut

@@ -120,7 +120,7 @@ func (s *run) backupInput(ctx context.Context, w *workspace, project *compose.Pr
 		return backup.Input{}, err
 	}
 	in := backup.Input{
-		Application: s.Application.Namespace + "/" + s.Application.Name, Project: project.Name(),
+		Application: s.applicationName(), Project: project.Name(),
 		DeployDir: w.dir, RealDeployDir: resolved, Commit: w.head.Commit, Branch: w.head.Branch,
 		Volumes:   backup.ParseSelection(string(spec.Backup.Volumes)),
 		Databases: backup.ParseSelection(string(spec.Backup.Databases)),

@@ -32,7 +32,7 @@ func (s *run) claimed(ctx context.Context, step func(context.Context) error) (er
 	default:
 		return err
 	}
-	restored, err := claim.LastRestored(dir)
+	restored, err := claim.LastRestored(dir, s.applicationName())
 	if err != nil {
 		return err
 	}
@@ -49,10 +49,14 @@ func (s *run) claimed(ctx context.Context, step func(context.Context) error) (er
 		restored.Backup, restored.At.Format(time.RFC3339))
 }
 
+// applicationName is how the deployment directory and backups tell applications
+// apart.
+func (s *run) applicationName() string { return s.Application.Namespace + "/" + s.Application.Name }
+
 // restoredSince reports whether a restore by hand replaced what runs after a
 // release was recorded.
 func (s *run) restoredSince(r *v1alpha1.Release) (bool, error) {
-	restored, err := claim.LastRestored(s.Application.Spec.Compose.Directory)
+	restored, err := claim.LastRestored(s.Application.Spec.Compose.Directory, s.applicationName())
 	if err != nil || restored == nil || r == nil {
 		return false, err
 	}

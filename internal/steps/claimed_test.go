@@ -23,7 +23,8 @@ func TestStepsAndRestoresKeepApart(t *testing.T) {
 	dir := t.TempDir()
 	began := time.Now().Add(-time.Minute).Truncate(time.Second)
 	try := func(step v1alpha1.StepName, startedAt *metav1.Time) (ran bool, err error) {
-		s := &run{log: updatelog.Lost("", nil), Work: Work{Step: step, Application: &v1alpha1.Application{}, Request: &v1alpha1.UpdateRequest{}}}
+		s := newRun()
+		s.log, s.Step = updatelog.Lost("", nil), step
 		s.Application.Spec.Compose.Directory = dir
 		s.Request.Status.StartedAt = startedAt
 		err = s.claimed(t.Context(), func(context.Context) error {
@@ -52,7 +53,7 @@ func TestStepsAndRestoresKeepApart(t *testing.T) {
 	if ran, err := try(v1alpha1.StepBuild, &metav1.Time{Time: began}); ran || !errors.Is(err, claim.ErrBusy) || failure.AsTerminal(err) != nil {
 		t.Errorf("during a restore, the step ran: %t, %v; it must be tried again", ran, err)
 	}
-	if err := errors.Join(claim.MarkRestored(dir, claim.Restored{Backup: "backup_1", At: time.Now()}), c.Release()); err != nil {
+	if err := errors.Join(claim.MarkRestored(dir, "prod/shop", claim.Restored{Backup: "backup_1", At: time.Now()}), c.Release()); err != nil {
 		t.Fatal(err)
 	}
 	want(v1alpha1.StepRollout, &metav1.Time{Time: began}, false, true)
@@ -61,13 +62,24 @@ func TestStepsAndRestoresKeepApart(t *testing.T) {
 	want(v1alpha1.StepPreflight, nil, true, false)
 	want(v1alpha1.StepRollout, &metav1.Time{Time: time.Now().Add(time.Minute)}, true, false)
 
-	s := &run{Work: Work{Application: &v1alpha1.Application{}}}
+	s := newRun()
 	s.Application.Spec.Compose.Directory = dir
 	for at, want := range map[time.Time]bool{began: true, time.Now().Add(time.Minute): false} {
 		r := &v1alpha1.Release{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(at)}}
 		if got, err := s.restoredSince(r); got != want || err != nil {
 			t.Errorf("a release of %v was restored over: %t, %v", at, got, err)
 		}
+	}
+	// The restore of another application of the directory is none of this one.
+	other := newRun(func(a *v1alpha1.Application, ur *v1alpha1.UpdateRequest) {
+		a.Name, a.Spec.Compose.Directory, ur.Status.StartedAt = "shop-staging", dir, &metav1.Time{Time: began}
+	})
+	went := false
+	if err := other.claimed(t.Context(), func(context.Context) error { went = true; return nil }); err != nil || !went {
+		t.Errorf("after the restore of another application the step ran: %t, %v", went, err)
+	}
+	if got, err := other.restoredSince(&v1alpha1.Release{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(began)}}); got || err != nil {
+		t.Errorf("the restore of another application counts: %t, %v", got, err)
 	}
 	// The step itself tells what is wrong with a directory that is not there.
 	dir = filepath.Join(dir, "no", "such")

@@ -61,7 +61,7 @@ func (s *run) cleanUp(ctx context.Context) error {
 // clean does beside each other what does not depend on another.
 func (s *run) clean(ctx context.Context, w *workspace) error {
 	files := func() error {
-		return errors.Join(s.cleanLogs(w), s.cleanWork(w), s.endRestore(w), w.repo.Maintain(ctx))
+		return errors.Join(s.cleanLogs(ctx, w), s.cleanWork(w), s.endRestore(w), w.repo.Maintain(ctx))
 	}
 	releases, err := s.Store.Releases(ctx, s.Application)
 	if err != nil {
@@ -250,6 +250,8 @@ func (s *run) cleanBackups(ctx context.Context, w *workspace, releases []v1alpha
 	if err != nil {
 		return err
 	}
+	// Another application may have the directory as well: its backups are not ours.
+	whole = slices.DeleteFunc(whole, func(m backup.Manifest) bool { return m.Application != s.applicationName() })
 	for _, b := range broken {
 		s.say("warning: %s is damaged and is left as it is: %v", b.Path, b.Err)
 	}
@@ -287,12 +289,16 @@ func (s *run) cleanBackups(ctx context.Context, w *workspace, releases []v1alpha
 	return errors.Join(errs...)
 }
 
-func (s *run) cleanLogs(w *workspace) error {
+func (s *run) cleanLogs(ctx context.Context, w *workspace) error {
+	others, err := s.Store.LogsOfOthers(ctx, s.Application)
+	if err != nil {
+		return err
+	}
 	age := defaultAge
 	if d := s.Application.Spec.Retention.Logs; d != nil {
 		age = d.Duration
 	}
-	limits := updatelog.Limits{Age: age, Count: int(s.Application.Spec.Retention.LogCount)}
+	limits := updatelog.Limits{Age: age, Count: int(s.Application.Spec.Retention.LogCount), Except: others}
 	removed, err := updatelog.Prune(updatelog.Dir(w.dir), limits, s.Clock.Now(), filepath.Base(s.Request.Status.LogFile))
 	for _, path := range removed {
 		s.say("removed the old log %s", filepath.Base(path))
@@ -323,7 +329,7 @@ func (s *run) endRestore(w *workspace) error {
 	if s.Request.Spec.BackupOnly {
 		return nil
 	}
-	if err := os.Remove(w.path(claim.JournalName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(claim.JournalPath(w.dir, s.applicationName())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -59,7 +59,7 @@ func (s *run) tidy(ctx context.Context) {
 		err = s.together(
 			func() error { return s.cleanBackups(ctx, w, releases) },
 			func() error { return s.cleanImages(ctx, nil, releases, own) },
-			func() error { return s.cleanLogs(w) },
+			func() error { return s.cleanLogs(ctx, w) },
 			func() error {
 				if err := s.cleanWork(w); !errors.Is(err, fs.ErrNotExist) {
 					return err

@@ -17,6 +17,8 @@ type Limits struct {
 	Age time.Duration
 	// Count of newest logs, by the time in their names, beyond which one goes.
 	Count int
+	// Except are the file names of logs that are left and not counted.
+	Except map[string]bool
 }
 
 // Prune removes the logs in dir that either limit lets go, except those whose file
@@ -34,7 +36,9 @@ func Prune(dir string, limits Limits, now time.Time, keep ...string) (removed []
 	if err != nil {
 		return nil, fmt.Errorf("remove old logs: %w", err)
 	}
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !e.Type().IsRegular() || !IsName(e.Name()) })
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool {
+		return !e.Type().IsRegular() || !IsName(e.Name()) || limits.Except[e.Name()]
+	})
 	slices.Reverse(entries) // sorted by name, which is by time
 	var errs []error
 	for i, entry := range entries {

@@ -86,7 +86,7 @@ func TestRestoreByRequest(t *testing.T) {
 		t.Error("b.txt, which the backup does not have, is still there")
 	}
 	s.wantOneOfEach("migrate")
-	for _, left := range []string{"rollback-offline.json", "work/overlay-" + r.Status.ID} {
+	for _, left := range []string{"rollback-offline_" + s.Namespace + "_" + s.name + ".json", "work/overlay-" + r.Status.ID} {
 		if _, err := os.Lstat(filepath.Join(s.repo.Dir, ".update", left)); err == nil {
 			t.Errorf("%s is left", left)
 		}
