@@ -24,6 +24,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/follow"
+	"github.com/fairlead-dev/fairlead/internal/gateway/upkeep"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
@@ -45,6 +46,15 @@ type Follower interface {
 	Forget(key types.NamespacedName)
 }
 
+// Gateways knows how it goes with the gateways of applications.
+type Gateways interface {
+	// Track takes note of an application's Compose project, and whether a request
+	// works on it, and returns what is known of its gateways; false until something is.
+	Track(key types.NamespacedName, project string, busy bool) (upkeep.Answer, bool)
+	// Forget drops an application that is gone.
+	Forget(key types.NamespacedName)
+}
+
 // ApplicationReconciler keeps the status of Applications true to what runs. It
 // never touches a container: only an UpdateRequest does.
 type ApplicationReconciler struct {
@@ -54,11 +64,12 @@ type ApplicationReconciler struct {
 	// Engine tells the names of Compose projects in which something happened;
 	// "" means that anything may have. May be nil.
 	Engine <-chan event.TypedGenericEvent[string]
-	// Follower looks for newer commits, and News tells for which applications it
-	// found something. Both may be nil.
+	// Follower looks for newer commits, and Gateways sees to gateways; News tells for
+	// which applications they found something. All may be nil.
 	Follower Follower
+	Gateways Gateways
 	News     <-chan event.TypedGenericEvent[types.NamespacedName]
-	// Events tells of drift. May be nil.
+	// Events tells of drift, and of gateways. May be nil.
 	Events events.EventRecorder
 }
 
@@ -182,8 +193,8 @@ func (r *ApplicationReconciler) ofProject(ctx context.Context, project string) [
 func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var app v1alpha1.Application
 	if err := r.Client.Get(ctx, req.NamespacedName, &app); err != nil {
-		if apierrors.IsNotFound(err) && r.Follower != nil {
-			r.Follower.Forget(req.NamespacedName)
+		if apierrors.IsNotFound(err) {
+			r.forget(req.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -205,6 +216,10 @@ func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 		answer, known := r.Follower.Track(&app)
 		writeUpdateStatus(&app, requests, answer, known, now)
 	}
+	if r.Gateways != nil {
+		answer, known := r.Gateways.Track(req.NamespacedName, app.Status.Project, app.Status.ActiveRequest != "")
+		writeGateways(&app, answer, known, now)
+	}
 	if !equality.Semantic.DeepEqual(before.Status, app.Status) {
 		if err := r.Client.Status().Update(ctx, &app); err != nil {
 			if apierrors.IsConflict(err) {
@@ -213,6 +228,7 @@ func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 			return ctrl.Result{}, fmt.Errorf("write status: %w", err)
 		}
 		r.emitDrift(before, &app)
+		r.emitGateways(before, &app)
 	}
 	if err := r.prune(ctx, &app, requests); err != nil {
 		return ctrl.Result{}, err
@@ -221,6 +237,16 @@ func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 		return ctrl.Result{RequeueAfter: 30 * time.Second}, nil //nolint:nilerr // the conditions tell it
 	}
 	return ctrl.Result{RequeueAfter: applicationResync}, nil
+}
+
+// forget drops an application that is gone.
+func (r *ApplicationReconciler) forget(key types.NamespacedName) {
+	if r.Follower != nil {
+		r.Follower.Forget(key)
+	}
+	if r.Gateways != nil {
+		r.Gateways.Forget(key)
+	}
 }
 
 // requestsOf lists the requests of an application.

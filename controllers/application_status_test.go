@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/gateway/upkeep"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 )
 
@@ -252,6 +253,34 @@ func TestObjectName(t *testing.T) {
 	} {
 		if got := objectName(host); got != want {
 			t.Errorf("%q becomes %q, want %q", host, got, want)
+		}
+	}
+}
+
+func TestWriteGateways(t *testing.T) {
+	two := []string{"shop-gateway-1", "shop-gateway-front-1"}
+	for name, c := range map[string]struct {
+		answer upkeep.Answer
+		known  bool
+		want   string // status, reason and message
+	}{
+		"not looked at yet":  {known: false, want: "True Before before"},
+		"none":               {known: true, want: ""},
+		"all run":            {answer: upkeep.Answer{Gateways: two}, known: true, want: "True GatewaysRun all 2 run, with the version of this daemon"},
+		"replaced":           {answer: upkeep.Answer{Gateways: two, Replaced: two[:1]}, known: true, want: "True GatewayReplaced replaced without an interruption by the version of this daemon: shop-gateway-1"},
+		"one does not run":   {answer: upkeep.Answer{Gateways: two, Down: two[1:], Problem: "x"}, known: true, want: "False GatewayDown not running: shop-gateway-front-1; the next update makes it anew, or start it"},
+		"not replaced":       {answer: upkeep.Answer{Gateways: two, Replaced: two[:1], Problem: "no room"}, known: true, want: "False GatewayNotReplaced a gateway goes on with an older version, which is tried to be replaced again: no room"},
+		"could not be found": {answer: upkeep.Answer{Problem: "no engine"}, known: true, want: "False GatewayNotReplaced a gateway goes on with an older version, which is tried to be replaced again: no engine"},
+	} {
+		app := &v1alpha1.Application{}
+		meta.SetStatusCondition(&app.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionGatewayCurrent, Status: metav1.ConditionTrue, Reason: "Before", Message: "before"})
+		writeGateways(app, c.answer, c.known, time.Unix(1, 0))
+		got := ""
+		if c := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionGatewayCurrent); c != nil {
+			got = string(c.Status) + " " + c.Reason + " " + c.Message
+		}
+		if got != c.want {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
 	}
 }

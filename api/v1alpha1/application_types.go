@@ -253,7 +253,8 @@ type ApplicationStatus struct {
 	// +optional
 	LastReleaseNumber int64 `json:"lastReleaseNumber,omitempty"`
 
-	// conditions: Ready, Healthy, Progressing, UpdateAvailable, Drifted.
+	// conditions: Ready, Healthy, Progressing, UpdateAvailable, Drifted,
+	// GatewayCurrent.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

@@ -102,6 +102,9 @@ const (
 	// ConditionDrifted says that containers are not as the current release has
 	// them.
 	ConditionDrifted = "Drifted"
+	// ConditionGatewayCurrent says that all gateways of the application run, and
+	// run the program of the daemon. It is absent without gateways.
+	ConditionGatewayCurrent = "GatewayCurrent"
 )
 
 // Reasons in conditions.
@@ -160,6 +163,10 @@ const (
 	ReasonApplied              = "Applied"
 	ReasonInvalidManifest      = "InvalidManifest"
 	ReasonRefused              = "Refused"
+	ReasonGatewaysRun          = "GatewaysRun"
+	ReasonGatewayReplaced      = "GatewayReplaced"
+	ReasonGatewayDown          = "GatewayDown"
+	ReasonGatewayNotReplaced   = "GatewayNotReplaced"
 	ReasonGitHubDelayed        = "GitHubReportDelayed"
 	ReasonGitHubGivenUp        = "GitHubReportGivenUp"
 )

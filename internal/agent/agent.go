@@ -29,6 +29,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/follow"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
+	"github.com/fairlead-dev/fairlead/internal/gateway/upkeep"
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/hooks"
 	"github.com/fairlead-dev/fairlead/internal/manifests"
@@ -141,8 +142,9 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 			Looker: &follow.GitLooker{Secrets: Secrets{Reader: direct}, Enricher: opts.Enricher},
 			Wake:   sendTo(news),
 		}
+		keep := &upkeep.Upkeep{Keeper: gateways, Wake: sendTo(news)}
 		apps := &controllers.ApplicationReconciler{
-			Client: cached, Observer: observer, Engine: watcher.out, Follower: follower, News: news, Events: mgr.GetEventRecorder("fairlead"),
+			Client: cached, Observer: observer, Engine: watcher.out, Follower: follower, Gateways: keep, News: news, Events: mgr.GetEventRecorder("fairlead"),
 		}
 		if err := setUp(mgr, "Applications", apps); err != nil {
 			return err
@@ -158,7 +160,7 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		if err := setUp(mgr, "ManifestSources", manifestSources); err != nil {
 			return err
 		}
-		for _, r := range []manager.Runnable{watcher, follower} {
+		for _, r := range []manager.Runnable{watcher, follower, keep} {
 			if err := mgr.Add(r); err != nil {
 				return err
 			}

@@ -90,6 +90,7 @@ func (e *executor) setUpGateways(ctx context.Context) error {
 		said: map[string][][]string{}, unsettled: map[string]bool{},
 	}
 	for _, b := range have {
+		e.refresh(ctx, g, b)
 		g.there[b.Name] = g.load(ctx, b)
 	}
 	g.recall(e.Clock.Now)
@@ -104,6 +105,20 @@ func (e *executor) setUpGateways(ctx context.Context) error {
 	}
 	e.gw = g
 	return nil
+}
+
+// refresh has a gateway that runs go on with this daemon's program: another one may not know all that it
+// is told. One that cannot be replaced goes on as it is.
+func (e *executor) refresh(ctx context.Context, g *gatewayRun, b boxes.Box) {
+	if !b.Running {
+		return
+	}
+	switch replaced, err := g.keeper.Refresh(ctx, b); {
+	case err != nil:
+		e.say("warning: the gateway %s may run another version than this daemon's: %v", b.Name, err)
+	case replaced:
+		e.say("gateway %s: goes on with this daemon's version, without an interruption", b.Name)
+	}
 }
 
 // load asks a gateway for what it was told last.
@@ -343,7 +358,12 @@ func (e *executor) gateway(ctx context.Context, a plan.Action) error {
 		}
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.there[a.Gateway] = g.load(keep, boxes.Box{Box: g.wanted[i], Running: true})
+		opened, err := g.find(keep, a.Gateway)
+		if err != nil {
+			return err
+		}
+		e.refresh(keep, g, opened)
+		g.there[a.Gateway] = g.load(keep, opened)
 		if !g.there[a.Gateway].answers {
 			return fmt.Errorf("the gateway %s does not answer", a.Gateway)
 		}
@@ -416,6 +436,9 @@ func (g *gatewayRun) put(ctx context.Context, b *gatewayBox, state *gatewayapi.D
 	for attempt := 0; ; attempt++ {
 		state.Revision = b.revision + 1
 		_, err := c.Put(ctx, state)
+		if errors.Is(err, gatewayapi.ErrEnding) && attempt < 3 {
+			continue // its successor answers now
+		}
 		if errors.Is(err, gatewayapi.ErrRevision) && attempt == 0 {
 			seen, err := c.Observed(ctx)
 			if err != nil {
@@ -440,6 +463,19 @@ func (e *executor) syncGateways(ctx context.Context) error {
 	e.gw.mu.Lock()
 	defer e.gw.mu.Unlock()
 	return e.tellGateways(context.WithoutCancel(ctx))
+}
+
+// find is a gateway that was just opened.
+func (g *gatewayRun) find(ctx context.Context, name string) (boxes.Box, error) {
+	all, err := g.keeper.List(ctx, g.project)
+	if err != nil {
+		return boxes.Box{}, err
+	}
+	i := slices.IndexFunc(all, func(b boxes.Box) bool { return b.Name == name })
+	if i < 0 {
+		return boxes.Box{}, fmt.Errorf("the gateway %s is gone", name)
+	}
+	return all[i], nil
 }
 
 // joinAnd lists names for people.

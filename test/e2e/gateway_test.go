@@ -8,6 +8,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/test/apps"
@@ -277,4 +280,49 @@ func (s *site) open(path string) (*http.Response, error) {
 		return nil, err
 	}
 	return http.DefaultClient.Do(req)
+}
+
+// A daemon of another version goes on with the gateways, and has them replaced by its own program
+// while requests come; what is accepted outlives a restart of the gateways' containers.
+func TestGatewayProgramIsReplaced(t *testing.T) {
+	t.Parallel()
+	d := harness.Start(t, harness.Options{})
+	s := behindGateway(t, d, apps.Hello, "")
+	s.waitGateways(v1alpha1.ReasonGatewaysRun)
+	before := s.gateways()
+	next := filepath.Join(t.TempDir(), "fairlead")
+	program, err := os.ReadFile(d.Binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Behind the end of an ELF file is nothing: it does the same, and is another program.
+	if err := os.WriteFile(next, append(program, "next"...), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l := s.load("/version")
+	s.Stop()
+	s.RestartAs(next)
+	s.waitGateways(v1alpha1.ReasonGatewayReplaced)
+	s.succeeds(s.publish("Two", map[string]string{"version.txt": "2\n"}))
+	wantLossless(t, l, "1", "2")
+	s.wantVersion("2")
+	for _, c := range before {
+		if !slices.ContainsFunc(s.gateways(), func(n container.Summary) bool { return n.ID == c.ID }) {
+			t.Errorf("the gateway %s was made anew", c.Names[0])
+		}
+		if err := harness.Engine(t).ContainerRestart(t.Context(), c.ID, container.StopOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.waitAnswer()
+	s.wantVersion("2")
+}
+
+// waitGateways waits until the condition of the gateways has a reason.
+func (s *site) waitGateways(reason string) {
+	s.t.Helper()
+	s.WaitApp(s.name, "gateways: "+reason, func(a *v1alpha1.Application) bool {
+		c := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionGatewayCurrent)
+		return c != nil && c.Reason == reason
+	})
 }

@@ -227,6 +227,13 @@ func (d *Daemon) Stop() {
 	}
 }
 
+// RestartAs is Restart with another binary.
+func (d *Daemon) RestartAs(binary string) {
+	d.t.Helper()
+	d.Binary, d.command = binary, binary
+	d.Restart()
+}
+
 // Restart starts the daemon again on the same data and ports, after Kill9 or
 // Stop, and returns when it is ready.
 func (d *Daemon) Restart() {

@@ -54,14 +54,18 @@ type Keeper struct {
 	// Self finds the container that the daemon runs in, "" if in none.
 	Self func(ctx context.Context) (string, error)
 
-	mu    sync.Mutex
-	image string
+	mu     sync.Mutex
+	image  string
+	digest string                 // of the program, once it is known
+	locks  map[string]*sync.Mutex // of gateways, by name; see own
 }
 
 // Box is a gateway container that is there.
 type Box struct {
 	layout.Box
-	ID      string
+	ID string
+	// Image is the name of the image that it was made from.
+	Image   string
 	Running bool
 	Started time.Time
 }
@@ -79,7 +83,7 @@ func (k *Keeper) List(ctx context.Context, project string) ([]Box, error) {
 			made = layout.Box{} // of another version: it is made anew
 		}
 		made.Name = c.Name
-		out = append(out, Box{Box: made, ID: c.ID, Running: c.State == docker.StateRunning, Started: c.StartedAt})
+		out = append(out, Box{Box: made, ID: c.ID, Image: c.Image, Running: c.State == docker.StateRunning, Started: c.StartedAt})
 	}
 	slices.SortFunc(out, func(a, b Box) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
@@ -213,6 +217,9 @@ func (k *Keeper) remove(ctx context.Context, id string) error {
 // system that nobody can write to.
 func (k *Keeper) create(ctx context.Context, project, application, img, source string, b layout.Box) (string, error) {
 	if err := os.MkdirAll(k.dir(b.Name), 0o700); err != nil {
+		return "", err
+	}
+	if err := k.dropPrograms(b.Name, ""); err != nil {
 		return "", err
 	}
 	if err := atomicfile.WriteFile(filepath.Join(k.dir(b.Name), nameFile), []byte(b.Name), 0o600); err != nil {

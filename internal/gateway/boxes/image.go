@@ -5,9 +5,7 @@ package boxes
 import (
 	"archive/tar"
 	"context"
-	"crypto/sha256"
 	"debug/elf"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -32,21 +30,21 @@ const (
 	// unusedFor is how old an image is at least that is removed as nothing uses it: another
 	// daemon may be about to.
 	unusedFor = time.Hour
+	// tagLength is how many digits of the program's digest are the image's tag.
+	tagLength = 12
 )
 
 // ensureImage makes the image out of the daemon's own program, unless it is
 // there, and returns its name. No registry is needed.
 func (k *Keeper) ensureImage(ctx context.Context) (string, error) {
+	digest, err := k.programDigest()
+	if err != nil {
+		return "", err
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.image == "" {
-		name, err := k.nameImage()
-		if err != nil {
-			return "", err
-		}
-		k.image = name
-	}
-	_, err := k.Engine.ImageContent(ctx, k.image)
+	k.image = imageName + ":" + digest[:tagLength]
+	_, err = k.Engine.ImageContent(ctx, k.image)
 	if err == nil || !docker.IsNotFound(err) {
 		return k.image, err
 	}
@@ -104,23 +102,6 @@ func old(list []image.Summary, now time.Time) []string {
 		}
 	}
 	return tags
-}
-
-// nameImage is the name that says what is in the image.
-func (k *Keeper) nameImage() (string, error) {
-	if err := static(k.Program); err != nil {
-		return "", err
-	}
-	file, err := os.Open(k.Program)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, file); err != nil {
-		return "", fmt.Errorf("read the daemon's own program: %w", err)
-	}
-	return imageName + ":" + hex.EncodeToString(h.Sum(nil))[:12], nil
 }
 
 // static says why a program cannot run where there is nothing else.
