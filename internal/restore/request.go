@@ -5,10 +5,8 @@ package restore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/fairlead-dev/fairlead/internal/backup"
@@ -142,12 +140,8 @@ func (w *work) failed(ctx context.Context, err error) error {
 	if w.touched || len(w.stopped) == 0 {
 		return out
 	}
-	if again := w.startAgain(context.WithoutCancel(ctx)); again != nil {
-		out.Err = errors.Join(err, fmt.Errorf("not all containers that were stopped could be started again: %w", again))
-		return out
-	}
-	if rm := os.Remove(filepath.Clean(w.journalPath())); rm != nil && !errors.Is(rm, os.ErrNotExist) {
-		out.Err = errors.Join(err, rm)
+	if again := w.giveUp(context.WithoutCancel(ctx)); again != nil {
+		out.Err = errors.Join(err, again)
 	}
 	return out
 }

@@ -241,6 +241,11 @@ func (w *work) readJournal() error {
 		return fmt.Errorf("%s is damaged; remove it, and choose the backup by hand: %w", w.journalPath(), err)
 	}
 	if j.Backup == w.manifest.ID {
+		if !j.Touched && (w.request == "" || j.Safety != w.safetyID) {
+			// What was there may have run since: only an attempt of the same request
+			// goes on by itself, and at once.
+			j.Safety = ""
+		}
 		w.journal, w.touched = j, j.Touched
 		for id, policy := range j.Stopped {
 			w.stopped[id] = policy
@@ -258,21 +263,42 @@ func (w *work) writeJournal() error {
 	return atomicfile.WriteFile(w.journalPath(), append(data, '\n'), 0o600)
 }
 
+// giveUp starts again what was stopped, where nothing was overwritten, and ends the
+// journal: what runs from then on is not what this attempt saved.
+func (w *work) giveUp(ctx context.Context) error {
+	if len(w.stopped) > 0 {
+		if err := w.startAgain(ctx); err != nil {
+			return fmt.Errorf("not all containers that were stopped could be started again: %w", err)
+		}
+	}
+	if err := os.Remove(w.journalPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // explain tells what was done, what was not, and how to go on.
 func (w *work) explain(ctx context.Context, err error) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "the restore of %s did not come to its end: %v", w.manifest.ID, err)
 	if !w.touched {
 		b.WriteString("\nNothing was overwritten.")
-		if rerr := w.startAgain(context.WithoutCancel(ctx)); rerr != nil {
-			fmt.Fprintf(&b, " Not all containers that were stopped could be started again: %v", rerr)
+		if rerr := w.giveUp(context.WithoutCancel(ctx)); rerr != nil {
+			fmt.Fprintf(&b, " %v", rerr)
 		} else if len(w.stopped) > 0 {
 			b.WriteString(" The containers that were stopped run again.")
+		}
+		if w.journal.Safety != "" {
+			fmt.Fprintf(&b, " The backup %s, which was made of what was there, stays; another attempt makes its own.", w.journal.Safety)
 		}
 	} else {
 		fmt.Fprintf(&b, "\nDone: %s.\nNot done: everything after that; what is not ready does not run.", strings.Join(w.done, "; "))
 	}
-	fmt.Fprintf(&b, "\nMend the cause and run the same command again: it goes on.")
+	b.WriteString("\nMend the cause and run the same command again")
+	if w.touched {
+		b.WriteString(": it goes on")
+	}
+	b.WriteString(".")
 	if w.touched && w.journal.Safety != "" {
 		fmt.Fprintf(&b, "\nTo go back to what was there before: fairlead rollback-offline %s --directory %s", w.journal.Safety, w.o.Directory)
 	}
