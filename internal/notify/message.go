@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
 const (
@@ -74,12 +75,18 @@ func Message(e v1alpha1.NotificationEvent, ur *v1alpha1.UpdateRequest) string {
 		text += what + " did not begin because its backup failed" + cause(st) + "; nothing was changed" + look
 	case v1alpha1.NotifyFailed:
 		text += what + " failed" + at(st) + took
-		if st.Rollback == nil && rolledOut(st) {
+		switch {
+		case plan.Overwritten(*st):
+			text += "; data was overwritten and what runs may not be whole: look at it at once" + cause(st)
+			if st.BackupPath != "" {
+				text += "; what was there before: " + st.BackupPath
+			}
+		case st.Rollback == nil && plan.Touched(*st):
 			text += ", and going back failed too: look at it at once" + cause(st)
 			if st.BackupPath != "" {
 				text += "; backup: " + st.BackupPath
 			}
-		} else {
+		default:
 			text += ", nothing that runs was changed" + cause(st)
 		}
 		text += look
@@ -151,16 +158,6 @@ func backTo(st *v1alpha1.UpdateRequestStatus) string {
 	return " to release " + st.Rollback.Release
 }
 
-// rolledOut reports whether what runs was touched.
-func rolledOut(st *v1alpha1.UpdateRequestStatus) bool {
-	for _, s := range st.Steps {
-		if s.Name == v1alpha1.StepRollout && s.State != v1alpha1.StepSkipped {
-			return true
-		}
-	}
-	return false
-}
-
 // cause is why it failed, in one line, without what containers printed.
 func cause(st *v1alpha1.UpdateRequestStatus) string {
 	if st.Failure == nil {
@@ -219,7 +216,8 @@ func Occurred(ur *v1alpha1.UpdateRequest) []Occurrence {
 	st := &ur.Status
 	began := false
 	for _, s := range st.Steps {
-		if s.Name == v1alpha1.StepBackup && s.State != v1alpha1.StepSkipped && s.StartedAt != nil {
+		begins := s.Name == v1alpha1.StepBackup || s.Name == v1alpha1.StepRestore
+		if begins && s.State != v1alpha1.StepSkipped && s.StartedAt != nil {
 			began = true
 			out = append(out, Occurrence{v1alpha1.NotifyStarted, s.StartedAt.Time})
 		}

@@ -56,6 +56,21 @@ func steps(list ...v1alpha1.StepStatus) func(*v1alpha1.UpdateRequest) {
 	return func(ur *v1alpha1.UpdateRequest) { ur.Status.Steps = list }
 }
 
+// restores makes it a return to a backup, whose step ended so.
+func restores(state v1alpha1.StepState, safety string) func(*v1alpha1.UpdateRequest) {
+	return func(ur *v1alpha1.UpdateRequest) {
+		began := metav1.NewTime(start)
+		ur.Spec.RestoreFrom = &v1alpha1.LocalReference{Name: "backup-1"}
+		ur.Status.Steps = []v1alpha1.StepStatus{
+			{Name: v1alpha1.StepPreflight, State: v1alpha1.StepSucceeded, StartedAt: &began},
+			{Name: v1alpha1.StepRestore, State: state, StartedAt: &began},
+		}
+		if safety != "" {
+			ur.Status.Backup, ur.Status.BackupPath = safety, "/opt/shop/.update/backups/"+safety
+		}
+	}
+}
+
 func TestOccurred(t *testing.T) {
 	skipped := v1alpha1.StepStatus{Name: v1alpha1.StepBackup, State: v1alpha1.StepSkipped}
 	preflight := v1alpha1.StepStatus{Name: v1alpha1.StepPreflight, State: v1alpha1.StepRunning}
@@ -74,6 +89,9 @@ func TestOccurred(t *testing.T) {
 		{"hook after the backup failed", request(v1alpha1.PhaseFailed, failure("Backup", "HookFailed", ""), func(ur *v1alpha1.UpdateRequest) { ur.Status.Backup = "b" }), "[Started Failed]"},
 		{"rolled back", request(v1alpha1.PhaseRolledBack, failure("Verify", "X", "")), "[Started RolledBack]"},
 		{"cancelled", request(v1alpha1.PhaseCancelled), "[Started Cancelled]"},
+		{"restores", request(v1alpha1.PhaseRestoring, restores(v1alpha1.StepRunning, "")), "[Started]"},
+		{"restored", request(v1alpha1.PhaseSucceeded, restores(v1alpha1.StepSucceeded, "backup_1")), "[Started Succeeded]"},
+		{"restore failed", request(v1alpha1.PhaseFailed, restores(v1alpha1.StepFailed, "backup_1"), failure("Restore", "RestoreFailed", "")), "[Started Failed]"},
 		{"superseded", request(v1alpha1.PhaseCancelled, steps(), func(ur *v1alpha1.UpdateRequest) { ur.Status.StartedAt = nil }), "[]"},
 		{"dry run", request(v1alpha1.PhaseFailed, func(ur *v1alpha1.UpdateRequest) { ur.Spec.DryRun = true }), "[]"},
 	} {
@@ -115,6 +133,13 @@ func TestMessage(t *testing.T) {
 			" failed in step Build after 1m30s, nothing that runs was changed: web: exit code 1 (BuildFailed)" + look},
 		{v1alpha1.NotifyFailed, request(v1alpha1.PhaseFailed, failure(v1alpha1.StepRollout, "X", "no"), rolledBack, func(ur *v1alpha1.UpdateRequest) { ur.Status.Rollback = nil }), head +
 			" failed in step Rollout after 1m30s, and going back failed too: look at it at once: no (X); backup: /opt/shop/.update/backups/backup_1" + look},
+		{v1alpha1.NotifyFailed, request(v1alpha1.PhaseFailed, restores(v1alpha1.StepFailed, ""), failure(v1alpha1.StepRestore, "RestoreFailed", "no image; nothing was overwritten")),
+			"prod/shop: the return to the backup backup-1 (0123456) failed in step Restore after 1m30s, nothing that runs was changed: no image; nothing was overwritten (RestoreFailed)" + look},
+		{v1alpha1.NotifyFailed, request(v1alpha1.PhaseFailed, restores(v1alpha1.StepFailed, "backup_1"), failure(v1alpha1.StepRestore, "RestoreFailed", "no space")),
+			"prod/shop: the return to the backup backup-1 (0123456) failed in step Restore after 1m30s; data was overwritten and what runs may not be whole: look at it at once: no space (RestoreFailed)" +
+				"; what was there before: /opt/shop/.update/backups/backup_1" + look},
+		{v1alpha1.NotifyFailed, request(v1alpha1.PhaseFailed, restores(v1alpha1.StepSucceeded, ""), failure(v1alpha1.StepVerify, "VerifyFailed", "503")),
+			"prod/shop: the return to the backup backup-1 (0123456) failed in step Verify after 1m30s; data was overwritten and what runs may not be whole: look at it at once: 503 (VerifyFailed)" + look},
 		{v1alpha1.NotifyBackupFailed, request(v1alpha1.PhaseFailed, failure(v1alpha1.StepBackup, "BackupFailed", "the disk is full")), head +
 			" did not begin because its backup failed: the disk is full (BackupFailed); nothing was changed" + look},
 		{v1alpha1.NotifyCancelled, request(v1alpha1.PhaseCancelled), head + " was cancelled after 1m30s, nothing that runs was changed"},

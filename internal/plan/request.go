@@ -272,6 +272,18 @@ func Touched(st v1alpha1.UpdateRequestStatus) bool {
 	return false
 }
 
+// Overwritten reports whether a return to a backup may have replaced data: its
+// step came past the backup of what was there. Unlike what is [Touched], that is
+// not undone.
+func Overwritten(st v1alpha1.UpdateRequestStatus) bool {
+	for _, s := range st.Steps {
+		if s.Name == v1alpha1.StepRestore && s.State != v1alpha1.StepSkipped {
+			return s.State == v1alpha1.StepSucceeded || st.Backup != ""
+		}
+	}
+	return false
+}
+
 // undo finishes a request that failed: back to the previous release if
 // something was touched, and the end. A rollback is never rolled back.
 func undo(f RequestFacts, steps map[v1alpha1.StepName]v1alpha1.StepStatus) Decision {

@@ -92,4 +92,3 @@ func TestGivenUp(t *testing.T) {
 		}
 	}
 }
-

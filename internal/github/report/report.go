@@ -102,6 +102,8 @@ func failed(st *v1alpha1.UpdateRequestStatus) string {
 	switch {
 	case st.Phase == v1alpha1.PhaseRolledBack:
 		return what + "; rolled back"
+	case plan.Overwritten(*st):
+		return what + "; data was overwritten, somebody must look at it"
 	case plan.Touched(*st):
 		return what + "; it could not be undone, somebody must look at it"
 	}

@@ -65,6 +65,18 @@ func TestOf(t *testing.T) {
 			status:  status{Phase: v1alpha1.PhaseFailed, Commit: "c", Failure: fail(v1alpha1.StepVerify, v1alpha1.ReasonVerifyFailed), Steps: steps(v1alpha1.StepRollout)},
 			outcome: report.Failed, text: "VerifyFailed in step Verify; it could not be undone, somebody must look at it", commit: "error", deployment: "error",
 		},
+		"restore failed early": {
+			status:  status{Phase: v1alpha1.PhaseFailed, Commit: "c", Failure: fail(v1alpha1.StepRestore, v1alpha1.ReasonRestoreFailed), Steps: []v1alpha1.StepStatus{{Name: v1alpha1.StepRestore, State: v1alpha1.StepFailed}}},
+			outcome: report.Failed, text: "RestoreFailed in step Restore; nothing was changed", commit: "error", deployment: "error",
+		},
+		"restore failed": {
+			status:  status{Phase: v1alpha1.PhaseFailed, Commit: "c", Backup: "b", Failure: fail(v1alpha1.StepRestore, v1alpha1.ReasonRestoreFailed), Steps: []v1alpha1.StepStatus{{Name: v1alpha1.StepRestore, State: v1alpha1.StepFailed}}},
+			outcome: report.Failed, text: "RestoreFailed in step Restore; data was overwritten, somebody must look at it", commit: "error", deployment: "error",
+		},
+		"restored, not verified": {
+			status:  status{Phase: v1alpha1.PhaseFailed, Commit: "c", Failure: fail(v1alpha1.StepVerify, v1alpha1.ReasonVerifyFailed), Steps: steps(v1alpha1.StepRestore)},
+			outcome: report.Failed, text: "VerifyFailed in step Verify; data was overwritten, somebody must look at it", commit: "error", deployment: "error",
+		},
 		"cancelled": {
 			status:  status{Phase: v1alpha1.PhaseCancelled, Commit: "c", Steps: steps(v1alpha1.StepPreflight, v1alpha1.StepBackup)},
 			outcome: report.Cancelled, text: "was cancelled", commit: "error", deployment: "inactive",
