@@ -420,7 +420,7 @@ func restartPolicy(svc compose.Service) docker.RestartPolicy {
 
 func (e *executor) gate(ctx context.Context, a plan.Action) error {
 	last := ""
-	err := e.Prober.Gate(ctx, a.Container.ID, e.policy(e.timings(a.Service)), func(reason string) { last = reason })
+	err := e.Prober.Gate(ctx, a.Container.ID, e.policy(a), func(reason string) { last = reason })
 	if err != nil {
 		if last != "" && ctx.Err() == nil {
 			e.say("%s: %s is not ready: %v", a.Service, a.Container.Name, err)
@@ -431,11 +431,6 @@ func (e *executor) gate(ctx context.Context, a plan.Action) error {
 	e.health(a.Service, "healthy")
 	e.markReady(a.Container.ID)
 	return nil
-}
-
-// policy is when a container counts as ready.
-func (e *executor) policy(t timings) health.Policy {
-	return health.Policy{Timeout: t.health, MinHealthy: orNever(t.minHealthy, 0), MinRunning: orNever(t.minHealthy, defaultMinRunning)}
 }
 
 func (e *executor) complete(ctx context.Context, a plan.Action) error {

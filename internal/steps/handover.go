@@ -144,7 +144,7 @@ func (e *executor) handOver(ctx context.Context, a plan.Action) error {
 		From:        selfswap.Party{ID: own.ID, Restart: own.RestartPolicy},
 		To:          selfswap.Party{ID: a.Container.ID, Restart: restartPolicy(svc)},
 		Name:        e.target(a.Service).ContainerName,
-		StopTimeout: max(t.stop, ownStopTimeout), Health: e.policy(t),
+		StopTimeout: max(t.stop, ownStopTimeout), Health: e.policy(a),
 	}
 	labels := map[string]string{
 		v1alpha1.LabelApplication: e.labels[v1alpha1.LabelApplication], v1alpha1.LabelRequest: e.labels[v1alpha1.LabelRequest],

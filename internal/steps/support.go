@@ -13,6 +13,8 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/health"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
 // timings of one service's replacement.
@@ -60,6 +62,25 @@ func (e *executor) timings(service string) timings {
 		}
 	}
 	return t
+}
+
+// policy is when the container of an action counts as ready.
+func (e *executor) policy(a plan.Action) health.Policy {
+	t := e.timings(a.Service)
+	timeout := t.health
+	if c, ok := e.lookup(a.Container.ID); ok && !t.healthSet {
+		timeout = max(timeout, slowStart(c.Healthcheck))
+	}
+	return health.Policy{Timeout: timeout, MinHealthy: orNever(t.minHealthy, 0), MinRunning: orNever(t.minHealthy, defaultMinRunning)}
+}
+
+// slowStart is how long the engine takes at most to call a container unhealthy that
+// never was healthy, if its healthcheck says that starting takes time; 0 otherwise.
+func slowStart(h *docker.Healthcheck) time.Duration {
+	if h == nil || h.StartPeriod <= 0 {
+		return 0
+	}
+	return h.StartPeriod + time.Duration(h.Retries)*(h.Interval+h.Timeout)
 }
 
 func positive(d time.Duration) *metav1.Duration {
