@@ -108,12 +108,30 @@ func (s *run) runningContainer(ctx context.Context, project, service string) (st
 	if err != nil {
 		return "", err
 	}
-	for _, c := range containers {
-		if c.Service == service && c.State == docker.StateRunning {
-			return c.ID, nil
-		}
+	if c, ok := s.toAsk(containers, service); ok {
+		return c.ID, nil
 	}
 	return "", fmt.Errorf("the service %s has no running container", service)
+}
+
+// toAsk is the running container of a service that a check is asked in: one that the
+// request made, and never an old one that only waits for a way back.
+func (s *run) toAsk(containers []docker.Container, service string) (docker.Container, bool) {
+	u := v1alpha1.ServiceUpdate{}
+	if i := slices.IndexFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Name == service }); i >= 0 {
+		u = s.Request.Status.Services[i]
+	}
+	var other docker.Container
+	for _, c := range containers {
+		switch {
+		case c.Service != service || c.State != docker.StateRunning || s.keptWarm(c, u):
+		case c.Labels[v1alpha1.LabelRequest] == string(s.Request.UID):
+			return c, true
+		case other.ID == "":
+			other = c
+		}
+	}
+	return other, other.ID != ""
 }
 
 // soak watches the containers that the request put in place, and returns those
