@@ -29,6 +29,7 @@ func TestBadUpdates(t *testing.T) {
 	t.Run("build fails", func(t *testing.T) { s.in(t).updateUnbuildable() })
 	t.Run("migration fails", func(t *testing.T) { s.in(t).updateWithBadMigration() })
 	t.Run("check fails", func(t *testing.T) { s.in(t).updateUnverifiable() })
+	t.Run("cancelled", func(t *testing.T) { s.in(t).updateCancelled() })
 	t.Run("backup fails", func(t *testing.T) { s.in(t).updateWithoutBackup() })
 	t.Run("mended", func(t *testing.T) {
 		s := s.in(t)
@@ -162,6 +163,22 @@ func (s *site) updateWithBadMigration() {
 		t.Errorf("%d visits became %d", rows, got)
 	}
 	s.publish("Without it", map[string]string{"migrate/migrations/002_bad.sql": apps.Removed})
+}
+
+// Somebody changes his mind while new containers start, after the migration.
+func (s *site) updateCancelled() {
+	t := s.t
+	before, commit := s.containers(), s.deployed()
+	r := s.Update(s.name, s.publish("Starts for ever", behave(version("7", "web", "worker", "migrate"), "web", apps.Behaviour{StartDelay: "10m"})))
+	s.WaitRequest(r.Name, "a new web that starts", func(r *v1alpha1.UpdateRequest) bool {
+		return slices.ContainsFunc(r.Status.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Name == "web" && u.Health == "starting" })
+	})
+	s.Cancel(r.Name)
+	ended := s.WantEnd(r.Name, v1alpha1.PhaseCancelled)
+	wantCondition(t, ended, v1alpha1.ConditionRolledBack, "True/RolledBack")
+	s.wantOldContainers(before)
+	s.wantVersion("1")
+	s.wantDeployed(commit)
 }
 
 // All containers are healthy, but the application's own check says no.

@@ -58,6 +58,7 @@ type site struct {
 	t    *testing.T
 	repo *apps.Repo
 	name string // of the Application
+	rows *rows  // nil where the application has no database
 }
 
 // newSite makes the repositories of an application. Nothing runs yet and the API
@@ -71,6 +72,9 @@ func siteOf(t *testing.T, d *harness.Daemon, app apps.App) *site {
 	t.Helper()
 	repo := apps.ForTest(t, app, apps.Options{Label: "e2e", Env: map[string]string{"HEALTH_INTERVAL": "8s"}})
 	s := &site{Daemon: d.For(t), t: t, repo: repo, name: repo.Project}
+	if app == apps.Shop {
+		s.rows = &rows{}
+	}
 	// Before the engine is cleaned: the daemon must not work on it then.
 	t.Cleanup(func() { s.forget() })
 	return s

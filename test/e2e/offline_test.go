@@ -158,7 +158,9 @@ func TestOfflineRollback(t *testing.T) {
 	}
 	t.Run("restored again", wantRestored)
 
-	// A new daemon takes the application over as it is, and goes on.
+	// A new daemon takes the application over as it is, and goes on. The rows are those
+	// of the backup now.
+	s.rows = &rows{}
 	s.Daemon = harness.Start(t, harness.Options{Dir: t.TempDir()})
 	before = s.containers()
 	s.apply("")

@@ -77,12 +77,11 @@ func TestSuspend(t *testing.T) {
 
 // Requests of one application are carried out one after the other; of those that wait,
 // a newer one makes the older ones pointless.
-func TestQueue(t *testing.T) {
-	t.Parallel()
-	s := running(t, apps.Hello, "")
-	first := s.publish("Slow to start", map[string]string{"version.txt": "2\n", "behaviour.json": apps.Behaviour{StartDelay: "2s"}.JSON()})
-	second := s.publish("Never seen", map[string]string{"version.txt": "3\n", "behaviour.json": apps.Behaviour{}.JSON()})
-	third := s.publish("Last", map[string]string{"version.txt": "4\n"})
+func (s *site) updateInQueue() {
+	t := s.t
+	first := s.publish("Slow to start", behave(version("5", "web"), "web", apps.Behaviour{StartDelay: "2s"}))
+	second := s.publish("Never seen", behave(version("6", "web"), "web", apps.Behaviour{}))
+	third := s.publish("Last", version("7", "web"))
 	a := s.Update(s.name, first, harness.Named(s.name+"-a"))
 	s.WaitPhase(a.Name, v1alpha1.PhaseBuilding, v1alpha1.PhaseRollingOut)
 	b := s.Update(s.name, second, harness.Named(s.name+"-b"))
@@ -99,7 +98,7 @@ func TestQueue(t *testing.T) {
 	if rc.Status.PreviousCommit != first || rc.Status.PreviousRelease != ra.Status.Release {
 		t.Errorf("the last one came from %s, %s; want %s, %s", rc.Status.PreviousCommit, rc.Status.PreviousRelease, first, ra.Status.Release)
 	}
-	s.wantVersion("4")
+	s.wantVersion("7")
 	s.wantDeployed(third)
 }
 

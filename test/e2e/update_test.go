@@ -37,6 +37,8 @@ func TestGoodUpdates(t *testing.T) {
 	t.Run("only the tree changed", func(t *testing.T) { s.in(t).updateTree() })
 	t.Run("a mounted file changed", func(t *testing.T) { s.in(t).updateMount() })
 	t.Run("force", func(t *testing.T) { s.in(t).updateByForce() })
+	t.Run("a queue", func(t *testing.T) { s.in(t).updateInQueue() })
+	t.Run("a pulled image", func(t *testing.T) { s.in(t).updatePulled() })
 }
 
 // in binds a site to a subtest.
@@ -295,6 +297,37 @@ func (s *site) updateByForce() {
 	s.wantRelease(r, r.Status.Commit)
 	if got := harness.Rows(t, s.repo.Project, "visits"); got != rows {
 		t.Errorf("%d visits became %d", rows, got)
+	}
+}
+
+// An image from a registry takes the place of one that was built.
+func (s *site) updatePulled() {
+	t := s.t
+	r := newRegistry(t, false)
+	t.Cleanup(func() { removeImages(t, r.addr+"/team/web") })
+	before := s.containers()
+	ref := r.addr + "/team/web:7"
+	r.docker("tag", before["web"][0].Image, ref)
+	r.docker("push", "--quiet", ref)
+	r.docker("image", "rm", ref)
+	file, err := os.ReadFile(filepath.Join(s.repo.Dir, "docker-compose.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pulled := strings.Replace(string(file), "    build:\n      context: .\n      dockerfile: web/Dockerfile\n", "    image: "+ref+"\n", 1)
+	if pulled == string(file) {
+		t.Fatal("web is not built as this test expects")
+	}
+	commit := s.publish("Web from a registry", map[string]string{"docker-compose.yml": pulled})
+	res := s.succeeds(commit)
+	s.wantReplaced(before, "web")
+	s.wantUntouched(before, "db", "worker", "migrate")
+	s.wantDeployed(commit)
+	s.wantRelease(res, commit)
+	for _, rs := range s.Releases(s.name)[0].Spec.Services {
+		if rs.Name == "web" && !strings.HasPrefix(rs.RepoDigest, r.addr+"/team/web@sha256:") {
+			t.Errorf("the release does not say what was pulled: %+v", rs)
+		}
 	}
 }
 
