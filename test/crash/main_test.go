@@ -40,7 +40,7 @@ func buildDaemon(ctx context.Context) error {
 		return err
 	}
 	binary := filepath.Join(cache, "fairlead-test", "crashd")
-	out, err := exec.CommandContext(ctx, "go", "build", "-race=false", "-o", binary, "./crashd").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", "build", "-race=false", "-ldflags=-s -w", "-o", binary, "./crashd").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("go build crashd: %w\n%s", err, out)
 	}
