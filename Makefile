@@ -93,8 +93,8 @@ test-unit: ## Hermetic tests, with the race detector.
 	while read -r kind package; do \
 	  if [[ $$kind == plain && -z "$(RACE_ALL)" ]]; then plain+=("$$package"); else race+=("$$package"); fi; \
 	done < <(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{$$kind := "race"}}{{range .Deps}}{{if eq . "k8s.io/kubernetes/pkg/controlplane/apiserver"}}{{$$kind = "plain"}}{{end}}{{end}}{{$$kind}} {{.ImportPath}}{{end}}' ./...); \
-	if [[ $${#race[@]} -gt 0 ]]; then CGO_ENABLED=1 $(GOTEST) -race -timeout 10m "$${race[@]}"; fi; \
-	if [[ $${#plain[@]} -gt 0 ]]; then $(GOTEST) -timeout 10m "$${plain[@]}"; fi
+	if [[ $${#race[@]} -gt 0 ]]; then CGO_ENABLED=1 $(GOTEST) -race -p 4 -timeout 10m "$${race[@]}"; fi; \
+	if [[ $${#plain[@]} -gt 0 ]]; then $(GOTEST) -p 4 -timeout 10m "$${plain[@]}"; fi
 
 .PHONY: test-controllers
 test-controllers: build ## Tests against the embedded API server. RACE=1: with the race detector.
@@ -109,11 +109,12 @@ test-engine: engine images ## Tests of single packages against a Docker engine.
 .PHONY: e2e
 e2e: engine images build ## Whole updates of real applications on a real engine.
 	$(call section,end to end)
-	$(GOTEST) -tags e2e -parallel 4 -timeout 45m ./test/e2e/...
+	$(GOTEST) -tags e2e -parallel 6 -timeout 45m ./test/e2e/...
 
-# Long: some ten minutes. What of it is short is part of e2e.
+# Long: some twenty minutes, of which most keep both processors busy, so that nothing
+# may run beside it. What of it is short and light is part of e2e.
 .PHONY: soak
-soak: engine images build ## Fifty updates in a row, and others, under as much load as there can be.
+soak: engine images build ## Fifty updates in a row, an engine that is restarted and others, under as much load as there can be.
 	$(call section,soak)
 	$(GOTEST) -tags 'e2e soak' -run TestSoak -timeout 60m -v ./test/e2e/...
 
@@ -126,7 +127,7 @@ browser: engine images build ## The web UI in a real browser, on a real daemon a
 .PHONY: crash
 crash: engine images build ## The daemon killed at every step, and what the next one makes of it.
 	$(call section,crash matrix)
-	$(GOTEST) -tags crash -parallel 3 -timeout 45m ./test/crash/...
+	$(GOTEST) -tags crash -parallel 4 -timeout 45m ./test/crash/...
 
 .PHONY: bench
 bench: engine images build ## The figures of docs/benchmarks.md, measured here.

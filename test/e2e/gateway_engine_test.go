@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build e2e
+//go:build e2e && soak
 
 package e2e
 
@@ -48,7 +48,7 @@ func (s *site) address(service string) string {
 // The engine is restarted, in order and by force, and gives containers other addresses.
 // The gateways find them again with no daemon to tell them, and the next update loses
 // nothing; one in the middle of which the engine is restarted goes on.
-func TestGatewayEngineRestart(t *testing.T) {
+func TestSoakEngineRestart(t *testing.T) {
 	if !inOwnNetwork(t) {
 		return
 	}

@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,45 +15,10 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 
-	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/test/apps"
 	"github.com/fairlead-dev/fairlead/test/harness"
 )
-
-// shopBehindGateway is a shop of which the gateway knows what everything listens on.
-func shopBehindGateway(t *testing.T) *site {
-	t.Helper()
-	s := behindGateway(t, shared, apps.Shop, "")
-	// What web listens on is written nowhere, and was not known before it ran.
-	s.succeeds("")
-	s.wantBehind("db", "front", "web")
-	return s
-}
-
-// Hundreds of clients keep their connections while the shop behind nginx is updated
-// again and again, cannot be, and goes back: no request fails, and no connection ends.
-func TestGatewayCrowd(t *testing.T) {
-	t.Parallel()
-	s := shopBehindGateway(t)
-	const clients = 300
-	l := harness.StartLoad(s.repo.URL("/version"), clients, time.Second)
-	for v := 2; v <= 3; v++ {
-		s.succeeds(s.publish("Next", version(strconv.Itoa(v), "web")))
-		s.wantVersion(strconv.Itoa(v))
-	}
-	s.ends(s.publish("Bad", behave(version("4", "web"), "web", apps.Behaviour{Unhealthy: true})), v1alpha1.PhaseRolledBack)
-	s.wantVersion("3")
-	s.succeeds("", harness.RollbackTo(s.Releases(s.name)[1].Name))
-	s.wantVersion("2")
-	r := wantLossless(t, l, "1", "2", "3")
-	if r.Connections != clients {
-		t.Errorf("%d clients needed %d connections", clients, r.Connections)
-	}
-	if r.Bodies["4\n"] > 0 {
-		t.Errorf("what never became healthy answered: %v", r.Bodies)
-	}
-}
 
 // scaled is hello with two containers, and something that lives in the network of a third service.
 const scaled = `x-service: &service

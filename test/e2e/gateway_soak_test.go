@@ -14,6 +14,39 @@ import (
 	"github.com/fairlead-dev/fairlead/test/harness"
 )
 
+// shopBehindGateway is a shop of which the gateway knows what everything listens on.
+func shopBehindGateway(t *testing.T) *site {
+	t.Helper()
+	s := behindGateway(t, shared, apps.Shop, "")
+	// What web listens on is written nowhere, and was not known before it ran.
+	s.succeeds("")
+	s.wantBehind("db", "front", "web")
+	return s
+}
+
+// Hundreds of clients keep their connections while the shop behind nginx is updated
+// again and again, cannot be, and goes back: no request fails, and no connection ends.
+func TestSoakCrowd(t *testing.T) {
+	s := shopBehindGateway(t)
+	const clients = 300
+	l := harness.StartLoad(s.repo.URL("/version"), clients, time.Second)
+	for v := 2; v <= 3; v++ {
+		s.succeeds(s.publish("Next", version(strconv.Itoa(v), "web")))
+		s.wantVersion(strconv.Itoa(v))
+	}
+	s.ends(s.publish("Bad", behave(version("4", "web"), "web", apps.Behaviour{Unhealthy: true})), v1alpha1.PhaseRolledBack)
+	s.wantVersion("3")
+	s.succeeds("", harness.RollbackTo(s.Releases(s.name)[1].Name))
+	s.wantVersion("2")
+	r := wantLossless(t, l, "1", "2", "3")
+	if r.Connections != clients {
+		t.Errorf("%d clients needed %d connections", clients, r.Connections)
+	}
+	if r.Bodies["4\n"] > 0 {
+		t.Errorf("what never became healthy answered: %v", r.Bodies)
+	}
+}
+
 // goodAndBad updates a shop, fails to, and goes back, and returns the number of the last version.
 func (s *site) goodAndBad(v int) int {
 	s.t.Helper()

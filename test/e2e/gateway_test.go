@@ -59,9 +59,10 @@ func (s *site) removeGateways() {
 	}
 }
 
-// load sends some hundred requests a second over kept connections.
+// load sends some eighty requests a second over kept connections, which leaves the
+// processors to the other tests; as many as there can be are sent by `make soak`.
 func (s *site) load(path string) *harness.Load {
-	return harness.StartLoad(s.repo.URL(path), 8, 40*time.Millisecond)
+	return harness.StartLoad(s.repo.URL(path), 8, 100*time.Millisecond)
 }
 
 // wantLossless checks that no request failed, and that versions answered.

@@ -17,18 +17,18 @@ import (
 	"github.com/fairlead-dev/fairlead/test/harness"
 )
 
-func TestDryRun(t *testing.T) {
-	t.Parallel()
-	s := running(t, apps.Shop, "")
-	before, at, backups := s.containers(), s.deployed(), s.backups()
-	r := s.succeeds(s.publish("Second version", version("2", "web")), harness.DryRun)
+// A dry run says what would be done to whom, and does nothing.
+func (s *site) updateDry() {
+	t := s.t
+	before, at, backups, releases := s.containers(), s.deployed(), s.backups(), len(s.Releases(s.name))
+	r := s.succeeds(s.publish("Eighth version", version("8", "web")), harness.DryRun)
 	wantCondition(t, r, v1alpha1.ConditionSucceeded, "True/DryRun")
 	s.wantUntouched(before)
 	s.wantDeployed(at)
 	if now := s.backups(); !slices.Equal(now, backups) {
 		t.Errorf("the backups %v became %v", backups, now)
 	}
-	if now := s.Releases(s.name); len(now) != 1 {
+	if now := s.Releases(s.name); len(now) != releases {
 		t.Errorf("the releases are %v", now)
 	}
 	if r.Status.Plan == nil || len(r.Status.Plan.Services) != 5 || r.Status.Plan.Summary == "" || len(r.Status.Plan.Backup) == 0 {

@@ -38,6 +38,7 @@ func TestGoodUpdates(t *testing.T) {
 	t.Run("a mounted file changed", func(t *testing.T) { s.in(t).updateMount() })
 	t.Run("force", func(t *testing.T) { s.in(t).updateByForce() })
 	t.Run("a queue", func(t *testing.T) { s.in(t).updateInQueue() })
+	t.Run("dry run", func(t *testing.T) { s.in(t).updateDry() })
 	t.Run("a pulled image", func(t *testing.T) { s.in(t).updatePulled() })
 }
 

@@ -41,6 +41,7 @@ func TestUpdater(t *testing.T) {
 	m.in(t, "an update in the foreground, with agents", foreground)
 	m.in(t, "a bad version", bad)
 	m.in(t, "several at once", several)
+	m.in(t, "the rollback script, when the updater is lost", rollbackByScript)
 	m.in(t, "guessing", guessing)
 }
 
