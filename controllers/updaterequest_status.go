@@ -150,7 +150,7 @@ func (w *statusWriter) stepEnded(a attempt, err error) {
 		// A rollback has its cause already, and what could not be cleaned up after
 		// an update that is verified is left to the next one.
 		if st.Step != v1alpha1.StepRollback && st.Step != v1alpha1.StepCleanUp {
-			st.Failure = &v1alpha1.FailureStatus{Step: st.Step, Reason: reason, Message: limit(terminal.Error())}
+			st.Failure = &v1alpha1.FailureStatus{Step: st.Step, Reason: reason, Message: limit(terminal.Error()), Paused: terminal.Paused}
 		}
 	case failure.IsInterrupted(err):
 		step.State, step.Reason, step.Message = v1alpha1.StepInterrupted, "Interrupted", ""

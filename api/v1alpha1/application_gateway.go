@@ -2,7 +2,10 @@
 
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // GatewayMode says whether a gateway is used.
 // +kubebuilder:validation:Enum=Auto;Off
@@ -19,6 +22,8 @@ const (
 // GatewaySpec says whether and how a gateway stands in front of the services of
 // an application: small containers that publish the host ports and have the
 // services' names, while the containers behind them come and go.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.trustedProxies) && size(self.trustedProxies) > 0) || !((has(self.acceptProxyProtocol) && self.acceptProxyProtocol) || (has(self.services) && self.services.exists(s, has(s.acceptProxyProtocol) && s.acceptProxyProtocol)))",message="acceptProxyProtocol needs trustedProxies: who may say where a client comes from"
 type GatewaySpec struct {
 	// mode: Auto, or Off. With Auto, an application that publishes ports, or
 	// has more than one service, gets a gateway at its next update: each service
@@ -29,13 +34,7 @@ type GatewaySpec struct {
 	// +optional
 	Mode GatewayMode `json:"mode,omitempty"`
 
-	// holdTimeout is how long a request to a service whose only container is
-	// being replaced is held before it is refused. A time such as 30s or 2m.
-	// Default: 60s.
-	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
-	// +optional
-	HoldTimeout *metav1.Duration `json:"holdTimeout,omitempty"`
+	GatewayTraffic `json:",inline"`
 
 	// trustedProxies are addresses or networks (CIDR) of proxies in front of
 	// this host, whose X-Forwarded-* headers are passed on. Default: none, they
@@ -45,6 +44,158 @@ type GatewaySpec struct {
 	// +listType=set
 	// +optional
 	TrustedProxies []string `json:"trustedProxies,omitempty"`
+
+	// services are settings of single services.
+	// +kubebuilder:validation:MaxItems=256
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Services []ServiceTraffic `json:"services,omitempty"`
+}
+
+// ServiceTraffic holds the settings of the gateway for one service. They go
+// before x-fairlead of the Compose file, and that before those for all.
+type ServiceTraffic struct {
+	GatewayTraffic `json:",inline"`
+
+	// name of the service in the Compose file.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +required
+	Name string `json:"name"`
+}
+
+// GatewayBalance says which of several containers gets a request.
+// +kubebuilder:validation:Enum=LeastConnections;RoundRobin;RandomTwo;Source
+type GatewayBalance string
+
+// Ways to balance.
+const (
+	// BalanceLeastConnections takes the container with the fewest connections.
+	BalanceLeastConnections GatewayBalance = "LeastConnections"
+	// BalanceRoundRobin takes one after another.
+	BalanceRoundRobin GatewayBalance = "RoundRobin"
+	// BalanceRandomTwo takes two at random, and of these the one with fewer
+	// connections.
+	BalanceRandomTwo GatewayBalance = "RandomTwo"
+	// BalanceSource takes the same one for the same address of a client.
+	BalanceSource GatewayBalance = "Source"
+)
+
+// GatewayTraffic says how a gateway passes requests on, for all services or for
+// one.
+type GatewayTraffic struct {
+	// balance says which of several replicas gets a request: LeastConnections,
+	// RoundRobin, RandomTwo (the one with fewer connections of two at random) or
+	// Source (the same one for the same client). Default: LeastConnections.
+	// +optional
+	Balance GatewayBalance `json:"balance,omitempty"`
+
+	// holdTimeout is how long a request to a service whose only container is
+	// being replaced is held before it is refused. A time such as 30s or 2m.
+	// Default: 60s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +optional
+	HoldTimeout *metav1.Duration `json:"holdTimeout,omitempty"`
+
+	// holdRequests is how many requests and connections may be held at once.
+	// Default: 1024.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	// +optional
+	HoldRequests int32 `json:"holdRequests,omitempty"`
+
+	// holdBytes bounds the memory that held requests fill, a quantity such as
+	// 16Mi; bodies beyond some KiB stay with the client. Default: 16Mi.
+	// +optional
+	HoldBytes *resource.Quantity `json:"holdBytes,omitempty"`
+
+	// transferTimeout is how long uploads, and downloads of a known size, may
+	// go on with an old container. One whose client stands still for a minute
+	// ends earlier. Default: 10m.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +optional
+	TransferTimeout *metav1.Duration `json:"transferTimeout,omitempty"`
+
+	// longLivedTimeout is how long connections without an end of their own may
+	// go on with an old container: WebSockets, streams of events, gRPC and TCP.
+	// Default: drainTimeout of the service.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +optional
+	LongLivedTimeout *metav1.Duration `json:"longLivedTimeout,omitempty"`
+
+	// probe has the gateway look at each container regularly: one that does not
+	// answer gets no requests until it does, unless all do not. Default: none;
+	// a container that refuses connections is left out in any case.
+	// +optional
+	Probe *GatewayProbe `json:"probe,omitempty"`
+
+	// acceptProxyProtocol expects the header of the PROXY protocol, version 1 or
+	// 2, at the start of each connection to published TCP ports, and takes the
+	// client's address from it. It needs trustedProxies; connections from others
+	// are refused.
+	// +optional
+	AcceptProxyProtocol *bool `json:"acceptProxyProtocol,omitempty"`
+
+	// sendProxyProtocol sends that header to the containers, for what comes in by
+	// published TCP ports: V1, V2 or Off. They must expect it. Default: Off.
+	// +optional
+	SendProxyProtocol ProxyProtocol `json:"sendProxyProtocol,omitempty"`
+}
+
+// ProxyProtocol is a version of the PROXY protocol.
+// +kubebuilder:validation:Enum=V1;V2;Off
+type ProxyProtocol string
+
+// Versions of the PROXY protocol.
+const (
+	ProxyProtocolV1  ProxyProtocol = "V1"
+	ProxyProtocolV2  ProxyProtocol = "V2"
+	ProxyProtocolOff ProxyProtocol = "Off"
+)
+
+// GatewayProbe says how a gateway looks at containers.
+type GatewayProbe struct {
+	// path to GET over HTTP; a status from 200 to 399 passes. Default: none, the
+	// port is connected to.
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^/[!-~]*$`
+	// +optional
+	Path string `json:"path,omitempty"`
+
+	// port of the containers. Default: the first TCP port of the service.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	Port int32 `json:"port,omitempty"`
+
+	// interval is the time between two looks. Default: 2s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +optional
+	Interval *metav1.Duration `json:"interval,omitempty"`
+
+	// timeout of one look. Default: 2s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +optional
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+
+	// failing is how many looks in a row must fail until a container gets no
+	// requests. Default: 3.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +optional
+	Failing int32 `json:"failing,omitempty"`
+
+	// passing is how many must pass until it gets some again. Default: 2.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +optional
+	Passing int32 `json:"passing,omitempty"`
 }
 
 // DowntimeStatus is what a prober saw from outside while containers were

@@ -60,10 +60,12 @@ const (
 
 // RolloutSpec says how containers are replaced. The order that the Compose file
 // names for a service (x-fairlead, deploy.update_config.order) goes before
-// services here, and that before order. For times, services goes before
-// x-fairlead, and that before what is said here for all.
+// services here, and that before order. For times and all else, services goes
+// before x-fairlead, that before deploy.update_config, and that before what is
+// said here for all.
 type RolloutSpec struct {
 	RolloutTimings `json:",inline"`
+	RolloutBatches `json:",inline"`
 
 	// order of replacement for services that name none: Auto, StartFirst or
 	// StopFirst. Default: Auto.
@@ -147,6 +149,7 @@ type RolloutTimings struct {
 // ServiceRollout holds the settings of one service.
 type ServiceRollout struct {
 	RolloutTimings `json:",inline"`
+	RolloutBatches `json:",inline"`
 
 	// name of the service in the Compose file.
 	// +kubebuilder:validation:MinLength=1

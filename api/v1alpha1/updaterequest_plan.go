@@ -35,6 +35,14 @@ type ServicePlan struct {
 	// orderReason says why that order.
 	// +optional
 	OrderReason string `json:"orderReason,omitempty"`
+	// replacement in words, where its containers are not all replaced at once or
+	// some of them may fail.
+	// +optional
+	Replacement string `json:"replacement,omitempty"`
+	// gateway in words: why the service is not behind it, or what of it is
+	// not. Empty if all is, or if the application has no gateway.
+	// +optional
+	Gateway string `json:"gateway,omitempty"`
 	// interruption that is to be expected, in words.
 	// +optional
 	Interruption string `json:"interruption,omitempty"`

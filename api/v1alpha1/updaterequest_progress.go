@@ -31,3 +31,17 @@ type StepProgress struct {
 	// +optional
 	Message string `json:"message,omitempty"`
 }
+
+// FailureStatus is why a request does not succeed.
+type FailureStatus struct {
+	// step that failed.
+	Step StepName `json:"step"`
+	// reason in a word.
+	Reason string `json:"reason"`
+	// message for a person.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// paused says that what was changed is not undone, as failureAction asks.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
+}

@@ -230,6 +230,11 @@ type ServiceUpdate struct {
 	// +listType=atomic
 	// +optional
 	NewContainers []string `json:"newContainers,omitempty"`
+	// failedContainers by ID (first 12 characters): new ones that failed, and were
+	// borne as maxFailureRatio or failureAction allow.
+	// +listType=atomic
+	// +optional
+	FailedContainers []string `json:"failedContainers,omitempty"`
 	// health in words: waiting, starting, healthy, completed, unhealthy: why.
 	// +optional
 	Health string `json:"health,omitempty"`
@@ -448,17 +453,6 @@ type UpdateRequestStatus struct {
 	// +listMapKey=type
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-}
-
-// FailureStatus is why a request does not succeed.
-type FailureStatus struct {
-	// step that failed.
-	Step StepName `json:"step"`
-	// reason in a word.
-	Reason string `json:"reason"`
-	// message for a person.
-	// +optional
-	Message string `json:"message,omitempty"`
 }
 
 // UpdateRequest is one wish to bring an Application to a commit, or back to a

@@ -28,11 +28,24 @@ type Extension struct {
 	DrainTimeout time.Duration
 	// StopTimeout is how long the old container may take to stop.
 	StopTimeout time.Duration
+	// Parallelism is how many containers are replaced at once, 0 for all; nil when
+	// not set.
+	Parallelism *uint64
+	// Delay is the pause between two groups, and Monitor how long the new containers of
+	// one are watched.
+	Delay, Monitor time.Duration
+	// FailureAction is "Rollback", "Pause" or "Continue".
+	FailureAction string
+	// MaxFailureRatio is what part may fail, from 0 to 1; nil when not set.
+	MaxFailureRatio *float64
+	// Traffic is how the gateway passes requests on.
+	Traffic Traffic
 }
 
 var (
 	extensionOrders   = []string{"Auto", "StartFirst", "StopFirst"}
 	extensionGateways = []string{"Auto", "Off"}
+	extensionActions  = []string{"Rollback", "Pause", "Continue"}
 )
 
 // parseExtension reads the x-fairlead value of a service; unknown keys and
@@ -56,8 +69,14 @@ func parseExtension(service string, value any) (Extension, []Problem) {
 		"minHealthy":    &e.MinHealthy,
 		"drainTimeout":  &e.DrainTimeout,
 		"stopTimeout":   &e.StopTimeout,
+		"delay":         &e.Delay,
+		"monitor":       &e.Monitor,
+
+		"holdTimeout":      &e.Traffic.HoldTimeout,
+		"transferTimeout":  &e.Traffic.TransferTimeout,
+		"longLivedTimeout": &e.Traffic.LongLivedTimeout,
 	}
-	known := []string{"order", "gateway"}
+	known := append([]string{"order", "gateway", "parallelism", "failureAction", "maxFailureRatio"}, trafficKeys...)
 	for key := range durations {
 		known = append(known, key)
 	}
@@ -87,6 +106,30 @@ func parseExtension(service string, value any) (Extension, []Problem) {
 				continue
 			}
 			e.Gateway = text
+		case key == "failureAction":
+			if !slices.Contains(extensionActions, text) {
+				report("%s.failureAction must be one of %s", ExtensionKey, strings.Join(extensionActions, ", "))
+				continue
+			}
+			e.FailureAction = text
+		case key == "parallelism":
+			n, ok := whole(settings[key])
+			if !ok {
+				report("%s.parallelism must be a number of containers, 0 for all at once", ExtensionKey)
+				continue
+			}
+			e.Parallelism = &n
+		case key == "maxFailureRatio":
+			ratio, ok := part(settings[key])
+			if !ok {
+				report("%s.maxFailureRatio must be a number from 0 to 1, such as 0.25", ExtensionKey)
+				continue
+			}
+			e.MaxFailureRatio = &ratio
+		case slices.Contains(trafficKeys, key):
+			if why := e.Traffic.set(key, settings[key]); why != "" {
+				report("%s.%s %s", ExtensionKey, key, why)
+			}
 		case isDuration:
 			d, err := time.ParseDuration(text)
 			if !isText || err != nil || d < 0 {
@@ -99,4 +142,37 @@ func parseExtension(service string, value any) (Extension, []Problem) {
 		}
 	}
 	return e, problems
+}
+
+// whole reads a number that is not negative.
+func whole(value any) (uint64, bool) {
+	switch n := value.(type) {
+	case int:
+		return uint64(n), n >= 0
+	case uint64:
+		return n, true
+	case int64:
+		return uint64(n), n >= 0
+	case float64: // of a model that was stored as JSON
+		return uint64(n), n >= 0 && n == float64(uint64(n))
+	}
+	return 0, false
+}
+
+// part reads a number from 0 to 1.
+func part(value any) (float64, bool) {
+	var f float64
+	switch n := value.(type) {
+	case int:
+		f = float64(n)
+	case int64:
+		f = float64(n)
+	case uint64:
+		f = float64(n)
+	case float64:
+		f = n
+	default:
+		return 0, false
+	}
+	return f, f >= 0 && f <= 1
 }

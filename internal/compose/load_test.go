@@ -75,7 +75,7 @@ services:
     develop: {watch: [{action: sync, path: ./web, target: /app}]}
     command: ["serve", "--price=$$5", "yes", "0123", "1e3", "null", "~", ""]
     post_start: [{command: ["touch", "/x"], user: root}]
-    x-fairlead: {order: StartFirst, healthTimeout: 5m, minHealthy: 2s}
+    x-fairlead: {order: StartFirst, healthTimeout: 5m, minHealthy: 2s, parallelism: 2, maxFailureRatio: 0.5, failureAction: Pause, delay: 3s, monitor: 4s}
   migrate:
     extends: {file: base/base.yml, service: migrate}
     image: shop/migrate:${VERSION}

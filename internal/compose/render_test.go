@@ -5,6 +5,7 @@ package compose
 import (
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -38,7 +39,7 @@ func TestRenderReadsBackTheSame(t *testing.T) {
 		if !ok {
 			t.Fatalf("service %s is gone", s.Name)
 		}
-		if !maps.Equal(s.Environment, b.Environment) || s.Extension != b.Extension || s.OneShot != b.OneShot ||
+		if !maps.Equal(s.Environment, b.Environment) || !reflect.DeepEqual(s.Extension, b.Extension) || s.OneShot != b.OneShot ||
 			s.Replicas != b.Replicas || !slices.Equal(s.DependsOn, b.DependsOn) || !slices.Equal(s.TrackedPaths, b.TrackedPaths) ||
 			(s.Build == nil) != (b.Build == nil) || s.ImageName != b.ImageName {
 			t.Errorf("service %s reads back as\n%+v, was\n%+v", s.Name, b, s)

@@ -24,6 +24,8 @@ type Terminal struct {
 	Message string
 	// Err is the cause, may be nil.
 	Err error
+	// Paused says that what was changed is to be left as it is.
+	Paused bool
 }
 
 func (e *Terminal) Error() string {

@@ -35,6 +35,9 @@ const (
 	// VerbSwitch has the gateway send what is new for Services to their ready
 	// containers, all at once, and what is held too.
 	VerbSwitch Verb = "Switch"
+	// VerbSettle watches the new containers of the service for a while, before the
+	// next ones are replaced.
+	VerbSettle Verb = "Settle"
 	// VerbHandOver lets the container take the place of the one that the
 	// deciding daemon itself runs in, which ends the daemon.
 	VerbHandOver Verb = "HandOver"
@@ -51,7 +54,7 @@ type Action struct {
 	// NewName for VerbRename.
 	NewName string
 	// Services for VerbSwitch, and the IDs of the containers that serve each of them
-	// from then on.
+	// from then on; for VerbSettle, those that are watched.
 	Services []string
 	Serve    map[string][]string
 	// Gateway for VerbOpen and VerbClose.
@@ -75,6 +78,11 @@ type Target struct {
 	// Displaces are services that go away and whose containers must be down
 	// before this one starts, as both want the same port, data or address.
 	Displaces []string
+	// Batch is how many of its containers are replaced at once, 0 for all; Settled
+	// are the new ones that were watched long enough.
+	Batch, Settled int
+	// Tolerate is how many of its new containers may fail.
+	Tolerate int
 	// BlockedBy are gateways that have ports of the host which its containers are
 	// to publish themselves.
 	BlockedBy []string

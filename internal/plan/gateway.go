@@ -96,14 +96,14 @@ func (r *rollout) toSwitch(t Target) bool {
 	if !t.Gateway || t.Action == v1alpha1.ActionRemove || r.broken(t.Name) != "" {
 		return false
 	}
-	fit, old := r.split(t)
-	fit = fit[:min(len(fit), t.Replicas)]
-	idle := func(c Container) bool { return !c.Serving && c.up() && c.Ready }
-	if !slices.ContainsFunc(fit, func(c Container) bool { return c.up() && c.Ready }) {
+	serve := r.serve(t)
+	if len(serve) == 0 {
 		return false // nothing is there that could take it
 	}
-	return r.in.Held[t.Name] || r.in.Unsettled[t.Name] || slices.ContainsFunc(fit, idle) ||
-		slices.ContainsFunc(old, func(c Container) bool { return c.Serving })
+	return r.in.Held[t.Name] || r.in.Unsettled[t.Name] || slices.ContainsFunc(r.have[t.Name], func(c Container) bool {
+		wanted := slices.ContainsFunc(serve, func(s Container) bool { return s.ID == c.ID })
+		return wanted != c.Serving
+	})
 }
 
 // alone reports whether traffic of t goes to its ready containers at once,
@@ -133,20 +133,16 @@ func (r *rollout) switchAll(targets []Target) []Action {
 func (r *rollout) switchOf(reason string, services ...string) Action {
 	serve := map[string][]string{}
 	for _, name := range services {
-		t := r.targets[name]
-		fit, _ := r.split(t)
-		for _, c := range fit[:min(len(fit), t.Replicas)] {
-			if c.up() && c.Ready {
-				serve[name] = append(serve[name], c.ID)
-			}
+		for _, c := range r.serve(r.targets[name]) {
+			serve[name] = append(serve[name], c.ID)
 		}
 	}
 	return Action{Verb: VerbSwitch, Service: services[0], Services: services, Serve: serve, Reason: reason}
 }
 
 // hold lets requests to t wait before its last container is stopped.
-func (r *rollout) hold(t Target, old []Container) []Action {
-	serves := slices.ContainsFunc(old, func(c Container) bool { return c.Serving && c.up() && !c.Self })
+func (r *rollout) hold(t Target, fit, kept, old []Container) []Action {
+	serves := !others(fit, kept) && slices.ContainsFunc(old, func(c Container) bool { return c.Serving && c.up() && !c.Self })
 	if !t.Gateway || r.in.Held[t.Name] || !serves {
 		return nil
 	}

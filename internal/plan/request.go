@@ -294,6 +294,10 @@ func undo(f RequestFacts, steps map[v1alpha1.StepName]v1alpha1.StepStatus) Decis
 	if !Touched(f.Status) {
 		return end(v1alpha1.PhaseFailed, fail.Reason, fail.Message)
 	}
+	if fail.Paused {
+		return end(v1alpha1.PhaseFailed, fail.Reason, fail.Message+"; everything is left as it is, as the failure action is Pause: "+
+			"update to a commit that works, or go back with spec.rollbackTo")
+	}
 	switch steps[v1alpha1.StepRollback].State {
 	case v1alpha1.StepSucceeded:
 		if fail.Reason == v1alpha1.ReasonCancelled {

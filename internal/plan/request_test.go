@@ -71,6 +71,8 @@ func TestNext(t *testing.T) {
 			Decision{Kind: Finish, Phase: v1alpha1.PhaseFailed, Reason: v1alpha1.ReasonBuildFailed}},
 		{"rollout failed", facts(done(pre, bk, fe, bu), steps(step(ro, v1alpha1.StepFailed)), fail(ro, v1alpha1.ReasonHealthCheckFailed)),
 			Decision{Kind: RunStep, Step: rb, Phase: v1alpha1.PhaseRollingBack, Reason: v1alpha1.ReasonHealthCheckFailed}},
+		{"failed and paused", facts(done(pre, bk, fe, bu), steps(step(ro, v1alpha1.StepFailed)), fail(ro, v1alpha1.ReasonHealthCheckFailed),
+			func(f *RequestFacts) { f.Status.Failure.Paused = true }), Decision{Kind: Finish, Phase: v1alpha1.PhaseFailed, Reason: v1alpha1.ReasonHealthCheckFailed}},
 		{"rollback interrupted", facts(done(pre, bk, fe, bu), steps(step(ro, v1alpha1.StepFailed), step(rb, v1alpha1.StepRunning)), fail(ro, v1alpha1.ReasonHealthCheckFailed)),
 			Decision{Kind: RunStep, Step: rb, Phase: v1alpha1.PhaseRollingBack, Reason: v1alpha1.ReasonHealthCheckFailed}},
 		{"rolled back", facts(done(pre, bk, fe, bu, rb), steps(step(ro, v1alpha1.StepFailed)), fail(ro, v1alpha1.ReasonHealthCheckFailed)),

@@ -115,7 +115,7 @@ func (r *rollout) bring(targets []Target) (actions []Action, allReady bool, wait
 // failed returns the first container that is wanted and did not become ready.
 func (r *rollout) failed() *Container {
 	for _, c := range r.in.Containers {
-		if c.Failed != "" && r.fits(r.targets[c.Service], c) {
+		if t := r.targets[c.Service]; c.Failed != "" && r.fits(t, c) && !r.tolerated(t) {
 			return &c
 		}
 	}
@@ -146,9 +146,10 @@ func (r *rollout) fits(t Target, c Container) bool {
 	return !r.in.Fresh[t.Name] || c.Mine
 }
 
-// ready reports whether c need not be waited for.
+// ready reports whether c need not be waited for. One that failed and is not the end of the
+// rollout is borne.
 func (r *rollout) ready(c Container) bool {
-	return c.Ready || r.in.Undo && c.Failed != ""
+	return c.Ready || c.Failed != ""
 }
 
 func (r *rollout) split(t Target) (fit, old []Container) {
@@ -187,7 +188,8 @@ func (r *rollout) bringUp(t Target) (actions []Action, ready bool, waiting strin
 		return r.runOnce(t)
 	}
 	fit, old := r.split(t)
-	if missing := t.Replicas - len(fit); missing > 0 && r.broken(t.Name) == "" {
+	limit := r.limit(t, fit)
+	if missing := limit - len(fit); missing > 0 && r.broken(t.Name) == "" {
 		if len(t.Shares) > 0 {
 			// A container is tied to the one whose namespaces it uses when it
 			// is created.
@@ -197,7 +199,8 @@ func (r *rollout) bringUp(t Target) (actions []Action, ready bool, waiting strin
 		}
 		return []Action{{Verb: VerbCreate, Service: t.Name, Count: missing, Reason: "has no container of this revision yet"}}, false, ""
 	}
-	fit = fit[:min(len(fit), t.Replicas)]
+	kept, old := r.kept(t, fit, old)
+	fit = fit[:min(len(fit), limit)]
 	ready = true
 	start := slices.ContainsFunc(fit, r.down)
 	if start {
@@ -209,13 +212,16 @@ func (r *rollout) bringUp(t Target) (actions []Action, ready bool, waiting strin
 		}
 	}
 	if start && t.Order == v1alpha1.OrderStopFirst {
-		if holds := r.hold(t, old); len(holds) > 0 {
+		if holds := r.hold(t, fit, kept, old); len(holds) > 0 {
 			return holds, false, ""
+		}
+		if moves := r.shift(t, fit, kept, old); len(moves) > 0 {
+			return moves, false, ""
 		}
 		if stops := retire(t, old, "two copies must not run at once"); len(stops) > 0 {
 			return stops, false, ""
 		}
-		if names := r.rename(t, fit, old); len(names) > 0 {
+		if names := r.rename(t, fit, append(kept, old...)); len(names) > 0 {
 			return names, false, ""
 		}
 	}
@@ -323,7 +329,7 @@ func (r *rollout) unmet(t Target) string {
 				up++
 			}
 		}
-		if up < dt.Replicas {
+		if up < first(dt) {
 			if d.Condition == DependsStarted {
 				return d.Service + " to start"
 			}
@@ -352,8 +358,12 @@ func (r *rollout) takeDown(t Target) []Action {
 		return nil // nothing can take the place of what runs
 	}
 	var actions []Action
+	kept, old := r.kept(t, fit, old)
 	if stops := retire(t, r.cold(t, old), "its successor is ready"); len(stops) > 0 {
 		return stops
+	}
+	if waits := r.settle(t, fit); len(waits) > 0 {
+		return waits
 	}
 	if r.in.Undo {
 		if gone := removeMine(t, old); len(gone) > 0 {
@@ -366,7 +376,7 @@ func (r *rollout) takeDown(t Target) []Action {
 	if len(actions) > 0 {
 		return actions
 	}
-	return r.rename(t, fit, old)
+	return r.rename(t, fit, append(kept, old...))
 }
 
 // removeOthers ends, when going back, services that the release to go back to

@@ -31,7 +31,11 @@ type world struct {
 	// services that wait.
 	gateways []Gateway
 	held     map[string]bool
-	out      strings.Builder
+	// settled are new containers that were watched, by service.
+	settled map[string]int
+	// weak are new containers that never become ready, by ID.
+	weak map[string]bool
+	out  strings.Builder
 }
 
 func (w *world) find(id string) *Container {
@@ -64,7 +68,7 @@ func (w *world) apply(t *testing.T, in RolloutInput, a Action) {
 		}
 	case VerbGate:
 		c := w.find(a.Container.ID)
-		if (w.sick[c.Service] || w.dies[c.Service]) && c.Mine {
+		if (w.sick[c.Service] || w.dies[c.Service]) && c.Mine || w.weak[c.ID] {
 			c.Failed = "never became ready"
 		} else {
 			c.Ready = true
@@ -81,6 +85,11 @@ func (w *world) apply(t *testing.T, in RolloutInput, a Action) {
 		w.mayStop(t, *c)
 	case VerbHandOver:
 		w.handOver(a)
+	case VerbSettle:
+		if w.settled == nil {
+			w.settled = map[string]int{}
+		}
+		w.settled[a.Service] = a.Count
 	case VerbOpen, VerbClose, VerbHold, VerbSwitch:
 		w.gateway(t, in, a)
 	case VerbRemove:
@@ -93,6 +102,7 @@ func (w *world) play(t *testing.T, in RolloutInput) RolloutDecision {
 	for round := 1; round < 50; round++ {
 		in.Containers = slices.Clone(w.containers)
 		in.Gateways, in.Held = slices.Clone(w.gateways), w.held
+		in.Targets = w.settle(in.Targets)
 		d := Rollout(in)
 		if len(d.Actions) == 0 {
 			switch {
@@ -124,6 +134,15 @@ func (w *world) play(t *testing.T, in RolloutInput) RolloutDecision {
 	return RolloutDecision{}
 }
 
+// settle says of targets what was watched.
+func (w *world) settle(targets []Target) []Target {
+	out := slices.Clone(targets)
+	for i := range out {
+		out[i].Settled = w.settled[out[i].Name]
+	}
+	return out
+}
+
 // invariants hold after every round, whatever happens.
 func (w *world) invariants(t *testing.T, in RolloutInput) {
 	t.Helper()
@@ -134,7 +153,7 @@ func (w *world) invariants(t *testing.T, in RolloutInput) {
 				up[c.Revision]++
 			}
 		}
-		if target.Order == v1alpha1.OrderStopFirst && len(up) > 1 {
+		if target.Order == v1alpha1.OrderStopFirst && target.Batch == 0 && len(up) > 1 {
 			t.Errorf("two revisions of %s run at once although it is StopFirst:\n%s", target.Name, w.out.String())
 		}
 	}
@@ -366,7 +385,7 @@ func goesOn(t *testing.T, have []Container, in RolloutInput) {
 		w := &world{containers: slices.Clone(have), next: 10}
 		left := stop
 		for left > 0 {
-			in.Containers = slices.Clone(w.containers)
+			in.Containers, in.Targets = slices.Clone(w.containers), w.settle(in.Targets)
 			d := Rollout(in)
 			if len(d.Actions) == 0 {
 				return // the kill would come after the end
@@ -381,6 +400,7 @@ func goesOn(t *testing.T, have []Container, in RolloutInput) {
 		for i := range w.containers {
 			w.containers[i].Ready = w.containers[i].State == StateRunning && !w.containers[i].Mine
 		}
+		w.settled = nil
 		w.play(t, in)
 		if got, want := final(w), final(whole); got != want {
 			t.Fatalf("killed after %d actions:\n%s\nwant:\n%s\n%s", stop, got, want, w.out.String())

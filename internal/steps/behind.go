@@ -25,6 +25,8 @@ import (
 const (
 	defaultHoldTimeout  = time.Minute
 	defaultGatewayDrain = 30 * time.Second
+	// defaultTransfer is the gateway's own.
+	defaultTransfer = 10 * time.Minute
 )
 
 // putBehind decides which of the wanted services are behind the gateway: those
@@ -79,6 +81,54 @@ func servable(svc compose.Service) bool {
 		!slices.ContainsFunc(svc.Ports, func(p compose.Port) bool { return p.Protocol != "tcp" && p.Protocol != "udp" })
 }
 
+// gatewayNote says why a service is not behind the gateway, or what of it is not; "" if all is.
+func gatewayNote(svc compose.Service, behind bool, mode v1alpha1.GatewayMode) string {
+	if behind {
+		return directParts(svc)
+	}
+	network, shared := strings.CutPrefix(svc.NetworkMode, "service:")
+	switch {
+	case svc.OneShot:
+		return "not behind the gateway: runs to its end once"
+	case svc.Replicas == 0:
+		return "not behind the gateway: has no replicas"
+	case svc.NetworkMode == "host":
+		return "not behind the gateway: uses the host's network, and is left as it is"
+	case shared:
+		return "not behind the gateway: lives in the network of " + network + ", and is replaced together with that"
+	case svc.NetworkMode != "" || len(svc.Networks) == 0:
+		return "not behind the gateway: has no network that the gateway could be in"
+	case !servable(svc):
+		return "not behind the gateway: publishes a port that is neither of TCP nor of UDP"
+	case mode != v1alpha1.GatewayAuto:
+		return "not behind the gateway: left out by a setting"
+	default:
+		return "not behind the gateway: nothing is known to listen in it (expose in the Compose file names ports)"
+	}
+}
+
+// directParts are what of a service behind the gateway stays with its containers.
+func directParts(svc compose.Service) string {
+	var parts []string
+	for _, p := range svc.Ports {
+		if !p.Fixed() {
+			host := "that the engine chooses for " + strconv.Itoa(int(p.Target))
+			if p.Published != "" && p.Published != "0" {
+				host = "from " + p.Published
+			}
+			parts = append(parts, "the port "+host+" is published by each container itself, and changes with it")
+		}
+	}
+	for _, n := range svc.Networks {
+		for _, a := range []string{n.IPv4Address, n.IPv6Address} {
+			if a != "" {
+				parts = append(parts, "the address "+a+" in "+n.Key+" stays with the container: clients that go by it reach no other while that is replaced")
+			}
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
 // gatewayMode is the narrowest setting.
 func (s *run) gatewayMode(svc compose.Service) v1alpha1.GatewayMode {
 	mode := cmp.Or(s.Application.Spec.Gateway.Mode, v1alpha1.GatewayOff)
@@ -91,14 +141,6 @@ func (s *run) gatewayMode(svc compose.Service) v1alpha1.GatewayMode {
 		}
 	}
 	return cmp.Or(v1alpha1.GatewayMode(svc.Extension.Gateway), mode)
-}
-
-// holdTimeout is how long a request is held.
-func (s *run) holdTimeout() time.Duration {
-	if d := s.Application.Spec.Gateway.HoldTimeout; d != nil {
-		return d.Duration
-	}
-	return defaultHoldTimeout
 }
 
 func fixedPorts(svc compose.Service) []compose.Port {

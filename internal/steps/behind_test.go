@@ -5,6 +5,7 @@ package steps
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -148,5 +149,43 @@ func TestSameState(t *testing.T) {
 	}
 	if sameState(state(1, "a", "10.0.0.1"), state(1, "b", "10.0.0.1")) {
 		t.Error("another container is the same state")
+	}
+}
+
+func TestGatewayNote(t *testing.T) {
+	auto, off := v1alpha1.GatewayAuto, v1alpha1.GatewayOff
+	network := []compose.ServiceNetwork{{Key: "default", Name: "p_default"}}
+	web := compose.Service{Replicas: 1, Networks: network, Ports: []compose.Port{{Published: "80", Target: 80, Protocol: "tcp"}}}
+	with := func(change func(*compose.Service)) compose.Service {
+		svc := web
+		change(&svc)
+		return svc
+	}
+	for name, c := range map[string]struct {
+		svc    compose.Service
+		behind bool
+		mode   v1alpha1.GatewayMode
+		want   string
+	}{
+		"behind":        {web, true, auto, ""},
+		"one-shot":      {with(func(s *compose.Service) { s.OneShot = true }), false, auto, "runs to its end once"},
+		"no replicas":   {with(func(s *compose.Service) { s.Replicas = 0 }), false, auto, "has no replicas"},
+		"host":          {with(func(s *compose.Service) { s.NetworkMode, s.Networks = "host", nil }), false, auto, "uses the host's network"},
+		"shared":        {with(func(s *compose.Service) { s.NetworkMode, s.Networks = "service:vpn", nil }), false, auto, "lives in the network of vpn"},
+		"none":          {with(func(s *compose.Service) { s.NetworkMode, s.Networks = "none", nil }), false, auto, "has no network"},
+		"SCTP":          {with(func(s *compose.Service) { s.Ports = []compose.Port{{Published: "80", Protocol: "sctp"}} }), false, auto, "neither of TCP nor of UDP"},
+		"left out":      {web, false, off, "left out by a setting"},
+		"listens where": {with(func(s *compose.Service) { s.Ports = nil }), false, auto, "nothing is known to listen"},
+		"a range": {with(func(s *compose.Service) {
+			s.Ports = []compose.Port{{Published: "8000-8010", Target: 80, Protocol: "tcp"}}
+		}), true, auto, "the port from 8000-8010 is published by each container itself"},
+		"any port": {with(func(s *compose.Service) { s.Ports = []compose.Port{{Target: 81, Protocol: "tcp"}} }), true, auto, "the port that the engine chooses for 81"},
+		"an address": {with(func(s *compose.Service) {
+			s.Networks = []compose.ServiceNetwork{{Key: "back", Name: "p_back", IPv4Address: "172.28.0.9"}}
+		}), true, auto, "the address 172.28.0.9 in back stays with the container"},
+	} {
+		if got := gatewayNote(c.svc, c.behind, c.mode); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
 	}
 }

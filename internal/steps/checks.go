@@ -51,6 +51,7 @@ func (p *preflightRun) applicationChecks() []check {
 		// What is stale in the work directory is removed before a tree comes in.
 		{"Compose", []string{"BackupDirectory", "Commit"}, p.checkCompose},
 		{"Healthy", []string{"Compose"}, p.checkHealthy},
+		{"UpdateConfig", []string{"Compose"}, p.checkUpdateConfig},
 	}
 }
 

@@ -32,6 +32,9 @@ func (e *executor) decide(ctx context.Context, inFlight map[string]plan.Action) 
 	in.Targets = slices.Clone(in.Targets)
 	in.Containers = markSelf(observe.Facts(containers, e.releases, e.requestID, e.touched), e.own)
 	e.mu.Lock()
+	for i := range in.Targets {
+		in.Targets[i].Settled = e.settled[in.Targets[i].Name]
+	}
 	in.Broken = maps.Clone(e.broken)
 	for i := range in.Containers {
 		c := &in.Containers[i]

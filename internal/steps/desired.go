@@ -372,14 +372,24 @@ func (s *run) planServices(ctx context.Context, project *compose.Project, want [
 			in.Previous = append(in.Previous, rs.Name)
 		}
 	}
-	return plan.Services(in), nil
+	out := plan.Services(in)
+	for i := range out {
+		svc, ok := project.Service(out[i].Name)
+		if ok && out[i].Action == v1alpha1.ActionReplace {
+			out[i].Replacement = s.batches(svc).words(svc)
+		}
+		if ok && s.Application.Spec.Gateway.Mode == v1alpha1.GatewayAuto {
+			out[i].Gateway = gatewayNote(svc, behind[svc.Name], s.gatewayMode(svc))
+		}
+	}
+	return out, nil
 }
 
 func (s *run) planService(d wanted, all []wanted, current *v1alpha1.Release) plan.Service {
 	out := plan.Service{
 		Name: d.Name, Revision: d.revision(), Build: d.how, Replicas: d.Replicas, OneShot: d.OneShot,
 		ContainerName: d.ContainerName, Exclusive: exclusive(d, all), Shares: shares(d.Service),
-		Gateway: d.gateway, HoldTimeout: s.holdTimeout().String(),
+		Gateway: d.gateway, HoldTimeout: s.traffic(d.Service, defaultGatewayDrain).Hold.MaxWait.String(),
 	}
 	for _, dep := range d.DependsOn {
 		out.DependsOn = append(out.DependsOn, plan.Dependency{Service: dep.Service, Condition: plan.Condition(dep.Condition), Restart: dep.Restart})
@@ -415,12 +425,9 @@ func (s *run) order(svc compose.Service) (o v1alpha1.RolloutOrder, source string
 	if o := svc.Extension.Order; o != "" {
 		return v1alpha1.RolloutOrder(o), "x-fairlead of the Compose file", false
 	}
-	if u := svc.UpdateConfig; u != nil {
-		switch u.Order {
-		case "start-first":
-			return v1alpha1.OrderStartFirst, "deploy.update_config.order of the Compose file", true
-		case "stop-first":
-			return v1alpha1.OrderStopFirst, "deploy.update_config.order of the Compose file", true
+	if c, name := s.deployConfig(svc); c != nil {
+		if o := composeOrders[c.Order]; o != "" {
+			return o, "deploy." + name + ".order of the Compose file", true
 		}
 	}
 	for _, sr := range s.Application.Spec.Rollout.Services {
@@ -430,6 +437,9 @@ func (s *run) order(svc compose.Service) (o v1alpha1.RolloutOrder, source string
 	}
 	return s.Application.Spec.Rollout.Order, "rollout.order of the Application", false
 }
+
+// composeOrders are Compose's words for orders.
+var composeOrders = map[string]v1alpha1.RolloutOrder{"start-first": v1alpha1.OrderStartFirst, "stop-first": v1alpha1.OrderStopFirst}
 
 // impossibleOrders says which services are to start first though their own old
 // container holds a port that the new one needs.

@@ -61,6 +61,8 @@ type executor struct {
 	faults map[string]string
 	// started are the containers that were started and not gated since.
 	started map[string]bool
+	// settled are how many new containers of a service were watched long enough.
+	settled map[string]int
 	// lapsed are those that had been ready and exited; it is borne once, as
 	// after a restart of the engine.
 	lapsed map[string]bool
@@ -96,8 +98,7 @@ type outcome struct {
 // loop goes on until nothing is left to do. Actions that can be done at the
 // same time are; one that fails lets the others end first.
 func (e *executor) loop(ctx context.Context) (err error) {
-	e.ready, e.failed, e.faults = map[string]bool{}, map[string]string{}, map[string]string{}
-	e.started, e.lapsed, e.broken = map[string]bool{}, map[string]bool{}, map[string]string{}
+	e.begin()
 	if e.settling {
 		for _, c := range e.found {
 			e.ready[c.ID] = c.State == docker.StateRunning
@@ -109,12 +110,6 @@ func (e *executor) loop(ctx context.Context) (err error) {
 	}
 	if err := e.sweep(ctx); err != nil {
 		return err
-	}
-	if e.touched == nil {
-		e.touched = untouched
-	}
-	if e.patience == nil {
-		e.patience = patience
 	}
 	if err := e.setUpGateways(ctx); err != nil {
 		return err
@@ -182,6 +177,30 @@ func (e *executor) loop(ctx context.Context) (err error) {
 	}
 }
 
+// begin forgets what was known of containers.
+func (e *executor) begin() {
+	e.ready, e.failed, e.faults = map[string]bool{}, map[string]string{}, map[string]string{}
+	e.started, e.lapsed, e.broken = map[string]bool{}, map[string]bool{}, map[string]string{}
+	e.settled = map[string]int{}
+	for _, t := range e.in.Targets {
+		for _, c := range e.found {
+			mine := c.Service == t.Name && c.Labels[v1alpha1.LabelRequest] == e.requestID && c.Labels[v1alpha1.LabelRevision] == t.Revision
+			if mine && c.Running() {
+				e.settled[t.Name]++ // it was replaced before this step was broken off
+			}
+			if u := e.updateOf(t.Name); mine && slices.Contains(u.FailedContainers, Short12(c.ID)) && e.settling {
+				e.failed[c.ID] = "failed in the rollout"
+			}
+		}
+	}
+	if e.touched == nil {
+		e.touched = untouched
+	}
+	if e.patience == nil {
+		e.patience = patience
+	}
+}
+
 // settle turns the failure of an action into one of its container, which the
 // plan decides on, or returns what breaks the step off.
 func (e *executor) settle(ctx context.Context, o outcome) error {
@@ -220,13 +239,8 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 				reason += ": " + limitTo(u.LastOutput, 500)
 			}
 		}
-		e.mu.Lock()
-		e.failed[o.action.Container.ID] = reason
-		if fault := hostFault(o.err); fault != "" && o.action.Verb == plan.VerbStart && !e.started[o.action.Container.ID] {
-			e.faults[o.action.Container.ID] = fault // before anything of the container ran
-		}
-		e.mu.Unlock()
-		e.health(o.action.Service, "unhealthy: "+limitTo(reason, 1000))
+		e.markFault(o)
+		e.markFailed(o.action.Service, o.action.Container.ID, reason)
 		return nil
 	case plan.VerbCreate:
 		err := startError("create containers of "+o.action.Service, o.err)
@@ -257,33 +271,13 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 	}
 }
 
-// fail keeps what the container said and ends the step.
-func (e *executor) fail(ctx context.Context, c plan.Container) error {
-	if c.ID == "" {
-		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "the service %s: %s", c.Service, c.Failed)
+// updateOf is the record of a service in the status.
+func (s *run) updateOf(service string) v1alpha1.ServiceUpdate {
+	i := slices.IndexFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Name == service })
+	if i < 0 {
+		return v1alpha1.ServiceUpdate{}
 	}
-	lines, err := e.Docker.LogTail(ctx, c.ID, failureLogLines)
-	if err != nil {
-		lines = []string{fmt.Sprintf("(its log cannot be read: %v)", err)}
-	}
-	for i := range lines {
-		lines[i] = limitTo(lines[i], maxLogLine)
-		e.say("%s | %s", c.Name, lines[i])
-	}
-	reason := v1alpha1.ReasonHealthCheckFailed
-	verb := "did not become healthy"
-	if t := e.target(c.Service); t.OneShot {
-		reason, verb = v1alpha1.ReasonOneShotFailed, "did not end well"
-	}
-	reason = cmp.Or(e.faults[c.ID], reason)
-	service := c.Service
-	e.record(func(st *v1alpha1.UpdateRequestStatus) { serviceOf(st, service).Log = lines })
-	tail := lines[max(0, len(lines)-5):]
-	message := fmt.Sprintf("the container %s of the service %s %s: %s", c.Name, c.Service, verb, c.Failed)
-	if len(tail) > 0 {
-		message += "; its last lines: " + strings.Join(tail, " / ")
-	}
-	return &failure.Terminal{Reason: reason, Message: message}
+	return s.Request.Status.Services[i]
 }
 
 func (e *executor) target(service string) plan.Target {
@@ -336,6 +330,8 @@ func (e *executor) do(ctx context.Context, a plan.Action) error {
 		return e.handOver(ctx, a)
 	case plan.VerbOpen, plan.VerbClose, plan.VerbHold, plan.VerbSwitch:
 		return e.gateway(ctx, a)
+	case plan.VerbSettle:
+		return e.settleGroup(ctx, a)
 	case plan.VerbRemove:
 		e.say("%s: removing %s (%s)", a.Service, c.Name, a.Reason)
 		return e.Docker.Remove(keep, c.ID, false)

@@ -16,7 +16,7 @@ import (
 // watched does work while the ports that a model publishes are probed from outside,
 // and adds what was seen to the status.
 func (s *run) watched(ctx context.Context, project *compose.Project, work func() error) error {
-	targets := probeTargets(project)
+	targets := s.probeTargets(project)
 	if s.Application.Spec.Gateway.Mode != v1alpha1.GatewayAuto || len(targets) == 0 {
 		return work()
 	}
@@ -56,10 +56,14 @@ func beforeNow(st *v1alpha1.DowntimeStatus) downtime.Result {
 	return r
 }
 
-// probeTargets are the TCP ports of the host that a model publishes.
-func probeTargets(project *compose.Project) []downtime.Target {
+// probeTargets are the TCP ports of the host that a model publishes. Those that want to be told by a
+// proxy who asks would answer nobody here.
+func (s *run) probeTargets(project *compose.Project) []downtime.Target {
 	var out []downtime.Target
 	for _, svc := range project.Services() {
+		if s.traffic(svc, 0).AcceptProxy {
+			continue
+		}
 		for _, p := range fixedPorts(svc) {
 			if p.Protocol != "tcp" {
 				continue

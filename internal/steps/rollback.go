@@ -57,24 +57,7 @@ func (s *run) rollback(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	targets := s.previousTargets(project, previous)
-	displace(targets, project, containers, string(s.Request.UID))
-	e := &executor{
-		found: containers,
-		run:   s, project: project, releases: releases,
-		in:        plan.RolloutInput{Targets: targets, Undo: true},
-		requestID: string(s.Request.UID),
-		before:    servicesOf(release.Find(releases, s.Request.Status.PreviousRelease)),
-		images:    previousImages(previous),
-		touched:   s.startedSince(v1alpha1.StepRollback),
-		labels: map[string]string{
-			v1alpha1.LabelApplication: applicationLabel(s.Application),
-			v1alpha1.LabelRequest:     string(s.Request.UID) + "-undo",
-		},
-	}
-	if previous != nil {
-		e.labels[v1alpha1.LabelRelease] = previous.Name
-	}
+	e := s.undoing(project, previous, releases, containers)
 	if err := s.watched(ctx, project, func() error { return e.loop(ctx) }); err != nil {
 		if t := failure.AsTerminal(err); t != nil {
 			return &failure.Terminal{Reason: v1alpha1.ReasonRollbackFailed, Message: t.Error() + s.dataNote(), Err: err}
@@ -132,6 +115,29 @@ func (s *run) removeStrays(ctx context.Context, project string) error {
 		}
 	}
 	return nil
+}
+
+// undoing is what brings the containers back to the release that ran before, nil if there was none.
+func (s *run) undoing(project *compose.Project, previous *v1alpha1.Release, releases []v1alpha1.Release, containers []docker.Container) *executor {
+	targets := s.previousTargets(project, previous)
+	displace(targets, project, containers, string(s.Request.UID))
+	e := &executor{
+		found: containers,
+		run:   s, project: project, releases: releases,
+		in:        plan.RolloutInput{Targets: targets, Undo: true},
+		requestID: string(s.Request.UID),
+		before:    servicesOf(previous),
+		images:    previousImages(previous),
+		touched:   s.startedSince(v1alpha1.StepRollback),
+		labels: map[string]string{
+			v1alpha1.LabelApplication: applicationLabel(s.Application),
+			v1alpha1.LabelRequest:     string(s.Request.UID) + "-undo",
+		},
+	}
+	if previous != nil {
+		e.labels[v1alpha1.LabelRelease] = previous.Name
+	}
+	return e
 }
 
 func (s *run) rollbackStatus(previous *v1alpha1.Release, treeErr error) *v1alpha1.RollbackStatus {
@@ -235,6 +241,9 @@ func (s *run) previousTargets(project *compose.Project, previous *v1alpha1.Relea
 			}
 		}
 		if svc, ok := project.Service(rs.Name); ok {
+			if c := svc.RollbackConfig; c != nil && composeOrders[c.Order] != "" && (t.Gateway || len(fixedPorts(svc)) == 0) {
+				t.Order = composeOrders[c.Order]
+			}
 			t.ContainerName, t.Shares = svc.ContainerName, shares(svc)
 			for _, d := range svc.DependsOn {
 				t.DependsOn = append(t.DependsOn, plan.Dependency{Service: d.Service, Condition: plan.Condition(d.Condition)})

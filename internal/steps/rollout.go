@@ -64,7 +64,7 @@ func (s *run) rollout(ctx context.Context) error {
 			v1alpha1.LabelRelease:     s.releaseName(releases),
 		},
 	}
-	return s.watched(ctx, project, func() error { return e.loop(ctx) })
+	return s.watched(ctx, project, func() error { return s.backAtOnce(ctx, e.loop(ctx)) })
 }
 
 // moveTo brings the working tree to a commit; somebody's edits that are in the
@@ -99,6 +99,8 @@ func (s *run) targets(project *compose.Project) []plan.Target {
 		t := plan.Target{Service: plan.Service{Name: u.Name, Revision: u.Revision, Gateway: u.Gateway}, Action: u.Action, Order: u.Order}
 		if svc, ok := project.Service(u.Name); ok {
 			t.Replicas, t.OneShot, t.ContainerName, t.Shares = svc.Replicas, svc.OneShot, svc.ContainerName, shares(svc)
+			b := s.batches(svc)
+			t.Batch, t.Tolerate = b.size(svc), b.tolerate(svc)
 			for _, d := range svc.DependsOn {
 				t.DependsOn = append(t.DependsOn, plan.Dependency{Service: d.Service, Condition: plan.Condition(d.Condition)})
 			}

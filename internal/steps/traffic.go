@@ -27,7 +27,7 @@ func (e *executor) routes() map[string]layout.Route {
 	e.mu.Unlock()
 	out := map[string]layout.Route{}
 	for service, ids := range g.active {
-		r := layout.Route{Held: g.waits(service, e.project), HoldTimeout: e.holdTimeout(), HoldUntil: g.holdUntil, Drain: e.drainTime(service), Ports: g.ports[service]}
+		r := layout.Route{Held: g.waits(service, e.project), HoldUntil: g.holdUntil, Traffic: e.trafficOf(service), Ports: g.ports[service]}
 		for _, id := range slices.Sorted(slices.Values(ids)) {
 			t := layout.Target{ID: id, Addresses: map[string]string{}}
 			c := seen[id]
@@ -80,7 +80,7 @@ func (g *gatewayRun) waits(service string, project *compose.Project) bool {
 func (e *executor) hold(ctx context.Context, a plan.Action) (err error) {
 	g := e.gw
 	keep := context.WithoutCancel(ctx)
-	limit := min(e.drainTime(a.Service), e.holdTimeout()/3)
+	limit := min(e.drainTime(a.Service), time.Duration(e.trafficOf(a.Service).Hold.MaxWait)/3)
 	quiet := func(t gatewayapi.TargetStatus) bool { return t.InFlight <= t.Endless }
 	var users []string
 	for _, svc := range e.project.Services() {
@@ -193,6 +193,24 @@ func sameState(a, b *gatewayapi.DesiredState) bool {
 	return bare(a) == bare(b)
 }
 
+// trafficOf is how requests of a service are passed on.
+func (e *executor) trafficOf(service string) layout.Traffic {
+	svc, _ := e.project.Service(service)
+	svc.Name = service
+	return e.traffic(svc, e.drainTime(service))
+}
+
+// leaveTime is how long all that a container has may take to end. The gateway cuts each kind when its own time
+// is over.
+func (e *executor) leaveTime(service string) time.Duration {
+	t := e.trafficOf(service)
+	transfer := t.Transfer
+	if transfer == 0 {
+		transfer = defaultTransfer
+	}
+	return max(t.Drain, t.LongLived, transfer)
+}
+
 // drainTime is how long a container may finish what it has.
 func (e *executor) drainTime(service string) time.Duration {
 	if t := e.timings(service); t.drainSet {
@@ -227,7 +245,7 @@ func (e *executor) leave(ctx context.Context, service string, c docker.Container
 	if !serves && !isBehind(c) {
 		return e.Traffic.Leave(ctx, c, t.drain)
 	}
-	return e.drained(ctx, []string{c.ID}, e.drainTime(service), gatewayapi.TargetStatus.Drained)
+	return e.drained(ctx, []string{c.ID}, e.leaveTime(service), gatewayapi.TargetStatus.Drained)
 }
 
 // drained waits until done is true of containers in every gateway, or the time is

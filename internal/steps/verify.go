@@ -34,12 +34,13 @@ func (s *run) verify(ctx context.Context) error {
 	}
 	var containers []docker.Container
 	err = s.watched(ctx, project, func() error {
-		if err := s.askChecks(ctx, project.Name()); err != nil {
+		return s.backAtOnce(ctx, s.heeded(ctx, project, func(ctx context.Context) (err error) {
+			if err := s.askChecks(ctx, project.Name()); err != nil {
+				return err
+			}
+			containers, err = s.soak(ctx, project)
 			return err
-		}
-		var err error
-		containers, err = s.soak(ctx, project)
-		return err
+		}))
 	})
 	if err != nil {
 		return err
@@ -75,7 +76,7 @@ func (s *run) askChecks(ctx context.Context, project string) error {
 	})
 	var bad *health.ChecksFailed
 	if errors.As(err, &bad) {
-		return &failure.Terminal{Reason: v1alpha1.ReasonVerifyFailed, Message: bad.Error(), Err: err}
+		return s.pauses(&failure.Terminal{Reason: v1alpha1.ReasonVerifyFailed, Message: bad.Error(), Err: err}, compose.Service{})
 	}
 	return err
 }
@@ -142,9 +143,8 @@ func (s *run) soak(ctx context.Context, project *compose.Project) ([]docker.Cont
 		d = set.Duration
 	}
 	for _, u := range s.Request.Status.Services {
-		svc, _ := project.Service(u.Name)
-		if c := svc.UpdateConfig; c != nil && u.Action == v1alpha1.ActionReplace {
-			d = max(d, c.Monitor) // as Swarm watches after it replaced a container
+		if svc, ok := project.Service(u.Name); ok && u.Action == v1alpha1.ActionReplace {
+			d = max(d, s.batches(svc).monitor) // as Swarm watches after it replaced a container
 		}
 	}
 	containers, err := observe.Containers(ctx, s.Docker, project.Name())
@@ -159,26 +159,39 @@ func (s *run) soak(ctx context.Context, project *compose.Project) ([]docker.Cont
 		svc, _ := project.Service(u.Name)
 		running := 0
 		for _, c := range containers {
-			if c.Service == u.Name && c.Running() && !s.keptWarm(c, u) {
+			if c.Service == u.Name && c.Running() && !s.keptWarm(c, u) && !slices.Contains(u.FailedContainers, Short12(c.ID)) {
 				ids = append(ids, c.ID)
 				running++
 			}
 		}
-		if running < svc.Replicas {
-			return nil, s.wentDown(ctx, u, containers, running, svc.Replicas)
+		if running < svc.Replicas-s.batches(svc).tolerate(svc) {
+			return nil, s.wentDown(ctx, u, containers, running, svc)
 		}
 	}
 	if d <= 0 || len(ids) == 0 {
 		return containers, nil
 	}
 	s.say("watching %d containers for %s", len(ids), d)
-	err = s.Prober.Soak(ctx, ids, d)
-	if u := health.AsUnhealthy(err); u != nil {
-		i := slices.IndexFunc(containers, func(c docker.Container) bool { return c.Name == u.Container })
-		if i >= 0 {
-			s.keepLog(ctx, containers[i])
+	spare := s.spare(project, containers, ids)
+	bad, err := s.soakEach(ctx, ids, d, func(id string) bool {
+		service := serviceOfContainer(containers, id)
+		spare[service]--
+		return spare[service] < 0
+	})
+	for id, u := range bad {
+		service := serviceOfContainer(containers, id)
+		if spare[service] >= 0 {
+			s.say("%s: %s failed, which is borne: %s", service, u.Container, u.Reason)
+			continue
 		}
-		return nil, failure.Terminalf(v1alpha1.ReasonHealthCheckFailed, "after the rollout, in the soak time of %s: %w", d, err)
+		for _, c := range containers {
+			if c.ID == id {
+				s.keepLog(ctx, c)
+			}
+		}
+		svc, _ := project.Service(service)
+		t := failure.AsTerminal(failure.Terminalf(v1alpha1.ReasonHealthCheckFailed, "after the rollout, in the soak time of %s: %w", d, u))
+		return nil, s.pauses(t, svc)
 	}
 	if err != nil {
 		return nil, err
@@ -186,9 +199,34 @@ func (s *run) soak(ctx context.Context, project *compose.Project) ([]docker.Cont
 	return observe.Containers(ctx, s.Docker, project.Name())
 }
 
+// spare is how many more containers of each service may fail.
+func (s *run) spare(project *compose.Project, containers []docker.Container, ids []string) map[string]int {
+	out := map[string]int{}
+	for _, svc := range project.Services() {
+		watched := 0
+		for _, id := range ids {
+			if serviceOfContainer(containers, id) == svc.Name {
+				watched++
+			}
+		}
+		out[svc.Name] = s.batches(svc).tolerate(svc) - max(svc.Replicas-watched, 0)
+	}
+	return out
+}
+
+func serviceOfContainer(containers []docker.Container, id string) string {
+	for _, c := range containers {
+		if c.ID == id {
+			return c.Service
+		}
+	}
+	return ""
+}
+
 // wentDown tells of a service whose containers had been ready in the rollout and
 // do not run any more.
-func (s *run) wentDown(ctx context.Context, u v1alpha1.ServiceUpdate, containers []docker.Container, running, wanted int) error {
+func (s *run) wentDown(ctx context.Context, u v1alpha1.ServiceUpdate, containers []docker.Container, running int, svc compose.Service) error {
+	wanted := svc.Replicas
 	why := fmt.Sprintf("%d of %d containers of the service %s run", running, wanted, u.Name)
 	for _, c := range containers {
 		if c.Service == u.Name && !c.Running() && slices.Contains(u.NewContainers, Short12(c.ID)) {
@@ -196,7 +234,7 @@ func (s *run) wentDown(ctx context.Context, u v1alpha1.ServiceUpdate, containers
 			why += fmt.Sprintf("; %s is %s (exit code %d)", c.Name, c.State, c.ExitCode)
 		}
 	}
-	return failure.Terminalf(v1alpha1.ReasonHealthCheckFailed, "after the rollout %s", why)
+	return s.pauses(&failure.Terminal{Reason: v1alpha1.ReasonHealthCheckFailed, Message: "after the rollout " + why}, svc)
 }
 
 // keepLog puts the last lines of a container into the status and the log.

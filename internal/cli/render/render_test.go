@@ -197,9 +197,9 @@ func sequences() map[string][]frame {
 			Backup:  []string{".env", "volume data", "PostgreSQL db"},
 			Services: []v1alpha1.ServicePlan{
 				{Name: "web", Action: v1alpha1.ActionReplace, Reason: "image changed", Order: v1alpha1.OrderStopFirst, OrderReason: "it publishes host port 80",
-					Interruption: "a few seconds", Wave: 2, Build: "Build"},
+					Replacement: "1 of 3 containers at once", Interruption: "a few seconds", Wave: 2, Build: "Build"},
 				{Name: "db", Action: v1alpha1.ActionKeep, Reason: "nothing of it changed", Build: "Present"},
-				{Name: "migrate", Action: v1alpha1.ActionRun, Reason: "image changed", Wave: 1, Build: "Reuse"},
+				{Name: "migrate", Action: v1alpha1.ActionRun, Reason: "image changed", Wave: 1, Build: "Reuse", Gateway: "not behind the gateway: runs to its end once"},
 			},
 		}
 	}, nil, ""}}

@@ -286,6 +286,11 @@ func (s Style) Plan(ur *v1alpha1.UpdateRequest) string {
 			if svc.OrderReason != "" {
 				why = strings.TrimPrefix(why+"; "+string(svc.Order)+": "+clean(svc.OrderReason), "; ")
 			}
+			for _, note := range []string{svc.Replacement, svc.Gateway} {
+				if note != "" {
+					why = strings.TrimPrefix(why+"; "+clean(note), "; ")
+				}
+			}
 			fmt.Fprintln(w, strings.Join([]string{wave, clean(svc.Name), string(svc.Action), orElse(clean(svc.Build), "-"),
 				orElse(string(svc.Order), "-"), orElse(clean(svc.Interruption), "-"), orElse(why, "-")}, "\t"))
 		}

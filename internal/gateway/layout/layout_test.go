@@ -198,3 +198,37 @@ func TestState(t *testing.T) {
 		}
 	}
 }
+
+// How a service's requests are passed on is told to each gateway that has it, and what concerns clients from outside
+// to the front alone.
+func TestStateOfTraffic(t *testing.T) {
+	boxes := Plan(Input{Project: "p", Services: []Service{svc("web", 8080).on(80, 8080)}})
+	traffic := Traffic{
+		Balance: gatewayapi.BalanceRandomTwo, Hold: gatewayapi.Hold{MaxRequests: 7}, Drain: 1, Transfer: 2, LongLived: 3,
+		Probe: &gatewayapi.Probe{Path: "/health"}, AcceptProxy: true, SendProxy: "v2",
+	}
+	routes := map[string]Route{"web": {Held: true, Traffic: traffic, Ports: []Port{{Number: 53, UDP: true}, {Number: 8080}}}}
+	set := Settings{TrustedProxies: []string{"10.0.0.1"}, Subnets: map[string][]string{"p_default": {"172.20.0.0/16"}}}
+	for _, b := range boxes {
+		got := State(b, routes, set)
+		s := got.Services[0]
+		if s.Balance != traffic.Balance || s.Hold != (gatewayapi.Hold{Enabled: true, MaxRequests: 7}) || s.DrainTimeout != 1 || s.TransferTimeout != 2 || s.LongLivedDeadline != 3 {
+			t.Errorf("%s: %+v", b.Name, s)
+		}
+		if s.Probe == nil || s.Probe.Port != 8080 || s.Probe.Path != "/health" {
+			t.Errorf("%s probes %+v", b.Name, s.Probe)
+		}
+		for _, l := range got.Listeners {
+			if l.ProxyProtocolIn != b.Front || (l.ProxyProtocolOut == "v2") != b.Front {
+				t.Errorf("%s: %+v", b.Name, l)
+			}
+		}
+	}
+	if routes["web"].Traffic.Probe.Port != 0 {
+		t.Error("the settings were changed")
+	}
+	noPort := Route{Traffic: traffic, Ports: []Port{{Number: 53, UDP: true}}}
+	if p := probe(noPort); p != nil {
+		t.Errorf("a probe of a service without a port of TCP: %+v", p)
+	}
+}

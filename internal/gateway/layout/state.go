@@ -21,17 +21,30 @@ type Target struct {
 	Draining bool
 }
 
+// Traffic is how the requests of a service are passed on. Zero values are the gateway's defaults.
+type Traffic struct {
+	Balance gatewayapi.Balance
+	// Hold bounds what waits.
+	Hold gatewayapi.Hold
+	// Drain, Transfer and LongLived are how long a target that gets nothing new may finish what it
+	// has: requests, uploads and downloads, and what has no end of its own.
+	Drain, Transfer, LongLived time.Duration
+	// Probe looks at the targets; with port 0 at their first port of TCP.
+	Probe *gatewayapi.Probe
+	// AcceptProxy and SendProxy are for what comes in by published ports.
+	AcceptProxy bool
+	SendProxy   string
+}
+
 // Route is where the traffic of a service goes.
 type Route struct {
 	Targets []Target
 	// Held lets what is new wait.
 	Held bool
-	// HoldTimeout is how long each may wait, and HoldUntil when all go on by themselves; never if it is
-	// zero.
-	HoldTimeout time.Duration
-	HoldUntil   time.Time
-	// Drain is how long a target that gets nothing new may finish what it has.
-	Drain time.Duration
+	// HoldUntil is when all that waits goes on by itself; never if it is zero.
+	HoldUntil time.Time
+	// Traffic is how its requests are passed on.
+	Traffic Traffic
 	// Ports that containers of the service listen on.
 	Ports []Port
 }
@@ -64,13 +77,14 @@ func State(b Box, routes map[string]Route, set Settings) *gatewayapi.DesiredStat
 
 func service(name string, r Route, b Box) gatewayapi.Service {
 	s := gatewayapi.Service{
-		Name:         name,
-		Hold:         gatewayapi.Hold{Enabled: r.Held, MaxWait: gatewayapi.Duration(r.HoldTimeout)},
-		DrainTimeout: gatewayapi.Duration(r.Drain), TransferTimeout: gatewayapi.Duration(r.Drain), LongLivedDeadline: gatewayapi.Duration(r.Drain),
+		Name: name, Hold: r.Traffic.Hold, Balance: r.Traffic.Balance, Probe: probe(r),
+		DrainTimeout: gatewayapi.Duration(r.Traffic.Drain), TransferTimeout: gatewayapi.Duration(r.Traffic.Transfer),
+		LongLivedDeadline: gatewayapi.Duration(r.Traffic.LongLived),
 	}
 	if r.Held {
 		s.Hold.Until = r.HoldUntil
 	}
+	s.Hold.Enabled = r.Held
 	for _, t := range r.Targets {
 		target := gatewayapi.Target{ID: t.ID, Host: t.ID[:min(12, len(t.ID))], State: gatewayapi.TargetActive}
 		if t.Draining {
@@ -84,6 +98,23 @@ func service(name string, r Route, b Box) gatewayapi.Service {
 		s.Targets = append(s.Targets, target)
 	}
 	return s
+}
+
+// probe is the route's; none if there is no port to look at.
+func probe(r Route) *gatewayapi.Probe {
+	if r.Traffic.Probe == nil {
+		return nil
+	}
+	p := *r.Traffic.Probe
+	for _, port := range r.Ports {
+		if p.Port == 0 && !port.UDP {
+			p.Port = port.Number
+		}
+	}
+	if p.Port == 0 {
+		return nil
+	}
+	return &p
 }
 
 // named listens on the ports of the services that the box has names of, in each
@@ -119,13 +150,18 @@ func named(b Box, routes map[string]Route, set Settings) []gatewayapi.Listener {
 func published(b Box, routes map[string]Route, set Settings) []gatewayapi.Listener {
 	var out []gatewayapi.Listener
 	for _, p := range b.Publish {
-		if _, ok := routes[p.Service]; !ok {
+		r, ok := routes[p.Service]
+		if !ok {
 			continue
 		}
-		out = append(out, gatewayapi.Listener{
+		l := gatewayapi.Listener{
 			Name: p.Address() + " " + p.Service, Port: p.Inside, TargetPort: p.Target, Service: p.Service,
 			Protocol: protocol(p.App, p.UDP), TrustedProxies: set.TrustedProxies,
-		})
+		}
+		if !p.UDP {
+			l.ProxyProtocolIn, l.ProxyProtocolOut = r.Traffic.AcceptProxy && len(set.TrustedProxies) > 0, r.Traffic.SendProxy
+		}
+		out = append(out, l)
 	}
 	return out
 }
