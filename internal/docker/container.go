@@ -326,7 +326,8 @@ func convertContainer(r container.InspectResponse) Container {
 			if e == nil {
 				continue
 			}
-			aliases := slices.DeleteFunc(slices.Clone(e.Aliases), func(a string) bool { return strings.HasPrefix(ct.ID, a) })
+			// A name that is given may begin as the ID does, such as db.
+			aliases := slices.DeleteFunc(slices.Clone(e.Aliases), func(a string) bool { return a == shortID(ct.ID) })
 			ct.Networks[name] = Endpoint{NetworkID: e.NetworkID, IP: cmp.Or(e.IPAddress, e.GlobalIPv6Address), Aliases: aliases}
 		}
 	}

@@ -316,9 +316,9 @@ func TestConvertContainer(t *testing.T) {
 		t.Errorf("empty answer: %+v", got)
 	}
 	got := convertContainer(container.InspectResponse{
-		ContainerJSONBase: &container.ContainerJSONBase{ID: "0123456789abcdef", Name: "/n", Created: "garbage", State: &container.State{StartedAt: "0001-01-01T00:00:00Z"}},
+		ContainerJSONBase: &container.ContainerJSONBase{ID: "0123456789ab" + strings.Repeat("c", 52), Name: "/n", Created: "garbage", State: &container.State{StartedAt: "0001-01-01T00:00:00Z"}},
 		NetworkSettings: &container.NetworkSettings{
-			Networks: map[string]*network.EndpointSettings{"n": {Aliases: []string{"0123456789ab", "web"}, GlobalIPv6Address: "fd00::2"}, "nil": nil},
+			Networks: map[string]*network.EndpointSettings{"n": {Aliases: []string{"0123456789ab", "0", "web"}, GlobalIPv6Address: "fd00::2"}, "nil": nil},
 			NetworkSettingsBase: container.NetworkSettingsBase{Ports: nat.PortMap{ //nolint:staticcheck // the only place for it in this API
 				"80/tcp": {{HostIP: "::", HostPort: "8080"}, {HostIP: "0.0.0.0", HostPort: "8080"}}, "53/udp": nil,
 			}},
@@ -327,7 +327,7 @@ func TestConvertContainer(t *testing.T) {
 	if got.Name != "n" || !got.Created.IsZero() || !got.StartedAt.IsZero() {
 		t.Errorf("%+v", got)
 	}
-	if e := got.Networks["n"]; e.IP != "fd00::2" || !slices.Equal(e.Aliases, []string{"web"}) || len(got.Networks) != 1 {
+	if e := got.Networks["n"]; e.IP != "fd00::2" || !slices.Equal(e.Aliases, []string{"0", "web"}) || len(got.Networks) != 1 {
 		t.Errorf("%+v", got.Networks)
 	}
 	if want := []Port{{80, "tcp", "0.0.0.0", 8080}, {80, "tcp", "::", 8080}}; !slices.Equal(got.Ports, want) {

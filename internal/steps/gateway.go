@@ -256,7 +256,7 @@ func (e *executor) gatewayFacts(in *plan.RolloutInput, containers []docker.Conta
 	in.Held, in.Unsettled = maps.Clone(g.held), maps.Clone(g.unsettled)
 	for _, w := range g.wanted {
 		have := g.there[w.Name]
-		f := plan.Gateway{Name: w.Name, Front: w.Front, Wanted: true, Up: have != nil && have.answers && have.Encode() == w.Encode()}
+		f := plan.Gateway{Name: w.Name, Front: w.Front, Wanted: true, Up: have != nil && have.answers && have.Named && have.Encode() == w.Encode()}
 		if w.Front && !f.Up {
 			f.BlockedBy = blockers(w, containers)
 		}
@@ -352,22 +352,7 @@ func (e *executor) gateway(ctx context.Context, a plan.Action) error {
 		if i < 0 {
 			return fmt.Errorf("no gateway %s is wanted", a.Gateway)
 		}
-		e.say("gateway %s: starting (%s)", a.Gateway, a.Reason)
-		if err := g.keeper.Open(keep, g.project, g.application, g.wanted[i]); err != nil {
-			return err
-		}
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		opened, err := g.find(keep, a.Gateway)
-		if err != nil {
-			return err
-		}
-		e.refresh(keep, g, opened)
-		g.there[a.Gateway] = g.load(keep, opened)
-		if !g.there[a.Gateway].answers {
-			return fmt.Errorf("the gateway %s does not answer", a.Gateway)
-		}
-		return e.tellGateways(keep)
+		return e.open(keep, a, g.wanted[i])
 	case plan.VerbClose:
 		e.say("gateway %s: ending (%s)", a.Gateway, a.Reason)
 		if err := g.keeper.Close(keep, g.project, a.Gateway); err != nil {
@@ -453,29 +438,6 @@ func (g *gatewayRun) put(ctx context.Context, b *gatewayBox, state *gatewayapi.D
 		b.revision, b.state = state.Revision, state
 		return nil
 	}
-}
-
-// syncGateways lets the gateways know what was found out last, such as ports.
-func (e *executor) syncGateways(ctx context.Context) error {
-	if e.gw == nil {
-		return nil
-	}
-	e.gw.mu.Lock()
-	defer e.gw.mu.Unlock()
-	return e.tellGateways(context.WithoutCancel(ctx))
-}
-
-// find is a gateway that was just opened.
-func (g *gatewayRun) find(ctx context.Context, name string) (boxes.Box, error) {
-	all, err := g.keeper.List(ctx, g.project)
-	if err != nil {
-		return boxes.Box{}, err
-	}
-	i := slices.IndexFunc(all, func(b boxes.Box) bool { return b.Name == name })
-	if i < 0 {
-		return boxes.Box{}, fmt.Errorf("the gateway %s is gone", name)
-	}
-	return all[i], nil
 }
 
 // joinAnd lists names for people.

@@ -67,6 +67,8 @@ type Box struct {
 	// Image is the name of the image that it was made from.
 	Image   string
 	Running bool
+	// Named says that it is in all its networks, with all its names.
+	Named   bool
 	Started time.Time
 }
 
@@ -83,7 +85,9 @@ func (k *Keeper) List(ctx context.Context, project string) ([]Box, error) {
 			made = layout.Box{} // of another version: it is made anew
 		}
 		made.Name = c.Name
-		out = append(out, Box{Box: made, ID: c.ID, Image: c.Image, Running: c.State == docker.StateRunning, Started: c.StartedAt})
+		out = append(out, Box{
+			Box: made, ID: c.ID, Image: c.Image, Running: c.State == docker.StateRunning, Started: c.StartedAt, Named: len(unnamed(c, made)) == 0,
+		})
 	}
 	slices.SortFunc(out, func(a, b Box) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
@@ -101,7 +105,8 @@ func (k *Keeper) dir(name string) string {
 }
 
 // Open makes a gateway, in the place of one of the same name that was made
-// otherwise, starts it, and returns when it answers. Its ports must be free.
+// otherwise, starts it, and returns when it answers. Its ports must be free. One that is new has
+// no names yet: see Name.
 //
 // application is the value of the label that says what it belongs to.
 func (k *Keeper) Open(ctx context.Context, project, application string, b layout.Box) error {
@@ -255,19 +260,18 @@ func (k *Keeper) create(ctx context.Context, project, application, img, source s
 	if len(networks) == 0 {
 		return "", fmt.Errorf("the gateway %s has no network", b.Name)
 	}
-	endpoint := func(name string) *network.EndpointSettings {
-		return &network.EndpointSettings{Aliases: b.Networks[name]}
-	}
 	host.NetworkMode = container.NetworkMode(networks[0])
 	created, err := k.Engine.ContainerCreate(ctx, cfg, host,
-		&network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{networks[0]: endpoint(networks[0])}}, nil, b.Name)
+		&network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{networks[0]: {}}}, nil, b.Name)
 	if err != nil {
 		return "", fmt.Errorf("create the gateway %s: %w", b.Name, err)
 	}
+	if !b.Front {
+		return created.ID, nil // the rest comes with the names
+	}
 	for _, name := range networks[1:] {
-		if err := k.Engine.NetworkConnect(ctx, name, created.ID, endpoint(name)); err != nil {
-			return "", errors.Join(fmt.Errorf("connect the gateway %s to the network %s: %w", b.Name, name, err),
-				k.Engine.Remove(context.WithoutCancel(ctx), created.ID, true))
+		if err := k.connect(ctx, b, name, created.ID); err != nil {
+			return "", errors.Join(err, k.Engine.Remove(context.WithoutCancel(ctx), created.ID, true))
 		}
 	}
 	return created.ID, nil

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build engine
+
+package boxes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/network"
+	"github.com/go-logr/logr"
+
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/gateway"
+	"github.com/fairlead-dev/fairlead/internal/gateway/layout"
+	"github.com/fairlead-dev/fairlead/internal/gateway/pool"
+)
+
+const (
+	boxesTest = "fairlead-test-boxes"
+	testPort  = "8080"
+)
+
+// TestMain has this program be all that runs in containers, too.
+func TestMain(m *testing.M) {
+	if len(os.Args) < 2 {
+		os.Exit(m.Run())
+	}
+	var err error
+	switch os.Args[1] {
+	case "gateway": // as the Keeper calls it, with --dir DIR
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		err = gateway.Run(ctx, gateway.Options{
+			Dir: os.Args[3], Build: "test", Log: logr.Discard(), Env: &pool.Environment{Resolve: pool.Resolve, Log: logr.Discard()},
+		})
+	case "serve":
+		server := http.Server{Addr: ":" + testPort, ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "served")
+		})}
+		err = server.ListenAndServe()
+	case "ask":
+		err = ask(os.Args[2])
+	default:
+		os.Exit(m.Run())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// ask asks for a name until somebody has it, whom it expects to answer at once, and from then on each time.
+func ask(host string) error {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	fmt.Fprintln(os.Stderr, "asking")
+	for answers := 0; answers < 20; {
+		resp, err := client.Get("http://" + host + ":" + testPort + "/")
+		if unknown := (*net.DNSError)(nil); errors.As(err, &unknown) && answers == 0 {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("after %d answers: %w", answers, err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || string(body) != "served" {
+			return fmt.Errorf("after %d answers: %s, %q, %w", answers, resp.Status, body, err)
+		}
+		answers++
+	}
+	return nil
+}
+
+// engineWorld has a Keeper and two networks.
+type engineWorld struct {
+	*docker.Client
+	t        *testing.T
+	keeper   *Keeper
+	networks []string
+}
+
+func newEngineWorld(t *testing.T) *engineWorld {
+	c, err := docker.New("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &engineWorld{Client: c, t: t, networks: []string{boxesTest + "-a", boxesTest + "-b"}}
+	w.keeper = &Keeper{Engine: c, Dir: t.TempDir(), Program: self, Self: func(context.Context) (string, error) { return "", nil }}
+	for _, name := range w.networks {
+		n, err := c.NetworkCreate(t.Context(), name, network.CreateOptions{Driver: "bridge", Labels: map[string]string{"fairlead.dev/test": "boxes"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := c.NetworkRemove(context.Background(), n.ID); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	img, err := w.keeper.ensureImage(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := c.ImageRemove(context.Background(), img, image.RemoveOptions{PruneChildren: true}); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// run starts this program in a container of a network.
+func (w *engineWorld) run(name, net string, args ...string) string {
+	w.t.Helper()
+	created, err := w.ContainerCreate(w.t.Context(),
+		&container.Config{Image: w.keeper.image, Entrypoint: append([]string{program}, args...), Labels: map[string]string{"fairlead.dev/test": "boxes"}},
+		&container.HostConfig{NetworkMode: container.NetworkMode(net), DNS: []string{"127.0.0.1"}}, // nobody else is asked for names
+		nil, nil, boxesTest+"-"+name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := w.ContainerRemove(context.Background(), created.ID, container.RemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+			w.t.Error(err)
+		}
+	})
+	if err := w.Start(w.t.Context(), created.ID); err != nil {
+		w.t.Fatal(err)
+	}
+	return created.ID
+}
+
+// waitLog waits until a container has written something.
+func (w *engineWorld) waitLog(id, text string) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		lines, err := w.LogTail(ctx, id, 5)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if slices.Contains(lines, text) {
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			w.t.Fatalf("%s is not among %q", text, lines)
+		}
+	}
+}
+
+// box is the gateway as it is found.
+func (w *engineWorld) box(name string) Box {
+	w.t.Helper()
+	all, err := w.keeper.List(w.t.Context(), boxesTest)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	i := slices.IndexFunc(all, func(b Box) bool { return b.Name == name })
+	if i < 0 {
+		w.t.Fatalf("%s is not among %v", name, all)
+	}
+	return all[i]
+}
+
+// Whoever asks for a name that a new gateway gets is answered from the first moment, in every network.
+func TestAGatewayServesBeforeItHasNames(t *testing.T) {
+	w := newEngineWorld(t)
+	target := w.run("target", w.networks[0], "serve")
+	if err := w.NetworkConnect(t.Context(), w.networks[1], target, nil); err != nil {
+		t.Fatal(err)
+	}
+	clients := map[string]string{}
+	for _, net := range w.networks {
+		clients[net] = w.run("client-of-"+net, net, "ask", "web")
+	}
+	for _, id := range clients {
+		w.waitLog(id, "asking")
+	}
+	b := layout.Box{Name: boxesTest + ".gateway-1", Networks: map[string][]string{}, Owners: map[string]map[string]string{}}
+	for _, net := range w.networks {
+		b.Networks[net], b.Owners[net] = []string{"web"}, map[string]string{"web": "web"}
+	}
+	t.Cleanup(func() {
+		if err := w.keeper.Close(context.Background(), boxesTest, b.Name); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := w.keeper.Open(t.Context(), boxesTest, "default/boxes", b); err != nil {
+		t.Fatal(err)
+	}
+	first := w.box(b.Name)
+	if first.Named || !first.Running {
+		t.Errorf("before it was told anything it is %+v", first)
+	}
+	subnets, _, err := w.keeper.Subnets(t.Context(), w.networks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := layout.State(b, map[string]layout.Route{"web": {
+		Targets: []layout.Target{{ID: target}}, Ports: []layout.Port{{Number: 8080}},
+	}}, layout.Settings{Application: "default/boxes", Subnets: subnets})
+	state.Revision = 1
+	if _, err := w.keeper.Client(b.Name).Put(t.Context(), state); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time nothing is left to do
+		if err := w.keeper.Name(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if now := w.box(b.Name); !now.Named || now.ID != first.ID {
+			t.Errorf("with its names it is %+v", now)
+		}
+	}
+	within, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for net, id := range clients {
+		end, err := w.WaitExit(within, id)
+		if err != nil || end.ExitCode != 0 {
+			lines, _ := w.LogTail(t.Context(), id, 5)
+			t.Errorf("the client in %s: %v, %s", net, err, strings.Join(lines, " / "))
+		}
+	}
+	// What it is comes back with it.
+	if err := w.ContainerRestart(t.Context(), first.ID, container.StopOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.keeper.Open(t.Context(), boxesTest, "default/boxes", b); err != nil {
+		t.Fatal(err)
+	}
+	if now := w.box(b.Name); !now.Named || now.ID != first.ID || now.Encode() != b.Encode() {
+		t.Errorf("after a restart it is %+v", now)
+	}
+	if seen, err := w.keeper.Client(b.Name).Observed(t.Context()); err != nil || seen.AppliedRevision != 1 {
+		t.Errorf("after a restart it serves %+v, %v", seen, err)
+	}
+}
