@@ -39,6 +39,9 @@ type Input struct {
 	Databases Selection
 	// Services of the application as they are now.
 	Services []Service
+	// Images are the IDs of other local images, to reach volumes with where those of
+	// the Services do not do.
+	Images []string
 }
 
 // Service is one container of a Compose service. A service with several
@@ -52,8 +55,8 @@ type Service struct {
 	// ContainerID is empty for a service without a container.
 	ContainerID string
 	// Absent says that the service is known from a Compose model only and has no
-	// container, as before its first deployment: there is nothing of it to save. Its
-	// Mounts are those of the model.
+	// container, as before its first deployment or after `docker compose down`. Its
+	// Mounts are those of the model; of them, those that Exist are saved.
 	Absent bool
 	// Running says that commands can be run in the container.
 	Running bool
@@ -85,6 +88,8 @@ type Mount struct {
 	Destination string
 	// RW says that the container may write.
 	RW bool
+	// Exists says, of a service that is Absent, that the volume or path is there.
+	Exists bool
 }
 
 // SourceKind is what a bind mount's source is. The empty value is taken for

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -121,6 +122,20 @@ type SavedFile struct {
 	Path string `json:"path"`
 	// Entry is its name in the archive.
 	Entry string `json:"entry"`
+}
+
+// Lacks names the data, settings aside, that other has and m does not.
+func (m *Manifest) Lacks(other *Manifest) []string {
+	var names []string
+	for _, a := range other.Artifacts {
+		same := func(b Artifact) bool {
+			return b.Kind == a.Kind && b.Volume == a.Volume && b.Path == a.Path && (a.Kind != KindPostgreSQL || b.Service == a.Service)
+		}
+		if a.Kind != KindFiles && !slices.ContainsFunc(m.Artifacts, same) {
+			names = append(names, a.Name)
+		}
+	}
+	return names
 }
 
 func (m *Manifest) encode() ([]byte, error) {

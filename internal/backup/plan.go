@@ -134,6 +134,10 @@ func (p *planner) databases() error {
 		what := "databases of service " + s.Name
 		switch {
 		case done[s.Name]:
+		case s.Absent && postgres && s.leftData() && (sel.auto() || chosen):
+			done[s.Name] = true
+			p.warn("the PostgreSQL service %s has no container, so no dump of it can be made: its files are saved as far as backup.volumes says, "+
+				"and fit the same major version only. For a dump, start it first", s.Name)
 		case s.Absent && chosen:
 			p.warn("backup.databases names the service %q, which has no container: nothing of it is saved", s.Name)
 		case s.Absent && !postgres:
@@ -230,15 +234,20 @@ func (p *planner) mounts() error {
 	return nil
 }
 
-// absentMounts tells of what is wanted and that no container mounts yet.
+// leftData says that a service without a container has some from an earlier one.
+func (s Service) leftData() bool {
+	return slices.ContainsFunc(s.Mounts, func(m Mount) bool { return m.Exists && m.RW })
+}
+
+// absentMounts tells of what is wanted and is not there yet.
 func (p *planner) absentMounts(selected func(names ...string) bool) {
 	if p.in.Volumes.auto() {
 		return
 	}
 	mounted := func(m Mount) bool {
 		return slices.ContainsFunc(p.in.Services, func(s Service) bool {
-			return !s.Absent && slices.ContainsFunc(s.Mounts, func(o Mount) bool {
-				return o.Type == m.Type && o.VolumeName == m.VolumeName && (o.Type != "bind" || filepath.Clean(o.Source) == filepath.Clean(m.Source))
+			return slices.ContainsFunc(s.Mounts, func(o Mount) bool {
+				return (!s.Absent || o.Exists) && o.Type == m.Type && o.VolumeName == m.VolumeName && (o.Type != "bind" || filepath.Clean(o.Source) == filepath.Clean(m.Source))
 			})
 		})
 	}
@@ -263,10 +272,10 @@ func (p *planner) absentMounts(selected func(names ...string) bool) {
 func (p *planner) places() (volumes, binds []place) {
 	byName := map[string]*place{}
 	for _, s := range p.in.Services {
-		if s.Absent {
-			continue
-		}
 		for _, m := range s.Mounts {
+			if s.Absent && !m.Exists {
+				continue
+			}
 			id := m.Type + ":" + m.VolumeName
 			if m.Type == "bind" {
 				id = "bind:" + filepath.Clean(m.Source)

@@ -44,6 +44,8 @@ func volumeMount(name, at string) Mount {
 	return Mount{Type: "volume", VolumeName: "shop_" + name, VolumeKey: name, Destination: at, RW: true}
 }
 
+func left(m Mount) Mount { m.Exists = true; return m }
+
 func bindMount(source string, rw bool) Mount {
 	return Mount{Type: "bind", Source: source, Destination: "/x", RW: rw}
 }
@@ -158,6 +160,27 @@ func TestPlan(t *testing.T) {
 			name: "never deployed database",
 			in:   Input{Services: []Service{{Name: "db", Image: "postgres", Absent: true}}},
 			want: "skipped databases of service db (the service has no container)\n",
+		},
+		{
+			name: "after docker compose down, the data is still there",
+			in: Input{Services: []Service{
+				{Name: "db", Image: "postgres:15", Absent: true, Mounts: []Mount{left(volumeMount("pgdata", "/var/lib/postgresql/data"))}},
+				{Name: "web", Image: "web", Absent: true, Mounts: []Mount{left(bindMount("/srv/shop/uploads", true)), volumeMount("fresh", "/x"),
+					left(Mount{Type: "bind", Source: "/srv/shop/nginx.conf"})}},
+			}},
+			want: "Volume volume_shop_pgdata shop_pgdata (used by db)\n" +
+				"Bind bind_uploads /srv/shop/uploads (written by web)\n" +
+				"skipped bind mount /srv/shop/nginx.conf of web (read-only)\n" +
+				"warning the PostgreSQL service db has no container, so no dump of it can be made: its files are saved as far as backup.volumes says, " +
+				"and fit the same major version only. For a dump, start it first\n",
+		},
+		{
+			name: "after docker compose down, of the data only what is named",
+			in: Input{Volumes: ParseSelection("uploads"), Databases: ParseSelection("None"), Services: []Service{
+				{Name: "db", Image: "postgres:15", Absent: true, Mounts: []Mount{left(volumeMount("pgdata", "/d")), left(volumeMount("uploads", "/u"))}},
+			}},
+			want: "Volume volume_shop_uploads shop_uploads (used by db)\n" +
+				"skipped databases of service db (backup.databases is None)\nskipped volume shop_pgdata (not in backup.volumes)\n",
 		},
 		{
 			name: "listed database",

@@ -254,7 +254,7 @@ func (r *Runner) source(dir string, job Job, p Planned) source {
 		i := slices.IndexFunc(job.Input.Services, func(s Service) bool { return s.ContainerID == p.Container })
 		return &postgresSource{engine: r.Engine, service: job.Input.Services[i]}
 	default:
-		return volumeSource{engine: r.Engine, volume: p.Volume, images: images(job.Input.Services, p.Service), labels: TemporaryLabels(dir, job.ID)}
+		return volumeSource{engine: r.Engine, volume: p.Volume, service: p.Service, images: append(images(job.Input.Services, p.Service), job.Input.Images...), labels: TemporaryLabels(dir, job.ID)}
 	}
 }
 

@@ -187,7 +187,7 @@ func TestRunFailures(t *testing.T) {
 			s.engine.psql = func([]string, string) (string, int) { return "exec: psql: not found", 127 }
 		}, "postgres_db", true, "exec: psql: not found"},
 		"volume is gone":   {func(s *scene) { delete(s.engine.volumes, "shop_data") }, "volume_shop_data", true, "volume shop_data does not exist"},
-		"no image is left": {func(s *scene) { s.engine.images = nil }, "volume_shop_data", false, "no local image"},
+		"no image is left": {func(s *scene) { s.engine.images = nil }, "volume_shop_data", true, "no local image"},
 		"engine fails": {func(s *scene) {
 			s.engine.volumes["shop_data"] = func() ([]byte, error) { return nil, gone }
 		}, "volume_shop_data", false, "engine is gone"},

@@ -25,8 +25,10 @@ const volumePath = "/fairlead-volume"
 type volumeSource struct {
 	engine Engine
 	volume string
-	images []string
-	labels map[string]string
+	// service that mounts it.
+	service string
+	images  []string
+	labels  map[string]string
 }
 
 func (s volumeSource) inspect(ctx context.Context) (volume.Volume, error) {
@@ -99,7 +101,7 @@ func (s volumeSource) create(ctx context.Context) (string, error) {
 		}
 		errs = append(errs, err)
 	}
-	return "", fmt.Errorf("no local image of the application is there to mount volume %s with: %w", s.volume, errors.Join(errs...))
+	return "", inputErrorf("there is no local image to reach the volume %s with; pull one, such as that of %s: %v", s.volume, s.service, errors.Join(errs...))
 }
 
 // removeContainer removes a temporary container and the anonymous volumes that

@@ -204,6 +204,15 @@ func (c *Client) ImagesByRepository(ctx context.Context, repositories []string) 
 	return images, nil
 }
 
+// Images lists all local images, as ImagesByLabel does.
+func (c *Client) Images(ctx context.Context) ([]Image, error) {
+	images, err := c.images(ctx, filters.NewArgs())
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	return images, nil
+}
+
 func (c *Client) images(ctx context.Context, args filters.Args) ([]Image, error) {
 	list, err := c.ImageList(ctx, image.ListOptions{Filters: args})
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/release"
 )
 
 // backup saves what the update could spoil, before it touches anything.
@@ -71,7 +72,7 @@ func (s *run) backup(ctx context.Context) error {
 		return err
 	}
 	if m.Release != "" {
-		if err := s.Store.SetBackup(ctx, s.Application, m.Release, m.ID); err != nil {
+		if err := s.refer(ctx, m); err != nil {
 			return err
 		}
 	}
@@ -79,6 +80,28 @@ func (s *run) backup(ctx context.Context) error {
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Backup, st.BackupPath = id, path })
 	s.say("%s in %s: %d artifacts, %s, checksums verified", m.ID, path, len(m.Artifacts), size(m.Bytes))
 	return s.hooksAt(ctx, v1alpha1.HookAfterBackup, "", project.Name())
+}
+
+// refer has the release that ran refer to its backup, which is kept as long as the
+// release is. One that has data which the new one lacks, as after volumes were
+// removed or left out, stays.
+func (s *run) refer(ctx context.Context, m *backup.Manifest) error {
+	releases, err := s.Store.Releases(ctx, s.Application)
+	if err != nil {
+		return err
+	}
+	if r := release.Find(releases, m.Release); r != nil && r.Status.Backup != "" && r.Status.Backup != m.ID {
+		former, err := backup.Open(backup.Dir(s.Application.Spec.Compose.Directory), r.Status.Backup)
+		if err == nil && len(m.Lacks(former)) > 0 {
+			s.say("warning: %s has no %s; %s, which has, stays the backup of the release %s",
+				m.ID, strings.Join(m.Lacks(former), ", "), former.ID, r.Name)
+			return nil
+		}
+		if err != nil && !errors.Is(err, backup.ErrNotFound) && !errors.Is(err, backup.ErrCorrupt) {
+			return err
+		}
+	}
+	return s.Store.SetBackup(ctx, s.Application, m.Release, m.ID)
 }
 
 // wantedModel is the model that the request rolls out.
@@ -175,12 +198,31 @@ func (s *run) backupInput(ctx context.Context, w *workspace, project *compose.Pr
 		}
 		in.Services = append(in.Services, entry)
 	}
-	addAbsent(&in, project)
-	return in, nil
+	return in, s.addAbsent(ctx, &in, project)
 }
 
-// addAbsent lets the wishes name what a model has and no container has yet.
-func addAbsent(in *backup.Input, project *compose.Project) {
+// addAbsent adds what a model has and no container has: not yet, or not any more,
+// as after `docker compose down`, which leaves the data.
+func (s *run) addAbsent(ctx context.Context, in *backup.Input, project *compose.Project) error {
+	volumes, err := addAbsent(in, project, func(volume string) (bool, error) {
+		_, err := s.Docker.VolumeInspect(ctx, volume)
+		if docker.IsNotFound(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if err != nil || !volumes || slices.ContainsFunc(in.Services, func(s backup.Service) bool { return s.ImageID != "" }) {
+		return err
+	}
+	// Any image does to look into a volume.
+	images, err := s.Docker.Images(ctx)
+	for _, img := range images {
+		in.Images = append(in.Images, img.ID)
+	}
+	return err
+}
+
+func addAbsent(in *backup.Input, project *compose.Project, exists func(volume string) (bool, error)) (volumes bool, err error) {
 	for _, svc := range project.Services() {
 		if slices.ContainsFunc(in.Services, func(s backup.Service) bool { return s.Name == svc.Name }) {
 			continue
@@ -190,14 +232,22 @@ func addAbsent(in *backup.Input, project *compose.Project) {
 			mount := backup.Mount{Type: m.Type, VolumeKey: m.Key, Destination: m.Target, RW: !m.ReadOnly}
 			switch m.Type {
 			case compose.MountBind:
-				mount.Source = m.Source
+				mount.Source, mount.SourceKind = m.Source, backup.SourceKindOf(m.Source)
+				mount.Exists = mount.SourceKind != backup.SourceMissing
 			case compose.MountVolume:
 				mount.VolumeName = m.Source
+				if m.Source != "" {
+					if mount.Exists, err = exists(m.Source); err != nil {
+						return false, err
+					}
+				}
+				volumes = volumes || mount.Exists
 			}
 			entry.Mounts = append(entry.Mounts, mount)
 		}
 		in.Services = append(in.Services, entry)
 	}
+	return volumes, nil
 }
 
 // nameWanted adds what only the model has that the request brings, if anything is
@@ -210,8 +260,7 @@ func (s *run) nameWanted(ctx context.Context, w *workspace, in *backup.Input) er
 	if err != nil {
 		return err
 	}
-	addAbsent(in, wanted)
-	return nil
+	return s.addAbsent(ctx, in, wanted)
 }
 
 func sourceKind(m docker.Mount) backup.SourceKind {

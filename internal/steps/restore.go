@@ -202,8 +202,7 @@ func (s *run) recordSafety(ctx context.Context, m *backup.Manifest) error {
 		return err
 	}
 	if m.Release != "" {
-		// It is kept as long as the release is.
-		if err := s.Store.SetBackup(ctx, s.Application, m.Release, m.ID); err != nil {
+		if err := s.refer(ctx, m); err != nil {
 			return err
 		}
 	}
