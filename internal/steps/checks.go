@@ -289,12 +289,9 @@ func (p *preflightRun) checkRelease(ctx context.Context, name string) (string, e
 	if r.Spec.ComposePath == "" {
 		return unusable("its Compose model is not known, as it could not be loaded when the release was recorded")
 	}
-	project, data, err := readModel(r.Spec.ComposePath)
+	project, err := releaseModel(r)
 	if err != nil {
 		return unusable("%w", err)
-	}
-	if d := digestOf(data); r.Spec.ComposeDigest != "" && d != r.Spec.ComposeDigest {
-		return unusable("the stored Compose model %s was changed", r.Spec.ComposePath)
 	}
 	for _, rs := range r.Spec.Services {
 		if rs.OneShot || rs.Replicas == 0 {

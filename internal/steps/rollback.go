@@ -168,22 +168,28 @@ func (s *run) dataNote() string {
 }
 
 // previousModel is the model of the release that ran before; where it is not
-// known, that of the update names the project and the services.
+// known, that of the update names the services, if it is of the same project.
 func (s *run) previousModel(ctx context.Context, w *workspace, previous *v1alpha1.Release) (*compose.Project, error) {
 	if previous != nil && previous.Spec.ComposePath != "" {
-		p, _, err := readModel(previous.Spec.ComposePath)
+		p, err := releaseModel(previous)
 		if err == nil {
 			return p, nil
 		}
 		s.say("%v", err)
 	}
-	if p, _, err := readModel(w.modelPath(s.Request.Status.ID)); err == nil {
-		return p, nil
-	}
-	if w.repo == nil {
+	p, _, err := readModel(w.modelPath(s.Request.Status.ID))
+	if err != nil && w.repo == nil {
 		return nil, errors.New("no stored Compose model is left, and the Git clone cannot be read")
 	}
-	return s.wantedModel(ctx, w)
+	if err != nil {
+		p, err = s.wantedModel(ctx, w)
+	}
+	if err == nil && previous != nil && previous.Spec.Project != "" && p.Name() != previous.Spec.Project {
+		// Under another name it would find other containers, and end those that run.
+		return nil, fmt.Errorf("the stored Compose model of the release %s cannot be used, and that of the update is of the project %s instead of %s",
+			previous.Name, p.Name(), previous.Spec.Project)
+	}
+	return p, err
 }
 
 // restorePolicies gives containers that were kept running the restart policy of

@@ -4,6 +4,7 @@ package steps
 
 import (
 	"errors"
+	"os"
 	"reflect"
 	"testing"
 	"time"
@@ -11,9 +12,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
 
 func isTerminal(err error) bool { return failure.AsTerminal(err) != nil }
@@ -149,5 +152,58 @@ func TestServiceOfAddsWhatIsMissing(t *testing.T) {
 	want := []v1alpha1.ServiceUpdate{{Name: "web", Health: "healthy"}, {Name: "left", Action: v1alpha1.ActionRemove, Health: "removed"}}
 	if !reflect.DeepEqual(st.Services, want) {
 		t.Errorf("got %+v", st.Services)
+	}
+}
+
+// A rollback goes by the model of its own release, not by one that another
+// application of the directory wrote, or somebody changed: under another project
+// name it would end what runs.
+func TestPreviousModel(t *testing.T) {
+	of := func(name string) *compose.Project { return project(t, "name: "+name+"\nservices: {web: {image: web}}") }
+	for name, tt := range map[string]struct {
+		stored, update string // names of the projects
+		change         func(*v1alpha1.Release)
+		want           string // of the project; empty: none
+	}{
+		"its own":                             {"shop", "shop-next", nil, "shop"},
+		"of another project":                  {"shop-staging", "shop", func(r *v1alpha1.Release) { r.Spec.ComposeDigest = "" }, "shop"},
+		"changed":                             {"shop", "shop", func(r *v1alpha1.Release) { r.Spec.ComposeDigest = "x" }, "shop"},
+		"changed, and the update renames":     {"shop", "shop-next", func(r *v1alpha1.Release) { r.Spec.ComposeDigest = "x" }, ""},
+		"of another project, as is the other": {"shop-staging", "shop-staging", nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := newRun(func(_ *v1alpha1.Application, ur *v1alpha1.UpdateRequest) { ur.Status.ID = "1" })
+			s.log = updatelog.Lost("", nil)
+			w := &workspace{dir: dir, app: s.Application}
+			for _, d := range []string{"releases", "work"} {
+				if err := os.MkdirAll(w.path(d), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := &v1alpha1.Release{Spec: v1alpha1.ReleaseSpec{Project: "shop", ComposePath: w.releaseModelPath("shop-3")}}
+			var err error
+			if r.Spec.ComposeDigest, err = writeModel(r.Spec.ComposePath, of(tt.stored)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := writeModel(w.modelPath("1"), of(tt.update)); err != nil {
+				t.Fatal(err)
+			}
+			if tt.change != nil {
+				tt.change(r)
+			}
+			p, err := s.previousModel(t.Context(), w, r)
+			switch {
+			case tt.want == "" && err == nil:
+				t.Errorf("it goes by the model of %s", p.Name())
+			case tt.want != "" && (err != nil || p.Name() != tt.want):
+				t.Errorf("got %v, %v", p, err)
+			}
+		})
+	}
+	one, other := &workspace{app: newRun().Application}, &workspace{app: newRun().Application.DeepCopy()}
+	other.app.Namespace = "staging"
+	if one.releaseModelPath("shop-3") == other.releaseModelPath("shop-3") {
+		t.Error("releases of two namespaces have one file")
 	}
 }

@@ -173,7 +173,11 @@ func (w *workspace) modelPath(requestID string) string {
 	return w.path("work", "model-"+requestID+".yaml")
 }
 
-func (w *workspace) releaseModelPath(name string) string { return w.path("releases", name+".yaml") }
+// releaseModelPath is where the model of a release is kept. Applications of one
+// name in several namespaces may have the directory together.
+func (w *workspace) releaseModelPath(name string) string {
+	return w.path("releases", w.app.Namespace+"_"+name+".yaml")
+}
 
 // writeModel keeps a model, and returns the digest of what is in the file.
 func writeModel(path string, p *compose.Project) (digest string, err error) {
@@ -182,6 +186,22 @@ func writeModel(path string, p *compose.Project) (digest string, err error) {
 		return "", failure.Terminalf(v1alpha1.ReasonPreflightFailed, "%w", err)
 	}
 	return digestOf(data), atomicfile.WriteFile(path, data, 0o600)
+}
+
+// releaseModel reads the model of a release, and refuses what is not the one that
+// was recorded.
+func releaseModel(r *v1alpha1.Release) (*compose.Project, error) {
+	project, data, err := readModel(r.Spec.ComposePath)
+	if err != nil {
+		return nil, err
+	}
+	if d := digestOf(data); r.Spec.ComposeDigest != "" && d != r.Spec.ComposeDigest {
+		return nil, fmt.Errorf("the stored Compose model %s was changed", r.Spec.ComposePath)
+	}
+	if name := project.Name(); r.Spec.Project != "" && name != r.Spec.Project {
+		return nil, fmt.Errorf("the stored Compose model %s is of the project %s, the release of %s", r.Spec.ComposePath, name, r.Spec.Project)
+	}
+	return project, nil
 }
 
 func readModel(path string) (*compose.Project, []byte, error) {
