@@ -214,7 +214,7 @@ func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 	writeApplicationStatus(&app, requests, seen, observeErr, now)
 	if r.Follower != nil {
 		answer, known := r.Follower.Track(&app)
-		writeUpdateStatus(&app, requests, answer, known, now)
+		writeUpdateStatus(&app, requests, seen.RestoredAt, answer, known, now)
 	}
 	if r.Gateways != nil {
 		answer, known := r.Gateways.Track(req.NamespacedName, app.Status.Project, app.Status.ActiveRequest != "")

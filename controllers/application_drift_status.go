@@ -32,6 +32,8 @@ func writeDrift(app *v1alpha1.Application, seen observe.Application, set func(st
 	switch {
 	case st.ActiveRequest != "":
 		set(v1alpha1.ConditionDrifted, metav1.ConditionUnknown, v1alpha1.ReasonRunning, "containers are compared with the release when the request has ended")
+	case !seen.RestoredAt.IsZero():
+		set(v1alpha1.ConditionDrifted, metav1.ConditionUnknown, v1alpha1.ReasonNoRelease, seen.Note)
 	case release.Current(seen.Releases) == nil:
 		set(v1alpha1.ConditionDrifted, metav1.ConditionUnknown, v1alpha1.ReasonNoRelease, "there is no release yet to compare containers with; the first update records one")
 	case len(seen.Drift) == 0:

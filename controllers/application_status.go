@@ -13,7 +13,6 @@ import (
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
-	"github.com/fairlead-dev/fairlead/internal/release"
 )
 
 // maxFailedCommits is how many failed commits are remembered.
@@ -46,7 +45,7 @@ func writeApplicationStatus(app *v1alpha1.Application, requests []v1alpha1.Updat
 	st.Services = seen.Services
 	writeDrift(app, seen, set)
 	st.Release = ""
-	if current := release.Current(seen.Releases); current != nil {
+	if current := seen.Current(); current != nil {
 		st.Release = current.Name
 		st.Commit = current.Spec.Commit
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/follow"
 	"github.com/fairlead-dev/fairlead/internal/gateway/upkeep"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 )
@@ -169,6 +170,24 @@ func TestWriteApplicationStatus(t *testing.T) {
 	check(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonObserved)
 	check(v1alpha1.ConditionHealthy, metav1.ConditionTrue, v1alpha1.ReasonAllHealthy)
 	check(v1alpha1.ConditionProgressing, metav1.ConditionFalse, "Idle")
+
+	// A backup was restored by hand: neither the release nor its commit runs, and the
+	// policy does not bring it back.
+	byHand := seen
+	byHand.RestoredAt = epoch.Add(time.Hour)
+	back := app.DeepCopy()
+	seenAt := metav1.NewTime(epoch)
+	back.Status.Update = &v1alpha1.UpdateStatus{Ref: "refs/heads/main", Commit: "c2", CheckedAt: &seenAt}
+	writeApplicationStatus(back, nil, byHand, nil, epoch.Add(2*time.Hour))
+	writeUpdateStatus(back, nil, byHand.RestoredAt, follow.Answer{Running: "c9", Ref: "refs/heads/main", Commit: "c2", Behind: 7}, true, epoch.Add(2*time.Hour))
+	if st := back.Status; st.Release != "" || st.Commit != "c9" || !st.Update.Available || st.Update.Attempted != "c2" || st.LastReleaseNumber != 2 {
+		t.Errorf("after a restore by hand: %+v, %+v", st, st.Update)
+	}
+	// What was pushed since is not what they went away from.
+	writeUpdateStatus(back, nil, byHand.RestoredAt, follow.Answer{Running: "c9", Ref: "refs/heads/main", Commit: "c10", Behind: 8}, true, epoch.Add(2*time.Hour))
+	if u := back.Status.Update; !u.Available || u.Attempted == u.Commit {
+		t.Errorf("a newer commit after a restore by hand: %+v", u)
+	}
 
 	before := app.DeepCopy()
 	writeApplicationStatus(app, nil, seen, nil, epoch.Add(time.Hour))

@@ -16,8 +16,9 @@ import (
 
 // writeUpdateStatus derives status.update from what is known of the source;
 // known is false as long as it was not looked at since the start, or since the
-// spec changed. It comes after writeApplicationStatus.
-func writeUpdateStatus(app *v1alpha1.Application, requests []v1alpha1.UpdateRequest, answer follow.Answer, known bool, now time.Time) {
+// spec changed; restored is when a backup replaced the current release, or zero. It
+// comes after writeApplicationStatus.
+func writeUpdateStatus(app *v1alpha1.Application, requests []v1alpha1.UpdateRequest, restored time.Time, answer follow.Answer, known bool, now time.Time) {
 	st := &app.Status
 	if !known && st.Update == nil {
 		return
@@ -43,6 +44,9 @@ func writeUpdateStatus(app *v1alpha1.Application, requests []v1alpha1.UpdateRequ
 		u.Available, u.Behind, u.Changes = false, 0, nil
 	}
 	u.Attempted = attempted(st, requests)
+	if u.CheckedAt != nil && u.CheckedAt.Time.Before(restored) {
+		u.Attempted = u.Commit // a person went away from it
+	}
 	decision := plan.Follow(followFacts(app, requests, answer.Problem != "", now))
 	u.Message = decision.Message
 	if answer.Problem != "" && known {

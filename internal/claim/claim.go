@@ -84,6 +84,12 @@ type Restored struct {
 	Request string `json:"request,omitempty"`
 }
 
+// Since reports whether the restore came after a release that was recorded at t,
+// which the API knows to the second: what runs is then not that release any more.
+func (r *Restored) Since(t time.Time) bool {
+	return r != nil && r.At.Truncate(time.Second).After(t)
+}
+
 // MarkRestored records a restore of an application (namespace/name): an update of
 // it that was begun before must not go on, as what it planned with is not there any
 // more.

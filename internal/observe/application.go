@@ -7,8 +7,10 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/claim"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/release"
@@ -24,8 +26,20 @@ type Application struct {
 	Releases []v1alpha1.Release
 	// Drift is in what way containers are not as the current release has them.
 	Drift []v1alpha1.Drift
+	// RestoredAt is when a backup was restored that replaced what the current
+	// release brought; zero if what runs is that release.
+	RestoredAt time.Time
 	// Note is worth knowing and no error.
 	Note string
+}
+
+// Current is the release that runs, or nil: before the first update, and where a
+// backup was restored since.
+func (a Application) Current() *v1alpha1.Release {
+	if !a.RestoredAt.IsZero() {
+		return nil
+	}
+	return release.Current(a.Releases)
 }
 
 // Unhealthy names the services that do not run as they should, with the reason.
@@ -95,14 +109,32 @@ func (o *Observer) Application(ctx context.Context, app *v1alpha1.Application) (
 	if err != nil {
 		return Application{}, err
 	}
-	current := release.Current(out.Releases)
+	if err := out.lookForRestore(app); err != nil {
+		return Application{}, err
+	}
+	current := out.Current()
 	out.Services = Services(project, containers, current)
-	out.Drift = Drift(out.Releases, containers)
+	if out.RestoredAt.IsZero() {
+		out.Drift = Drift(out.Releases, containers)
+	}
 	if current != nil && current.Spec.Commit != head.Commit {
 		out.Note = "the deployment directory is at " + head.Commit[:min(7, len(head.Commit))] + ", the release that runs is of " +
 			current.Spec.Commit[:min(7, len(current.Spec.Commit))]
 	}
 	return out, nil
+}
+
+// lookForRestore finds out whether a backup was restored after the current release
+// was recorded.
+func (a *Application) lookForRestore(app *v1alpha1.Application) error {
+	current := release.Current(a.Releases)
+	restored, err := claim.LastRestored(app.Spec.Compose.Directory, app.Namespace+"/"+app.Name)
+	if err != nil || current == nil || !restored.Since(current.CreationTimestamp.Time) {
+		return err
+	}
+	a.RestoredAt = restored.At
+	a.Note = "the backup " + restored.Backup + " was restored after the release " + current.Name + "; the next update records what runs as a release"
+	return nil
 }
 
 // Services tells how each service of a model runs.

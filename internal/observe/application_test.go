@@ -5,12 +5,18 @@ package observe
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/claim"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -23,6 +29,38 @@ func container(state, health string, change ...func(*docker.Container)) docker.C
 		f(&c)
 	}
 	return c
+}
+
+// A restore that came after the current release is what runs, and no drift.
+func TestRestoredSinceTheRelease(t *testing.T) {
+	released := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for name, test := range map[string]struct {
+		at       time.Time
+		restored bool
+	}{
+		"before":             {released.Add(-time.Hour), false},
+		"in the same second": {released.Add(300 * time.Millisecond), false},
+		"after":              {released.Add(time.Hour), true},
+	} {
+		app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "shop"}}
+		app.Spec.Compose.Directory = t.TempDir()
+		if err := os.Mkdir(filepath.Join(app.Spec.Compose.Directory, ".update"), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := claim.MarkRestored(app.Spec.Compose.Directory, "prod/shop", claim.Restored{Backup: "backup_20260301_110000", At: test.at}); err != nil {
+			t.Fatal(err)
+		}
+		seen := Application{Commit: "a", Releases: []v1alpha1.Release{{
+			ObjectMeta: metav1.ObjectMeta{Name: "shop-3", CreationTimestamp: metav1.NewTime(released)},
+			Status:     v1alpha1.ReleaseStatus{State: v1alpha1.ReleaseCurrent},
+		}}}
+		if err := seen.lookForRestore(app); err != nil {
+			t.Fatal(err)
+		}
+		if seen.RestoredAt.IsZero() == test.restored || (seen.Current() == nil) != test.restored || strings.Contains(seen.Note, "backup_20260301_110000") != test.restored {
+			t.Errorf("%s: %+v", name, seen)
+		}
+	}
 }
 
 func TestServiceStatus(t *testing.T) {

@@ -57,8 +57,8 @@ func (s *run) applicationName() string { return s.Application.Namespace + "/" + 
 // release was recorded.
 func (s *run) restoredSince(r *v1alpha1.Release) (bool, error) {
 	restored, err := claim.LastRestored(s.Application.Spec.Compose.Directory, s.applicationName())
-	if err != nil || restored == nil || r == nil {
+	if err != nil || r == nil {
 		return false, err
 	}
-	return restored.At.After(r.CreationTimestamp.Time), nil
+	return restored.Since(r.CreationTimestamp.Time), nil
 }
