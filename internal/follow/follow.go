@@ -136,9 +136,10 @@ func (f *Follower) Track(app *v1alpha1.Application) (Answer, bool) {
 		e = &entry{due: now}
 		if u := app.Status.Update; u != nil && u.ObservedGeneration == app.Generation && u.Commit != "" {
 			// After a restart. What was known goes on to be.
-			e.answer = Answer{
-				Generation: u.ObservedGeneration, Running: app.Status.Commit, Ref: u.Ref, Commit: u.Commit, Behind: u.Behind, Changes: u.Changes,
-				Older: !u.Available && u.Commit != app.Status.Commit,
+			e.answer = Answer{Generation: u.ObservedGeneration, Ref: u.Ref, Commit: u.Commit}
+			if u.Available {
+				// Else nobody knows which commit it was compared with.
+				e.answer.Running, e.answer.Behind, e.answer.Changes = app.Status.Commit, u.Behind, u.Changes
 			}
 			e.due = now.Add(part(key, min(interval(app)/10, maxSpread)))
 		}

@@ -367,3 +367,26 @@ func TestRestart(t *testing.T) {
 	b.Poke(key("shop"), "refs/heads/main", "c3")
 	b.look("shop")
 }
+
+// What the status says of a newer commit is of what ran when it was written: where
+// it says that there is none, the first look compares.
+func TestRestartAfterGoingBack(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		update v1alpha1.UpdateStatus
+		want   string
+	}{
+		{"newer", v1alpha1.UpdateStatus{Available: true, Behind: 3}, "c1"},
+		{"not known to be newer", v1alpha1.UpdateStatus{}, ""},
+	} {
+		b := newBench(t)
+		app := application("shop", func(app *v1alpha1.Application) {
+			app.Status.Commit = "c1"
+			app.Status.Update = &test.update
+			test.update.ObservedGeneration, test.update.Ref, test.update.Commit = 1, "refs/heads/main", "c2"
+		})
+		if answer, _ := b.Track(app); answer.Running != test.want || answer.Older || answer.Behind != test.update.Behind || answer.Commit != "c2" {
+			t.Errorf("%s: the first look goes on from %+v", test.name, answer)
+		}
+	}
+}
