@@ -137,6 +137,11 @@ func (g *GitHub) Application(ctx context.Context, key types.NamespacedName) (*v1
 	return app, err
 }
 
+// page is where a browser shows a request.
+func (g *GitHub) page(request types.NamespacedName) string {
+	return g.base.JoinPath("ui/namespaces", request.Namespace, "updates", request.Name).String()
+}
+
 // Setup adds the controller that reports to GitHub. It comes after [Setup], whose
 // index it uses.
 func (g *GitHub) Setup(_ context.Context, mgr manager.Manager) error {
@@ -147,9 +152,7 @@ func (g *GitHub) Setup(_ context.Context, mgr manager.Manager) error {
 	g.objects.Store(&objects{cached: mgr.GetClient(), secrets: Secrets{Reader: direct}})
 	reports := &controllers.GitHubReportReconciler{Client: mgr.GetClient(), GitHub: g.resolver, Events: mgr.GetEventRecorder("fairlead")}
 	if g.base != nil {
-		reports.TargetURL = func(request types.NamespacedName) string {
-			return g.base.JoinPath("api/v1/namespaces", request.Namespace, "requests", request.Name).String()
-		}
+		reports.TargetURL = g.page
 	}
 	return setUp(mgr, "reports to GitHub", reports)
 }
