@@ -189,6 +189,7 @@ func (r *GitHubReportReconciler) tell(ctx context.Context, app *v1alpha1.Applica
 		}
 		if t.record != before {
 			if err := r.save(ctx, k, t); err != nil {
+				r.keep(k, tasks[i:])
 				return ctrl.Result{}, err
 			}
 		}
@@ -236,6 +237,9 @@ func (r *GitHubReportReconciler) tasks(ctx context.Context, app *v1alpha1.Applic
 		}
 		if end := ur.Status.FinishedAt; end != nil && r.Clock.Since(end.Time) > reportFor {
 			if err := r.expire(ctx, k, &t); err != nil {
+				r.mu.Lock()
+				k.gone = append(k.gone, gone...)
+				r.mu.Unlock()
 				return nil, err
 			}
 			continue
