@@ -43,3 +43,12 @@ func TestEveryServeFlagNamesItsVariable(t *testing.T) {
 		}
 	}
 }
+
+func TestUpdaterTokenIsTrimmed(t *testing.T) {
+	for value, want := range map[string]string{"": "", "secret": "secret", " secret\r": "secret", " \r\n": ""} {
+		t.Setenv("UPDATER_TOKEN", value)
+		if got := updaterToken(); got != want {
+			t.Errorf("%q is the token %q, want %q", value, got, want)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
@@ -54,13 +55,17 @@ func openAudit(ctx context.Context, f serveFlags) *audit.Log {
 	return audit.Open(zapOf(logr.FromContextOrDiscard(ctx)), filepath.Join(f.dataDir, httpAuditFile))
 }
 
+// updaterToken is what clients send as UPDATER_TOKEN: without the blanks, or the CR of
+// a .env file from Windows, that the updater's own endpoints leave out as well.
+func updaterToken() string { return strings.TrimSpace(os.Getenv(updaterTokenEnv)) }
+
 func composeHTTP(ctx context.Context, f serveFlags, limits *guard.Guard, audited *audit.Log) (*httpAPI, error) {
 	definitions, err := config.CRDs()
 	if err != nil {
 		return nil, err
 	}
 	log := logr.FromContextOrDiscard(ctx)
-	a := &httpAPI{updaterToken: os.Getenv(updaterTokenEnv), embedded: f.kubeconfig == ""}
+	a := &httpAPI{updaterToken: updaterToken(), embedded: f.kubeconfig == ""}
 	engine, err := docker.New(f.dockerHost)
 	if err != nil {
 		return nil, err
