@@ -50,6 +50,17 @@ func (p *planPage) Stream() string {
 	return updateURL(p.Request.Namespace, p.Request.Name) + "/status"
 }
 
+// Refresh implements passingPage.
+func (p *planPage) Refresh() int { return refreshWhile(p.Running) }
+
+// refreshWhile is how often a page about what runs is loaded anew without scripts.
+func refreshWhile(running bool) int {
+	if running {
+		return 5
+	}
+	return 0
+}
+
 // wish reads what a form asks for.
 func wish(form url.Values, app string) (v1alpha1.UpdateRequestSpec, error) {
 	spec := v1alpha1.UpdateRequestSpec{ApplicationRef: v1alpha1.LocalReference{Name: app}, Commit: strings.TrimSpace(form.Get("commit")),

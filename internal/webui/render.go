@@ -69,6 +69,7 @@ type view struct {
 	Nav       []navLink
 	Crumbs    []crumb
 	Live      string // path of the stream that this page is kept up to date by
+	Refresh   int    // seconds after which it is loaded anew without scripts; 0: it is not
 	Data      any
 }
 
@@ -78,6 +79,13 @@ type titled interface{ Title(*call) string }
 // live pages name the stream that they are kept up to date by: the elements of the
 // page are fetched again and put in place after each event.
 type livePage interface{ Stream() string }
+
+// passing pages show what comes to an end by itself, and have nothing to type into:
+// without scripts they are loaded anew.
+type passingPage interface {
+	// Refresh is after how many seconds; 0 once it has ended.
+	Refresh() int
+}
 
 // crumbed pages say what lies above them.
 type crumbed interface{ Crumbs(*call) []crumb }
@@ -128,6 +136,9 @@ func (c *call) page(name string, data any) ([]byte, error) {
 	}
 	if p, ok := data.(livePage); ok {
 		v.Live = p.Stream()
+	}
+	if p, ok := data.(passingPage); ok {
+		v.Refresh = p.Refresh()
 	}
 	if p, ok := data.(crumbed); ok {
 		v.Crumbs = p.Crumbs(c)

@@ -302,6 +302,24 @@ func wellMade(t *testing.T, path, body string) {
 	}
 }
 
+// Without scripts, only what comes to an end by itself is loaded anew: anywhere else
+// that would take away what somebody types or reads.
+func TestPagesThatLoadAnew(t *testing.T) {
+	w := newWorld(t)
+	b := w.signedIn("admin")
+	for path, want := range map[string]bool{
+		"/ui/": false, "/ui/namespaces/default/applications/shop": false, "/ui/namespaces/default/updates/done": false,
+		"/ui/namespaces/default/updates/runs": true, "/ui/namespaces/default/plans/dry": false,
+	} {
+		if got := strings.Contains(b.get(path).body, `http-equiv="refresh"`); got != want {
+			t.Errorf("%s is loaded anew by itself: %v", path, got)
+		}
+	}
+	if p := b.get("/ui/namespaces/default/applications/shop"); !strings.Contains(p.body, `<noscript><p><a class="button" href="/ui/namespaces/default/applications/shop">`) {
+		t.Error("without scripts nothing loads the application again")
+	}
+}
+
 // What RBAC forbids is not offered, and is refused.
 func TestViewer(t *testing.T) {
 	w := newWorld(t)

@@ -80,6 +80,9 @@ func (p *updatePage) Crumbs(c *call) []crumb {
 // Stream implements livePage.
 func (p *updatePage) Stream() string { return p.URL + "/events" }
 
+// Refresh implements passingPage.
+func (p *updatePage) Refresh() int { return refreshWhile(p.Running) }
+
 // By is who asked for it.
 func (p *updatePage) By() string { return requestedBy(p.Request) }
 
