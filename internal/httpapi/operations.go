@@ -47,7 +47,8 @@ func (a *API) register(h huma.API) {
 	handle(a, h, huma.Operation{
 		OperationID: "cancelRequest", Method: http.MethodPost, Path: inNamespace + "requests/{name}/cancel", Tags: []string{tagRequests},
 		DefaultStatus: http.StatusAccepted, Summary: "Cancel an UpdateRequest",
-		Description: "One that waits ends at once; one that runs is stopped, and what it changed is undone. To cancel a cancelled one is no error; " +
+		Description: "One that waits ends at once; one that runs is stopped, and what it changed is undone. A return to a backup (spec.restoreFrom) that has begun to " +
+			"overwrite data is neither stopped nor undone: it goes on to its end. To cancel a cancelled one is no error; " +
 			"one that has ended otherwise is a 409.",
 	}, a.cancel)
 	handle(a, h, huma.Operation{

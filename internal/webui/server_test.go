@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 )
 
@@ -317,6 +318,39 @@ func TestPagesThatLoadAnew(t *testing.T) {
 	}
 	if p := b.get("/ui/namespaces/default/applications/shop"); !strings.Contains(p.body, `<noscript><p><a class="button" href="/ui/namespaces/default/applications/shop">`) {
 		t.Error("without scripts nothing loads the application again")
+	}
+}
+
+// A return to a backup overwrites data: it is asked for again as the first time, and
+// cancelling promises nothing that does not happen.
+func TestReturnToABackup(t *testing.T) {
+	w := newWorld(t)
+	restores := func(name string, phase v1alpha1.Phase, state v1alpha1.StepState) *v1alpha1.UpdateRequest {
+		ur := request(name, phase)
+		ur.Spec.RestoreFrom = &v1alpha1.LocalReference{Name: "shop-b1"}
+		if state != "" {
+			ur.Status.Steps = append(ur.Status.Steps, v1alpha1.StepStatus{Name: v1alpha1.StepRestore, State: state, StartedAt: &at})
+		}
+		w.api.objects["namespaces/default/requests/"+name] = ur
+		return ur
+	}
+	restores("refailed", v1alpha1.PhaseFailed, v1alpha1.StepFailed)
+	restores("rewaits", v1alpha1.PhasePending, "")
+	restores("restores", v1alpha1.PhaseRestoring, v1alpha1.StepRunning)
+	b := w.signedIn("admin")
+	failed := b.get("/ui/namespaces/default/updates/refailed").body
+	if strings.Contains(failed, `/retry"`) || !strings.Contains(failed, `id="retry" href="/ui/namespaces/default/backups/shop-b1/restore"`) {
+		t.Error("one click overwrites the data again")
+	}
+	if !strings.Contains(b.get("/ui/namespaces/default/updates/rewaits").body, `/cancel"`) {
+		t.Error("one that waits cannot be cancelled")
+	}
+	if strings.Contains(b.get("/ui/namespaces/default/updates/restores").body, `/cancel"`) {
+		t.Error("in its midst it is offered to be cancelled")
+	}
+	dialog := b.get("/ui/namespaces/default/updates/restores/cancel").body
+	if strings.Contains(dialog, "Data is not touched") || !strings.Contains(dialog, "nothing is undone") {
+		t.Error("the dialog promises what does not happen")
 	}
 }
 

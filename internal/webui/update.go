@@ -83,6 +83,15 @@ func (p *updatePage) Stream() string { return p.URL + "/events" }
 // Refresh implements passingPage.
 func (p *updatePage) Refresh() int { return refreshWhile(p.Running) }
 
+// RestoreURL is where a return to a backup is asked for again: as the first time, with
+// what would be overwritten, and with the name typed. Empty for what is none.
+func (p *updatePage) RestoreURL() string {
+	if p.Request.Spec.RestoreFrom == nil {
+		return ""
+	}
+	return Prefix + inNamespace(p.Request.Namespace, "backups", p.Request.Spec.RestoreFrom.Name, "restore")
+}
+
 // By is who asked for it.
 func (p *updatePage) By() string { return requestedBy(p.Request) }
 
@@ -98,7 +107,7 @@ func (s *Server) showUpdate(c *call) error {
 	}
 	app := ur.Spec.ApplicationRef.Name
 	page := &updatePage{Request: ur, URL: updateURL(namespace, name), AppURL: appURL(namespace, app), Running: !requestwatch.Ended(ur),
-		Reason: reasonOf(ur), MayCancel: c.May(namespace, "patch", "updaterequests"), MayCreate: c.May(namespace, "create", "updaterequests")}
+		Reason: reasonOf(ur), MayCancel: !overwriting(ur) && c.May(namespace, "patch", "updaterequests"), MayCreate: c.May(namespace, "create", "updaterequests")}
 	others, err := c.requestsOf(namespace, app)
 	if err != nil {
 		return err
@@ -115,6 +124,14 @@ func (s *Server) showUpdate(c *call) error {
 	}
 	page.LogDenied = !c.May(namespace, "get", "updaterequests/log")
 	return c.render("update", page)
+}
+
+// overwriting reports whether a return to a backup is in its midst, where it cannot be
+// cancelled.
+func overwriting(ur *v1alpha1.UpdateRequest) bool {
+	return slices.ContainsFunc(ur.Status.Steps, func(s v1alpha1.StepStatus) bool {
+		return s.Name == v1alpha1.StepRestore && (s.State == v1alpha1.StepRunning || s.State == v1alpha1.StepSucceeded)
+	})
 }
 
 // Kind ends the keys of texts about what is no update: a backup, or going back to one.
