@@ -121,8 +121,16 @@ soak: engine images build ## Fifty updates in a row, an engine that is restarted
 .PHONY: browser
 browser: engine images build ## The web UI in a real browser, on a real daemon and engine.
 	$(call section,browser)
-	@export FAIRLEAD_CHROMIUM="$$(hack/chromium.sh)"; \
+	@export FAIRLEAD_CHROMIUM="$$(hack/chromium.sh)" FAIRLEAD_AXE="$$(hack/axe.sh)"; \
 	$(GOTEST) -tags browser -timeout 30m ./test/browser/...
+
+# Each page in both languages and themes, on a phone and on a screen.
+.PHONY: screenshots
+screenshots: engine images build ## Pictures of the web UI into bin/screenshots, and those of docs/ui.md.
+	$(call section,screenshots)
+	@export FAIRLEAD_CHROMIUM="$$(hack/chromium.sh)" FAIRLEAD_AXE="$$(hack/axe.sh)" FAIRLEAD_SCREENSHOTS=$(BIN)/screenshots; \
+	$(GOTEST) -tags browser -timeout 30m -run '^TestLook$$' ./test/browser/...
+	mkdir -p docs/images && cp $(BIN)/screenshots/docs/*.webp docs/images/
 
 .PHONY: crash
 crash: engine images build ## The daemon killed at every step, and what the next one makes of it.
@@ -132,6 +140,7 @@ crash: engine images build ## The daemon killed at every step, and what the next
 .PHONY: bench
 bench: engine images build ## The figures of docs/benchmarks.md, measured here.
 	$(call section,benchmarks)
+	export FAIRLEAD_CHROMIUM="$$(hack/chromium.sh)"; \
 	$(GOTEST) -tags bench -timeout 60m -v ./test/bench/...
 
 .PHONY: engine

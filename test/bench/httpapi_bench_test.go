@@ -116,12 +116,14 @@ func (c *crowd) report(what string) {
 	}
 }
 
-// TestFollowers measures a log with five hundred followers at once: from the moment
-// at which a command in a container prints a line, while an update runs, until each
-// of them has it.
-func TestFollowers(t *testing.T) {
-	const lines = 50
-	f := &fixture{T: t, repo: apps.ForTest(t, apps.Hello, apps.Options{Label: "bench"}), name: string(apps.Hello)}
+// printed are the lines that the container of a printing update prints.
+const printed = 50
+
+// printing is an update that waits to be let go: a command in a container will print
+// lines that say when they were printed, ten a second.
+func printing(t *testing.T) (f *fixture, request string) {
+	t.Helper()
+	f = &fixture{T: t, repo: apps.ForTest(t, apps.Hello, apps.Options{Label: "bench"}), name: string(apps.Hello)}
 	f.daemon = harness.Start(t, harness.Options{})
 	data, err := os.ReadFile(filepath.Join(f.repo.Work, "docker-compose.yml"))
 	if err != nil {
@@ -136,15 +138,27 @@ func TestFollowers(t *testing.T) {
 	}
 	f.daemon.Apply(harness.Manifest(f.name, f.repo, settings))
 	f.update(commit)
-	// The shell needs some milliseconds for each line; it prints ten a second.
-	script := fmt.Sprintf("for i in $(seq %d); do date +printed=%%s%%N; sleep 0.1; done", lines)
+	// The shell needs some milliseconds for each line.
+	script := fmt.Sprintf("for i in $(seq %d); do date +printed=%%s%%N; sleep 0.1; done", printed)
 	f.daemon.Apply(harness.Manifest(f.name, f.repo, settings+
 		fmt.Sprintf("  hooks: [{name: print, at: [BeforeBackup], exec: {service: printer, command: [sh, -c, %q]}}]\n", script)))
-
 	next := f.daemon.Update(f.name, f.publish("."), harness.Suspend)
 	f.daemon.WaitRequest(next.Name, "being seen", func(u *v1alpha1.UpdateRequest) bool { return u.Status.Phase != "" })
+	return f, next.Name
+}
+
+// release lets an update go on that waits.
+func (f *fixture) release(request string) {
+	f.daemon.Patch(&v1alpha1.UpdateRequest{ObjectMeta: metav1.ObjectMeta{Name: request}}, `{"spec":{"suspend":false}}`)
+}
+
+// TestFollowers measures a log with five hundred followers at once: from the moment
+// at which a command in a container prints a line, while an update runs, until each
+// of them has it.
+func TestFollowers(t *testing.T) {
+	f, request := printing(t)
 	before, _ := observe(t, f.daemon.PID())
-	c := gather(t, f.daemon, "/requests/"+next.Name+"/log/events", lines, func(e sse.Event) (time.Time, bool) {
+	c := gather(t, f.daemon, "/requests/"+request+"/log/events", printed, func(e sse.Event) (time.Time, bool) {
 		_, stamp, ok := strings.Cut(e.Data, "printed=")
 		var ns int64
 		if !ok {
@@ -153,11 +167,11 @@ func TestFollowers(t *testing.T) {
 		_, err := fmt.Sscan(stamp, &ns)
 		return time.Unix(0, ns), err == nil
 	})
-	f.daemon.Patch(&v1alpha1.UpdateRequest{ObjectMeta: metav1.ObjectMeta{Name: next.Name}}, `{"spec":{"suspend":false}}`)
+	f.release(request)
 	c.report("500 followers of the log of an update: a line from its container to all of them")
 	after, _ := observe(t, f.daemon.PID())
 	row("memory (RSS) 500 followers of a log take, connected before it began", "-", "%.0f MB, before %.0f MB", after, before)
-	f.daemon.WantEnd(next.Name, v1alpha1.PhaseSucceeded)
+	f.daemon.WantEnd(request, v1alpha1.PhaseSucceeded)
 }
 
 // TestStatusFollowers measures the status of a request with as many followers.

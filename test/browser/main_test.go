@@ -18,32 +18,26 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/fairlead-dev/fairlead/test/apps"
+	"github.com/fairlead-dev/fairlead/test/chrome"
 	"github.com/fairlead-dev/fairlead/test/harness"
 )
 
 // patience is how long something may take that nothing is in the way of.
 const patience = 90 * time.Second
 
-// chrome is the browser of all tests.
-var chrome context.Context
+// browser is the one of all tests.
+var browser context.Context
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	options := []chromedp.ExecAllocatorOption{chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1440, 900)}
-	if path := os.Getenv("FAIRLEAD_CHROMIUM"); path != "" {
-		options = append(options, chromedp.ExecPath(path))
-	}
-	allocated, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	defer cancel()
-	var closeBrowser context.CancelFunc
-	chrome, closeBrowser = chromedp.NewContext(allocated)
-	defer closeBrowser()
-	if err := chromedp.Do(chrome, chromedp.Navigate("about:blank")); err != nil {
-		fmt.Fprintln(os.Stderr, "the browser does not start:", err, "\nrun hack/chromium.sh, or name one in FAIRLEAD_CHROMIUM")
+	started, stop, err := chrome.Start()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	defer stop()
+	browser = started
 	return m.Run()
 }
 
@@ -100,7 +94,7 @@ type tab struct {
 
 func (s *site) tab() *tab {
 	s.t.Helper()
-	ctx, cancel := chromedp.NewContext(chrome, chromedp.WithNewBrowserContext())
+	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	s.t.Cleanup(cancel)
 	return s.opened(ctx)
 }
@@ -135,11 +129,16 @@ func (s *site) during(t *testing.T) {
 func (s *site) signedIn(role string, more ...string) *tab {
 	s.t.Helper()
 	b := s.tab()
+	b.signIn(s.token(role, more...))
+	return b
+}
+
+func (b *tab) signIn(token string) {
+	b.t.Helper()
 	b.open("/ui/sign-in")
-	b.do(chromedp.SendKeys("input[name=token]", s.token(role, more...)))
+	b.do(chromedp.SendKeys("input[name=token]", token))
 	b.click("form.stack button")
 	b.until("they are signed in", `location.pathname === "/ui/" && document.querySelector("h1") !== null`)
-	return b
 }
 
 func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build browser
+
+package browser
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/test/apps"
+)
+
+const (
+	// axeVariable names axe-core, see hack/axe.sh; without it nothing is looked for.
+	axeVariable = "FAIRLEAD_AXE"
+	// picturesVariable names a directory for a picture of each page.
+	picturesVariable = "FAIRLEAD_SCREENSHOTS"
+)
+
+// shown are the pictures that docs/ui.md shows.
+var shown = map[string]bool{
+	"overview-en-light-1440": true, "update-runs-en-dark-1440": true, "update-undone-en-light-360": true, "plan-zh-Hans-light-360": true,
+}
+
+// look is a page to look at.
+type look struct {
+	name, path string
+	// before, if set, brings the page into a state.
+	before func(*tab)
+	// ready is true when the page shows what it is for.
+	ready string
+}
+
+// TestLook opens each page in both languages, and looks at it in both themes, as wide
+// as a phone and as a screen: axe-core finds nothing that keeps anybody out, and
+// nothing is wider than the window. It leaves pictures for people to look at.
+func TestLook(t *testing.T) {
+	s := newSite(t, apps.Hello)
+	s.publish("Show prices with taxes", "2", apps.Behaviour{})
+	done := s.Update(s.name, "").Name
+	s.WantEnd(done, v1alpha1.PhaseSucceeded)
+	s.publish("Sort the catalogue by name", "3", apps.Behaviour{Unhealthy: true})
+	undone := s.Update(s.name, "").Name
+	s.WantEnd(undone, v1alpha1.PhaseRolledBack)
+	s.publish("Begin faster, with a smaller cache and a rather long subject that goes on", "4", apps.Behaviour{StartDelay: "5m"})
+	runs := s.Update(s.name, "").Name
+	s.WaitStep(runs, v1alpha1.StepRollout)
+
+	update := func(name string) string { return "/ui/namespaces/" + s.Namespace + "/updates/" + name }
+	const heading = `document.querySelector("main h1") !== null`
+	s.looks(s.signedIn("admin"),
+		look{name: "update-runs", path: update(runs), ready: `document.querySelectorAll(".logline").length > 3`},
+		look{name: "update-cancel", path: update(runs) + "/cancel", ready: heading},
+		look{name: "overview-runs", path: "/ui/", ready: `document.querySelector("progress") !== null`},
+	)
+	s.Cancel(runs)
+	s.WaitEnded(runs)
+	if _, errOut, code := s.Fairlead("check", s.name, "-n", s.Namespace); code != 0 {
+		t.Fatal(errOut)
+	}
+	admin := s.signedIn("admin")
+	admin.open(s.app() + "/backups")
+	admin.until("there is a backup", `document.querySelector("a[href$='/restore']") !== null`)
+	restore := eval[string](admin, `document.querySelector("a[href$='/restore']").getAttribute("href")`)
+	s.looks(admin,
+		look{name: "overview", path: "/ui/", ready: heading},
+		look{name: "application", path: s.app(), ready: heading},
+		look{name: "plan", path: s.app(), ready: `document.querySelector("dialog[open] #confirm") !== null`, before: func(b *tab) { b.click("#update-now") }},
+		look{name: "update-done", path: update(done), ready: `document.getElementById("outcome") !== null && document.querySelector(".logline") !== null`},
+		look{name: "update-undone", path: update(undone), ready: `document.getElementById("outcome") !== null && document.querySelector(".logline") !== null`},
+		look{name: "backups", path: s.app() + "/backups", ready: heading},
+		look{name: "restore", path: restore, ready: heading},
+		look{name: "figures", path: s.app() + "/figures", ready: heading},
+		look{name: "settings", path: s.app() + "/settings", ready: heading},
+		look{name: "logs", path: s.app() + "/logs/app", ready: heading},
+		look{name: "new", path: "/ui/new", ready: heading},
+		look{name: "hosts", path: "/ui/hosts", ready: heading},
+		look{name: "tokens", path: "/ui/tokens", ready: heading},
+		look{name: "audit", path: "/ui/audit", ready: heading},
+		look{name: "nowhere", path: "/ui/nowhere", ready: heading},
+		look{name: "menu", path: "/ui/", ready: `document.querySelector("details.menu").open`, before: func(b *tab) { b.click("details.menu summary") }},
+	)
+	stranger := s.tab()
+	stranger.open("/ui/sign-in")
+	s.looks(stranger, look{name: "sign-in", path: "/ui/sign-in", ready: heading})
+	empty := s.tab()
+	empty.signIn(s.token("viewer", "-n", s.emptyNamespace()))
+	s.looks(empty, look{name: "empty", path: "/ui/", ready: heading})
+}
+
+// emptyNamespace makes a namespace without an application.
+func (s *site) emptyNamespace() string {
+	s.t.Helper()
+	const name = "empty"
+	if _, errOut, code := s.Fairlead("kubectl", "create", "namespace", name); code != 0 {
+		s.t.Fatal(errOut)
+	}
+	return name
+}
+
+// looks looks at pages in all ways.
+func (s *site) looks(b *tab, pages ...look) {
+	s.t.Helper()
+	for _, l := range pages {
+		for _, language := range []string{"en", "zh-Hans"} {
+			eval[any](b, fmt.Sprintf(`document.cookie = "fairlead-language=%s; path=/; SameSite=Strict"`, language))
+			b.view(1440, 900)
+			b.open(l.path)
+			if l.before != nil {
+				l.before(b)
+			}
+			b.until(l.name+" is there", l.ready)
+			if got := eval[string](b, `document.documentElement.lang`); got != language {
+				s.t.Errorf("%s is in the language %q, want %q", l.name, got, language)
+			}
+			for _, theme := range []string{"light", "dark"} {
+				for _, width := range []int64{360, 1440} {
+					b.view(width, 900)
+					eval[any](b, fmt.Sprintf(`document.documentElement.dataset.theme = %q`, theme))
+					name := fmt.Sprintf("%s-%s-%s-%d", l.name, language, theme, width)
+					b.fits(name)
+					b.axe(name)
+					b.picture(name)
+				}
+			}
+		}
+	}
+}
+
+func (b *tab) view(width, height int64) {
+	b.t.Helper()
+	b.do(chromedp.EmulateViewport(width, height))
+}
+
+// fits checks that nothing makes the page wider than the window.
+func (b *tab) fits(name string) {
+	b.t.Helper()
+	wide := eval[[]string](b, `(() => {
+		const width = document.documentElement.clientWidth;
+		if (document.documentElement.scrollWidth <= width) return [];
+		return [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > width + 1)
+			.map((e) => e.tagName.toLowerCase() + (e.id && "#" + e.id) + (typeof e.className === "string" && e.className && "." + e.className)).slice(0, 8);
+	})()`)
+	if len(wide) > 0 {
+		b.t.Errorf("%s is wider than the window, by %s", name, strings.Join(wide, ", "))
+	}
+}
+
+// axe looks for what WCAG 2.2 AA, and good practice, forbid.
+func (b *tab) axe(name string) {
+	b.t.Helper()
+	path := os.Getenv(axeVariable)
+	if path == "" {
+		b.t.Fatalf("%s is not set: run hack/axe.sh and name what it prints", axeVariable)
+	}
+	source, err := os.ReadFile(path)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	quoted, err := json.Marshal(string(source))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	// Once for each page; what the page's policy forbids does not bind the debugger.
+	eval[any](b, fmt.Sprintf(`void (window.axe ?? (0, eval)(%s))`, quoted))
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	found, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](`axe.run(document, {
+		runOnly: { type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice"] }, resultTypes: ["violations"],
+	}).then((r) => r.violations.map((v) => v.id + " (" + v.help + "): " + v.nodes.map((n) => n.target.join(" ") + ": " + n.failureSummary).join("; ")))`,
+		func(p *runtime.EvaluateParams) { yes := true; p.AwaitPromise = &yes }))
+	if err != nil {
+		b.t.Fatalf("%s: axe: %v", name, err)
+	}
+	for _, violation := range found {
+		b.t.Errorf("%s: %s", name, violation)
+	}
+}
+
+// picture leaves a picture of the page, if somebody wants one.
+func (b *tab) picture(name string) {
+	b.t.Helper()
+	dir := os.Getenv(picturesVariable)
+	if dir == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	whole, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.keep(filepath.Join(dir, name+".png"), whole)
+	if !shown[name] {
+		return
+	}
+	small, err := chromedp.Run(ctx, func(ctx context.Context, target *chromedp.Target) ([]byte, error) {
+		quality := int64(80)
+		r, err := cdp.Call(ctx, target, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatWebp, Quality: &quality})
+		return r.Data, err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.keep(filepath.Join(dir, "docs", name+".webp"), small)
+}
+
+func (b *tab) keep(path string, data []byte) {
+	b.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build browser
+
+package browser
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/fairlead-dev/fairlead/test/apps"
+	"github.com/fairlead-dev/fairlead/test/harness"
+	"github.com/fairlead-dev/fairlead/test/idp"
+)
+
+// Somebody signs in at a provider on another site, comes back, and is who the
+// provider says: cookies that are sent to this site only survive the way.
+func TestSignInWithAProvider(t *testing.T) {
+	port, err := apps.FreePort(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := fmt.Sprintf("127.0.0.1:%d", port)
+	provider := idp.Start(t, []idp.User{{Name: "ann", Email: "ann@example.com", Groups: []string{"ops"}}, {Name: "bob", Email: "bob@example.com"}},
+		"http://"+listen+"/ui/sign-in/callback")
+	s := &site{t: t, base: "http://" + listen, Daemon: harness.Start(t, harness.Options{
+		Args: append([]string{"--listen", listen, "--oidc-provider-name", "Example ID"}, provider.Flags()...)})}
+	if _, errOut, code := s.Fairlead("kubectl", "create", "clusterrolebinding", "ops", "--clusterrole=fairlead-admin", "--group=oidc:ops"); code != 0 {
+		t.Fatal(errOut)
+	}
+
+	ann := s.tab()
+	ann.open("/ui/tokens")
+	ann.shows("Sign in with Example ID")
+	ann.click("a[href^='/ui/sign-in/provider']")
+	ann.click("button[value=ann]")
+	ann.until("she is back where she wanted to go", `location.pathname === "/ui/tokens" && document.querySelector("h1") !== null`)
+	ann.shows("oidc:ann@example.com")
+	other := ann.sibling()
+	other.open("/ui/")
+	other.click("button[name=everywhere]")
+	ann.open("/ui/")
+	ann.until("she is signed out", `location.pathname === "/ui/sign-in"`)
+
+	bob := s.tab()
+	bob.open("/ui/sign-in")
+	bob.click("a[href^='/ui/sign-in/provider']")
+	bob.click("button[value=bob]")
+	bob.shows("You may not look at any application yet")
+
+	// With the provider away, a token is still a way in.
+	provider.Away.Store(true)
+	s.signedIn("viewer")
+}
