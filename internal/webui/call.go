@@ -60,6 +60,8 @@ type call struct {
 	Session *session.Session
 	// rights by namespace, as far as somebody asked.
 	rights map[string]*rights
+	// spaces are the namespaces that the person may look at; nil if nobody asked.
+	spaces []string
 }
 
 // Context of the request.

@@ -41,7 +41,9 @@ var roles = map[string]map[string][]string{
 	"viewer": {"applications": {"get", "list", "watch"}, "updaterequests": {"get", "list", "watch"}, "updaterequests/log": {"get"}, "releases": {"get", "list"}, "backups": {"get", "list"}},
 	"admin": {"applications": {"get", "list", "patch", "update"}, "updaterequests": {"get", "list", "create", "patch", "delete"}, "updaterequests/log": {"get"},
 		"releases": {"get", "list"}, "backups": {"get", "list"}},
-	"owner": {"applications": {"get", "list", "create"}, "serviceaccounts": {"list", "create"}},
+	"owner":          {"applications": {"get", "list", "create"}, "serviceaccounts": {"list", "create"}},
+	"guest":          {"applications": {"get", "list"}},
+	"guest in other": {"applications": {"get", "list"}, "serviceaccounts": {"list"}},
 	"operator": {"applications": {"get", "list"}, "updaterequests": {"get", "list", "create", "patch", "delete"}, "updaterequests/log": {"get"},
 		"releases": {"get", "list"}, "backups": {"get", "list"}},
 }
@@ -67,7 +69,11 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !known:
 		problem(w, http.StatusUnauthorized, "the token is not valid")
 	case path == "whoami":
-		_ = json.NewEncoder(w).Encode(map[string]any{"username": "system:serviceaccount:default:fairlead-token-" + role, "may": roles[role]})
+		may, special := roles[role+" in "+r.URL.Query().Get("namespace")]
+		if !special {
+			may = roles[role]
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"username": "system:serviceaccount:default:fairlead-token-" + role, "may": may})
 	case strings.HasSuffix(path, "events") && stream != nil:
 		stream(w, r)
 	case r.Method != http.MethodGet && role == "viewer":
@@ -158,8 +164,8 @@ func application() *v1alpha1.Application {
 }
 
 // summaryOf is what the API says at a glance of applications.
-func summaryOf(apps ...*v1alpha1.Application) *summary {
-	s := &summary{Version: hostile}
+func summaryOf(apps ...*v1alpha1.Application) *summary[applicationSummary] {
+	s := &summary[applicationSummary]{Version: hostile}
 	for _, app := range apps {
 		st := &app.Status
 		one := applicationSummary{Name: app.Name, Commit: st.Commit, Branch: st.Branch, Update: st.Update, Services: st.Services, Last: st.LastRequest, LastBackup: &at}
@@ -219,7 +225,7 @@ func newWorld(t testing.TB) *world {
 	} {
 		objects[path] = object
 	}
-	w := &world{t: t, api: &fakeAPI{objects: objects, tokens: map[string]string{"admin-token": "admin", "viewer-token": "viewer", "operator-token": "operator", "owner-token": "owner"}}, mu: &sync.Mutex{}}
+	w := &world{t: t, api: &fakeAPI{objects: objects, tokens: map[string]string{"admin-token": "admin", "viewer-token": "viewer", "operator-token": "operator", "owner-token": "owner", "guest-token": "guest"}}, mu: &sync.Mutex{}}
 	now := at.Add(time.Minute)
 	w.now = &now
 	w.ui = w.start(t.TempDir())

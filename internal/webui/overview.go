@@ -3,7 +3,8 @@
 package webui
 
 import (
-	"cmp"
+	"crypto/sha256"
+	"encoding/json"
 	"html/template"
 	"net/http"
 	"net/url"
@@ -15,15 +16,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/webui/i18n"
 )
 
 // overviewPage is every application.
 type overviewPage struct {
-	Apps []*appCard
+	// Rows are the applications, of which there are Count.
+	Rows  template.HTML
+	Count int
 	// Namespaces that are looked at, and the version of what each of them has.
 	Namespaces, Versions []string
-	// Several says that applications of more than one namespace are shown.
-	Several bool
 	// Updates, Running and Troubled count applications.
 	Updates, Running, Troubled int
 	Denied                     []string // namespaces that may not be looked at
@@ -45,6 +47,7 @@ func (p *overviewPage) Stream() string {
 // that it has to look for, as there may be hundreds.
 type appCard struct {
 	ID, Name, Namespace, URL string
+	Several                  bool // namespaces are shown
 	Suspended                bool
 	Troubles                 []string
 	Commit, Branch           string
@@ -77,11 +80,12 @@ func (s *Server) overview(c *call) error {
 	if err != nil {
 		return err
 	}
-	page := &overviewPage{MayCreate: c.mayAnywhere(namespaces, "create", "applications")}
-	found := map[string]bool{}
+	page := &overviewPage{MayCreate: c.mayAnywhere("create", "applications")}
+	var all []summary[json.RawMessage]
+	found := 0 // namespaces with applications
 	for _, ns := range namespaces {
-		var all summary
-		err := c.Get(inNamespace(ns, "summary"), &all)
+		var one summary[json.RawMessage]
+		err := c.Get(inNamespace(ns, "summary"), &one)
 		if isStatus(err, http.StatusForbidden) {
 			page.Denied = append(page.Denied, ns)
 			continue
@@ -89,39 +93,89 @@ func (s *Server) overview(c *call) error {
 		if err != nil {
 			return err
 		}
-		if len(all.Applications) > 0 {
-			found[ns] = true
+		if len(one.Applications) > 0 {
+			found++
 		}
-		page.Namespaces, page.Versions = append(page.Namespaces, ns), append(page.Versions, all.Version)
-		for i := range all.Applications {
-			page.Apps = append(page.Apps, c.card(ns, &all.Applications[i]))
-		}
+		page.Namespaces, page.Versions = append(page.Namespaces, ns), append(page.Versions, one.Version)
+		all = append(all, one)
 	}
 	if len(page.Denied) == len(namespaces) && len(namespaces) > 0 {
 		return refused(http.StatusForbidden, "error.noview")
 	}
-	page.Several = len(found) > 1
-	slices.SortStableFunc(page.Apps, func(a, b *appCard) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	for _, a := range page.Apps {
-		if a.Newer != "" {
-			page.Updates++
-		}
-		if a.Active != nil {
-			page.Running++
-		}
-		if len(a.Troubles) > 0 {
-			page.Troubled++
+	var rows strings.Builder
+	for i, ns := range page.Namespaces {
+		for _, app := range all[i].Applications {
+			r, err := c.row(ns, found > 1, app)
+			if err != nil {
+				return err
+			}
+			rows.WriteString(r.html)
+			page.count(r)
 		}
 	}
+	//nolint:gosec // templates have made it
+	page.Rows = template.HTML(rows.String())
 	return c.render("overview", page)
 }
 
-// summary is what the API tells of all applications of a namespace.
-type summary struct {
+func (p *overviewPage) count(r *row) {
+	p.Count++
+	if r.newer {
+		p.Updates++
+	}
+	if r.running {
+		p.Running++
+	}
+	if r.troubled {
+		p.Troubled++
+	}
+}
+
+// maxRows bounds how many rows of the overview are kept, at some 2 kB each.
+const maxRows = 2000
+
+// row is an application of the overview as HTML, and what is counted of it.
+type row struct {
+	html                     string
+	newer, running, troubled bool
+}
+
+// rowKey is all that a row is made of. It is the same for everybody whom the API
+// tells the same: nothing of a row depends on who looks, or when.
+type rowKey struct {
+	lang      *i18n.Lang
+	namespace string
+	several   bool
+	summary   [sha256.Size]byte
+}
+
+// row is an application of a namespace, as the API has summarised it. several says
+// that those of other namespaces are shown too. After most changes nearly all rows
+// are what they were, and making them is most of the work of this page.
+func (c *call) row(namespace string, several bool, app json.RawMessage) (*row, error) {
+	key := rowKey{c.Lang, namespace, several, sha256.Sum256(app)}
+	if kept, ok := c.s.rows.Get(key); ok {
+		return kept.(*row), nil
+	}
+	var told applicationSummary
+	if err := json.Unmarshal(app, &told); err != nil {
+		return nil, err
+	}
+	card := c.card(namespace, &told)
+	card.Several = several
+	var html strings.Builder
+	if err := c.s.pages.byLang[c.Lang]["overview"].ExecuteTemplate(&html, "row", card); err != nil {
+		return nil, err
+	}
+	made := &row{html: html.String(), newer: card.Newer != "", running: card.Active != nil, troubled: len(card.Troubles) > 0}
+	c.s.rows.Add(key, made)
+	return made, nil
+}
+
+// summary is what the API tells of all applications of a namespace, by name.
+type summary[A any] struct {
 	Version      string
-	Applications []applicationSummary
+	Applications []A
 }
 
 type applicationSummary struct {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // inNS begins the paths of pages about something in a namespace.
@@ -55,8 +56,8 @@ func (s *Server) providerRoutes() []route {
 // section is an entry of the navigation.
 type section struct {
 	path, key, icon string
-	// need is what one must be able to do, as verb and resource; nil for nothing.
-	// It is asked for the person's own namespace.
+	// need is what one must be able to do somewhere, as verb and resource; nil for
+	// nothing.
 	need []string
 }
 
@@ -70,15 +71,47 @@ var sections = []section{
 
 func (c *call) navigation() []navLink {
 	var links []navLink
-	for _, e := range sections {
-		if len(e.need) == 2 && !c.May(c.home(), e.need[0], e.need[1]) {
+	for i, offered := range c.offered() {
+		if !offered {
 			continue
 		}
-		here := c.r.URL.Path
+		e, here := sections[i], c.r.URL.Path
 		links = append(links, navLink{URL: e.path, Text: c.T(e.key), Icon: e.icon,
 			Current: here == e.path || e.path != Prefix && strings.HasPrefix(here, e.path+"/")})
 	}
 	return links
+}
+
+const (
+	// offersFor is how long it is taken for granted what the navigation leads a person
+	// to, as every page asks for it. What they may do is decided when they do it.
+	offersFor = 10 * time.Second
+	// maxOffers bounds for how many sessions it is.
+	maxOffers = 1000
+)
+
+// offers are the sections that a person is led to.
+type offers struct {
+	until    time.Time
+	sections []bool
+}
+
+// offered says of each section whether the person may use it in some namespace.
+func (c *call) offered() []bool {
+	now := c.s.opts.Now()
+	if kept, ok := c.s.offers.Get(c.Session.CSRF); ok {
+		if o, ok := kept.(*offers); ok && now.Before(o.until) {
+			return o.sections
+		}
+	}
+	o := &offers{until: now.Add(offersFor)}
+	for _, e := range sections {
+		o.sections = append(o.sections, len(e.need) != 2 || c.mayAnywhere(e.need[0], e.need[1]))
+	}
+	if c.rights[c.home()].May != nil { // else the API was of no help
+		c.s.offers.Add(c.Session.CSRF, o)
+	}
+	return o.sections
 }
 
 // home is the namespace that a person's account is in; "default" for people who are
@@ -112,11 +145,12 @@ const fewAsked = 5
 
 // mayAnywhere reports whether the person may use verb on resource in their own
 // namespace, or in one of the first others.
-func (c *call) mayAnywhere(namespaces []string, verb, resource string) bool {
+func (c *call) mayAnywhere(verb, resource string) bool {
 	if c.May(c.home(), verb, resource) {
 		return true
 	}
-	return len(c.allowed(namespaces[:min(len(namespaces), fewAsked)], verb, resource)) > 0
+	namespaces, err := c.namespaces()
+	return err == nil && len(c.allowed(namespaces[:min(len(namespaces), fewAsked)], verb, resource)) > 0
 }
 
 // chosen is the namespace that a page is about: the one that was asked for, else the
@@ -145,12 +179,18 @@ func (c *call) chosen(verb, resource string) (namespace string, others []string,
 
 // namespaces that the person may look at.
 func (c *call) namespaces() ([]string, error) {
+	if c.spaces != nil {
+		return c.spaces, nil
+	}
 	var answer struct {
 		Namespaces []string `json:"namespaces"`
 	}
 	err := c.Get("namespaces", &answer)
 	if isStatus(err, http.StatusForbidden) {
-		return []string{c.home()}, nil
+		answer.Namespaces, err = []string{c.home()}, nil
+	}
+	if err == nil {
+		c.spaces = answer.Namespaces
 	}
 	return answer.Namespaces, err
 }

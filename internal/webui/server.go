@@ -21,6 +21,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/klauspost/compress/gzhttp"
 	"golang.org/x/sync/singleflight"
+	"k8s.io/utils/lru"
 
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
 	"github.com/fairlead-dev/fairlead/internal/webui/session"
@@ -72,6 +73,8 @@ type Server struct {
 	origin   *http.CrossOriginProtection
 	sessions atomic.Pointer[session.Store]
 	stopping atomic.Pointer[context.Context]
+	rows     *lru.Cache // *row by rowKey
+	offers   *lru.Cache // *offers by token of the session against forgery
 
 	renewals singleflight.Group
 	// renewAfter is when the provider is asked again, in ns since 1970.
@@ -92,7 +95,7 @@ func New(o Options) (*Server, error) {
 	if o.Limiter == nil {
 		o.Limiter = guard.New(guard.Options{})
 	}
-	s := &Server{opts: o, log: o.Log, origin: http.NewCrossOriginProtection()}
+	s := &Server{opts: o, log: o.Log, origin: http.NewCrossOriginProtection(), rows: lru.New(maxRows), offers: lru.New(maxOffers)}
 	var err error
 	if s.assets, err = loadAssets(); err != nil {
 		return nil, err
