@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -124,6 +125,24 @@ func (c *Client) Renew(ctx context.Context, refresh, subject string) (Tokens, er
 	return t, nil
 }
 
+// EndSessionURL is where a browser is sent to sign out of the provider, which leads
+// it back to redirect (OpenID Connect RP-Initiated Logout); empty if the provider has
+// no such page. The ID token is not sent along as a hint: it would stand in
+// histories and logs, and whoever has it is let in. The provider knows by its own
+// cookie who it is about, and may ask.
+func (c *Client) EndSessionURL(ctx context.Context, redirect string) (string, error) {
+	p, err := c.discover(ctx)
+	if err != nil || p.endSession == nil {
+		return "", err
+	}
+	to := *p.endSession
+	q := to.Query()
+	q.Set("client_id", c.config.ClientID)
+	q.Set("post_logout_redirect_uri", redirect)
+	to.RawQuery = q.Encode()
+	return to.String(), nil
+}
+
 // verify checks the ID token that came with an answer.
 func (c *Client) verify(ctx context.Context, got *oauth2.Token) (_ Tokens, nonce string, err error) {
 	raw, _ := got.Extra("id_token").(string)
@@ -169,6 +188,8 @@ func (c *Client) oauth(ctx context.Context, redirect string) (*oauth2.Config, er
 type discovered struct {
 	*oidc.Provider
 	scopes []string // to ask for
+	// endSession is where people sign out; nil if nowhere.
+	endSession *url.URL
 }
 
 // discover asks the provider what it can do; once it has answered, never again.
@@ -183,12 +204,16 @@ func (c *Client) discover(ctx context.Context) (*discovered, error) {
 			return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 		}
 		var can struct {
-			Scopes []string `json:"scopes_supported"`
+			Scopes     []string `json:"scopes_supported"`
+			EndSession string   `json:"end_session_endpoint"`
 		}
 		if err := p.Claims(&can); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 		}
 		d := &discovered{Provider: p, scopes: scopesOf(c.config.Scopes, can.Scopes)}
+		if to, err := url.Parse(can.EndSession); err == nil && to.Scheme == "https" && to.Host != "" {
+			d.endSession = to
+		}
 		c.known.Store(d)
 		return d, nil
 	})

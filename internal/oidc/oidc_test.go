@@ -192,3 +192,32 @@ func TestCheck(t *testing.T) {
 		t.Errorf("it is called %q", good.Name())
 	}
 }
+
+// Who signs out at the provider is led back, and no token is told on the way.
+func TestEndSession(t *testing.T) {
+	p := idp.Start(t, nil, redirect)
+	to, err := newClient(t, configOf(p)).EndSessionURL(t.Context(), redirect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(to)
+	if err != nil || !strings.HasPrefix(to, p.URL+"/") || u.Query().Get("client_id") != idp.ClientID || u.Query().Has("id_token_hint") {
+		t.Fatalf("it leads to %s, %v", to, err)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, to, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := p.Client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = a.Body.Close()
+	if back := a.Header.Get("Location"); back != redirect {
+		t.Errorf("the provider leads to %q, %s", back, a.Status)
+	}
+	p.Away.Store(true)
+	if _, err := newClient(t, configOf(p)).EndSessionURL(t.Context(), redirect); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("away: %v", err)
+	}
+}

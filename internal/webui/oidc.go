@@ -24,11 +24,13 @@ type Provider interface {
 	AuthURL(ctx context.Context, redirect, state, nonce, verifier string) (string, error)
 	Exchange(ctx context.Context, redirect, code, nonce, verifier string) (oidc.Tokens, error)
 	Renew(ctx context.Context, refresh, subject string) (oidc.Tokens, error)
+	EndSessionURL(ctx context.Context, redirect string) (string, error)
 }
 
 const (
-	providerPath = Prefix + "sign-in/provider"
-	callbackPath = Prefix + "sign-in/callback"
+	providerPath  = Prefix + "sign-in/provider"
+	callbackPath  = Prefix + "sign-in/callback"
+	signedOutPath = Prefix + "signed-out"
 
 	flowCookie = "fairlead-flow"
 	flowTime   = 15 * 60 // seconds that somebody has to sign in at the provider
@@ -97,6 +99,11 @@ func (c *call) currentFlow() (f flow, ok bool) {
 // finishSignIn is GET /ui/sign-in/callback: the provider has sent somebody back.
 func (s *Server) finishSignIn(c *call) error {
 	q := c.r.URL.Query()
+	if !q.Has("state") && !q.Has("code") && !q.Has("error") {
+		// The provider leads here after signing out too, so that it has to know no
+		// second address.
+		return c.redirect(Prefix + "sign-in")
+	}
 	f, ok := c.currentFlow()
 	state, nonce, verifier := f.told(s.sessions.Load())
 	if !ok || !sameSecret(state, q.Get("state")) {
@@ -134,6 +141,20 @@ func (s *Server) finishSignIn(c *call) error {
 }
 
 type signedInPage struct{ Next string }
+
+// signedOut is GET /ui/signed-out: a session that came from the provider has ended
+// here. That at the provider has not: others may depend on it, so it is offered.
+func (s *Server) signedOut(c *call) error {
+	page := signedOutPage{Name: s.opts.Provider.Name()}
+	var err error
+	if page.URL, err = s.opts.Provider.EndSessionURL(c.Context(), c.redirectURI()); err != nil {
+		s.log.Info("it is not known where to sign out of the identity provider", "provider", page.Name, "reason", err.Error())
+	}
+	return c.render("signed-out", page)
+}
+
+// signedOutPage names the provider, and where to sign out of it; empty if nowhere.
+type signedOutPage struct{ Name, URL string }
 
 // notSignedIn answers with the sign-in page, and why the provider was of no help.
 func (c *call) notSignedIn(err error, next string) {

@@ -6,6 +6,7 @@ package webui
 
 import (
 	"context"
+	"html"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -177,6 +178,8 @@ func (v *visitor) get(to string) visit { v.realm.Helper(); return v.ask(http.Met
 
 var requestID = regexp.MustCompile(`name="id" value="([^"]+)"`)
 
+var endSession = regexp.MustCompile(`id="provider" href="([^"]+)"`)
+
 // signIn goes to the provider and back.
 func (v *visitor) signIn(name, next string) visit {
 	v.realm.Helper()
@@ -290,6 +293,25 @@ func TestSignInWithAProvider(t *testing.T) {
 		one.out("signed out")
 		other.out("signed out elsewhere")
 		ann.out("signed out elsewhere")
+	})
+	t.Run("signed out of the provider", func(t *testing.T) {
+		r.Remembers.Store(true)
+		v := r.signedIn("ann")
+		page := v.ask(http.MethodPost, Prefix+"sign-out", url.Values{"csrf": {csrfValue.FindStringSubmatch(v.get(Prefix).body)[1]}})
+		there := endSession.FindStringSubmatch(page.body)
+		if page.url.Path != signedOutPath || there == nil {
+			t.Fatalf("nobody is led to sign out of the provider: %d at %s: %s", page.status, page.url, page.body)
+		}
+		if again := v.get(providerPath); again.url.Path != callbackPath || again.status != http.StatusOK {
+			t.Fatalf("the provider does not remember: %d at %s", again.status, again.url)
+		}
+		if back := v.get(html.UnescapeString(there[1])); back.status != http.StatusOK || back.url.Path != Prefix {
+			t.Errorf("from the provider it leads to %s: %d %s", back.url, back.status, back.body)
+		}
+		if again := v.get(providerPath); requestID.FindStringSubmatch(again.body) == nil {
+			t.Errorf("the provider still remembers: %d at %s", again.status, again.url)
+		}
+		r.Remembers.Store(false)
 	})
 	t.Run("renewal", func(t *testing.T) { r.renewal() })
 	t.Run("away", func(t *testing.T) { r.awayAtSignIn() })

@@ -50,6 +50,7 @@ func (s *Server) providerRoutes() []route {
 	return []route{
 		{pattern: "GET " + providerPath, handler: s.page(anybody, s.beginSignIn)},
 		{pattern: "GET " + callbackPath, handler: s.page(anybody, s.finishSignIn)},
+		{pattern: "GET " + signedOutPath, handler: s.page(anybody, s.signedOut)},
 	}
 }
 

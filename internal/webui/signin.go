@@ -102,6 +102,9 @@ func (s *Server) doSignOut(c *call) error {
 	}
 	s.setCookie(c.w, c.r, sessionCookie, "", -1)
 	s.log.Info("signed out of the web UI", "user", c.Session.Username, "everywhere", strconv.FormatBool(c.r.PostForm.Get("everywhere") != ""))
+	if s.opts.Provider != nil && c.Session.Subject != "" {
+		return c.redirect(signedOutPath)
+	}
 	return c.redirect(Prefix + "sign-in")
 }
 

@@ -23,6 +23,7 @@ func TestSignInWithAProvider(t *testing.T) {
 	listen := fmt.Sprintf("127.0.0.1:%d", port)
 	provider := idp.Start(t, []idp.User{{Name: "ann", Email: "ann@example.com", Groups: []string{"ops"}}, {Name: "bob", Email: "bob@example.com"}},
 		"http://"+listen+"/ui/sign-in/callback")
+	provider.Remembers.Store(true)
 	s := &site{t: t, base: "http://" + listen, Daemon: harness.Start(t, harness.Options{
 		Args: append([]string{"--listen", listen, "--oidc-provider-name", "Example ID"}, provider.Flags()...)})}
 	if _, errOut, code := s.Fairlead("kubectl", "create", "clusterrolebinding", "ops", "--clusterrole=fairlead-admin", "--group=oidc:ops"); code != 0 {
@@ -39,8 +40,19 @@ func TestSignInWithAProvider(t *testing.T) {
 	other := ann.sibling()
 	other.open("/ui/")
 	other.click("button[name=everywhere]")
+	other.shows("You are signed out of Fairlead.")
 	ann.open("/ui/")
 	ann.until("she is signed out", `location.pathname === "/ui/sign-in"`)
+
+	// The provider knows her until she signs out there too.
+	const way = "a[href^='/ui/sign-in/provider']"
+	ann.click(way)
+	ann.until("she is in without being asked", `location.pathname === "/ui/" && document.querySelector("h1") !== null`)
+	ann.click("button[name=everywhere]")
+	ann.click("#provider")
+	ann.until("the provider leads her back", `location.pathname === "/ui/sign-in"`)
+	ann.click(way)
+	ann.until("she is asked who she is", `document.querySelector("button[value=ann]") !== null`)
 
 	bob := s.tab()
 	bob.open("/ui/sign-in")

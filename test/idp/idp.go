@@ -30,6 +30,7 @@ const (
 	ClientID = "fairlead"
 	secret   = "the-secret-of-the-client"
 	password = "unused"
+	cookie   = "idp-session" // the name of who is signed in
 )
 
 // T is a testing.TB, as far as it is used.
@@ -59,6 +60,8 @@ type Provider struct {
 	Away atomic.Bool
 	// Lifetime of ID tokens, in ns; default 1 h.
 	Lifetime atomic.Int64
+	// Remembers has it know people again, by a cookie, until they sign out.
+	Remembers atomic.Bool
 	// Renewals counts ID tokens that were had for a refresh token.
 	Renewals atomic.Int64
 
@@ -129,15 +132,32 @@ func (p *Provider) handler(redirects []string) (http.Handler, error) {
 	}
 	mux := http.NewServeMux()
 	// Where its client says that people sign in.
-	mux.HandleFunc("GET /login/username", p.page)
-	mux.Handle("POST /login/username", op.NewIssuerInterceptor(provider.IssuerFromRequest).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := r.FormValue("id")
-		if err := p.store.CheckUsernamePassword(r.FormValue("user"), password, id); err != nil {
+	letIn := func(w http.ResponseWriter, r *http.Request, name, id string) {
+		if err := p.store.CheckUsernamePassword(name, password, id); err != nil {
 			http.Error(w, err.Error(), http.StatusForbidden)
 			return
 		}
+		http.SetCookie(w, &http.Cookie{Name: cookie, Value: name, Path: "/", Secure: true, HttpOnly: true})
 		http.Redirect(w, r, op.AuthCallbackURL(provider)(r.Context(), id), http.StatusFound)
+	}
+	issuer := op.NewIssuerInterceptor(provider.IssuerFromRequest)
+	mux.Handle("GET /login/username", issuer.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if known, err := r.Cookie(cookie); err == nil && p.Remembers.Load() {
+			letIn(w, r, known.Value, r.FormValue("authRequestID"))
+			return
+		}
+		p.page(w, r)
 	}))
+	mux.Handle("POST /login/username", issuer.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		letIn(w, r, r.FormValue("user"), r.FormValue("id"))
+	}))
+	mux.HandleFunc("/end_session", func(w http.ResponseWriter, r *http.Request) {
+		if known, err := r.Cookie(cookie); err == nil {
+			p.Revoke(r.Context(), known.Value)
+		}
+		http.SetCookie(w, &http.Cookie{Name: cookie, Path: "/", Secure: true, HttpOnly: true, MaxAge: -1})
+		provider.ServeHTTP(w, r)
+	})
 	mux.Handle("/", provider)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p.Away.Load() {
@@ -223,6 +243,9 @@ type client struct {
 	op.Client
 	provider *Provider
 }
+
+// PostLogoutRedirectURIs are where people may be led to when they have signed out.
+func (c client) PostLogoutRedirectURIs() []string { return c.RedirectURIs() }
 
 func (client) IDTokenUserinfoClaimsAssertion() bool { return true }
 
