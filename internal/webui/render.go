@@ -164,7 +164,7 @@ func theme(s string) string {
 // funcs are the functions of templates, in a language.
 func funcs(lang *i18n.Lang, a *assets) template.FuncMap {
 	f := template.FuncMap{
-		"t": lang.T, "tor": lang.Or, "asset": a.url, "firstline": firstLine,
+		"t": lang.T, "tor": lang.Or, "say": lang.Say, "asset": a.url, "firstline": firstLine,
 	}
 	maps.Copy(f, formatFuncs(lang))
 	return f

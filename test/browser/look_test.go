@@ -47,7 +47,7 @@ type look struct {
 // as a phone and as a screen: axe-core finds nothing that keeps anybody out, and
 // nothing is wider than the window. It leaves pictures for people to look at.
 func TestLook(t *testing.T) {
-	s := newSite(t, apps.Hello)
+	s := newSite(t, apps.Shop)
 	s.publish("Show prices with taxes", "2", apps.Behaviour{})
 	done := s.Update(s.name, "").Name
 	s.WantEnd(done, v1alpha1.PhaseSucceeded)
@@ -84,7 +84,7 @@ func TestLook(t *testing.T) {
 		look{name: "restore", path: restore, ready: heading},
 		look{name: "figures", path: s.app() + "/figures", ready: heading},
 		look{name: "settings", path: s.app() + "/settings", ready: heading},
-		look{name: "logs", path: s.app() + "/logs/app", ready: heading},
+		look{name: "logs", path: s.app() + "/logs/web", ready: heading},
 		look{name: "new", path: "/ui/new", ready: heading},
 		look{name: "hosts", path: "/ui/hosts", ready: heading},
 		look{name: "tokens", path: "/ui/tokens", ready: heading},

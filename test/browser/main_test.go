@@ -60,7 +60,7 @@ func newSite(t *testing.T, app apps.App, args ...string) *site {
 	repo := apps.ForTest(t, app, apps.Options{Label: "browser", Env: map[string]string{"HEALTH_INTERVAL": "8s"}})
 	listen := fmt.Sprintf("127.0.0.1:%d", port)
 	d := harness.Start(t, harness.Options{Args: append([]string{"--listen", listen}, args...)})
-	s := &site{Daemon: d, t: t, repo: repo, name: repo.Project, base: "http://" + listen}
+	s := &site{Daemon: d, t: t, repo: repo, name: string(app), base: "http://" + listen}
 	s.Apply(harness.Manifest(s.name, repo, ""))
 	s.WantEnd(s.Update(s.name, "").Name, "Succeeded")
 	return s

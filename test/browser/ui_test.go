@@ -158,3 +158,30 @@ func TestSessionEndsDuringAnUpdate(t *testing.T) {
 	b.shows("Your session has ended")
 	s.WantEnd(request, v1alpha1.PhaseSucceeded)
 }
+
+// Behind a gateway it is told what was seen from outside while containers were
+// replaced; before that, what the gateway will cost once.
+func TestDowntime(t *testing.T) {
+	s := newSite(t, apps.Hello)
+	s.Patch(s.App(s.name), `{"spec":{"gateway":{"mode":"Auto"}}}`)
+	b := s.signedIn("operator")
+	for version, interruption := range []string{"once, as the gateway takes over", "none"} {
+		s.publish("Another version", fmt.Sprint(version+2), apps.Behaviour{})
+		b.open(s.app())
+		b.click("#update-now")
+		b.until("the interruption is told", fmt.Sprintf(`[...document.querySelectorAll("dialog[open] td:last-child")].some((td) => td.innerText.startsWith(%s))`, quote(interruption)))
+		b.click("dialog[open] #confirm")
+		if got := b.outcome(); !strings.Contains(got, "The update succeeded.") {
+			t.Fatalf("the outcome is told as %q", got)
+		}
+	}
+	at := eval[string](b, `location.pathname`)
+	seen := s.Request(at[strings.LastIndex(at, "/")+1:]).Status.Downtime
+	if seen == nil || seen.Failed > 0 || seen.Probes == 0 {
+		t.Fatalf("from outside it was seen that %+v", seen)
+	}
+	b.until("the downtime is told", fmt.Sprintf(`document.querySelector("#downtime").innerText.includes("%d")`, seen.Probes))
+	if told := eval[string](b, `document.querySelector("#downtime").innerText`); !strings.HasPrefix(told, "None") {
+		t.Errorf("the downtime is told as %q", told)
+	}
+}

@@ -25,8 +25,9 @@ type Lang struct {
 	// Name of the language in itself.
 	Name string
 
-	tag   language.Tag
-	texts map[string]text
+	tag     language.Tag
+	texts   map[string]text
+	phrases phrases
 }
 
 type text map[string]string // by plural category; "" if it does not depend on a number
@@ -57,7 +58,7 @@ func load(tag, name string) *Lang {
 	if err != nil {
 		panic(err) // it is embedded
 	}
-	l := &Lang{Tag: tag, Name: name, tag: language.MustParse(tag)}
+	l := &Lang{Tag: tag, Name: name, tag: language.MustParse(tag), phrases: loadPhrases(tag)}
 	if err := json.Unmarshal(data, &l.texts); err != nil {
 		panic(fmt.Sprintf("catalog %s: %v", tag, err)) // tests read it
 	}
