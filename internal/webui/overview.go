@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -76,34 +77,38 @@ func (c *call) requestCard(namespace, name string, phase v1alpha1.Phase) *reques
 
 // overview is GET /ui/.
 func (s *Server) overview(c *call) error {
+	// What they may do and what there is do not depend on each other.
+	var asking errgroup.Group
+	asking.Go(func() error { c.May(c.home(), "create", "applications"); return nil })
 	namespaces, err := c.namespaces()
+	_ = asking.Wait() // it has no errors
 	if err != nil {
 		return err
 	}
 	page := &overviewPage{MayCreate: c.mayAnywhere("create", "applications")}
-	var all []summary[json.RawMessage]
+	all, err := c.summaries(namespaces)
+	if err != nil {
+		return err
+	}
 	found := 0 // namespaces with applications
-	for _, ns := range namespaces {
-		var one summary[json.RawMessage]
-		err := c.Get(inNamespace(ns, "summary"), &one)
-		if isStatus(err, http.StatusForbidden) {
+	for i, ns := range namespaces {
+		if all[i] == nil {
 			page.Denied = append(page.Denied, ns)
 			continue
 		}
-		if err != nil {
-			return err
-		}
-		if len(one.Applications) > 0 {
+		if len(all[i].Applications) > 0 {
 			found++
 		}
-		page.Namespaces, page.Versions = append(page.Namespaces, ns), append(page.Versions, one.Version)
-		all = append(all, one)
+		page.Namespaces, page.Versions = append(page.Namespaces, ns), append(page.Versions, all[i].Version)
 	}
 	if len(page.Denied) == len(namespaces) && len(namespaces) > 0 {
 		return refused(http.StatusForbidden, "error.noview")
 	}
 	var rows strings.Builder
-	for i, ns := range page.Namespaces {
+	for i, ns := range namespaces {
+		if all[i] == nil {
+			continue
+		}
 		for _, app := range all[i].Applications {
 			r, err := c.row(ns, found > 1, app)
 			if err != nil {
@@ -116,6 +121,29 @@ func (s *Server) overview(c *call) error {
 	//nolint:gosec // templates have made it
 	page.Rows = template.HTML(rows.String())
 	return c.render("overview", page)
+}
+
+// atOnce is for how many namespaces the API is asked at the same time.
+const atOnce = 4
+
+// summaries are what the API tells of namespaces, in the same order; nil where the
+// person may not look.
+func (c *call) summaries(namespaces []string) ([]*summary[json.RawMessage], error) {
+	all := make([]*summary[json.RawMessage], len(namespaces))
+	var asking errgroup.Group
+	asking.SetLimit(atOnce)
+	for i, ns := range namespaces {
+		asking.Go(func() error {
+			one := &summary[json.RawMessage]{}
+			err := c.Get(inNamespace(ns, "summary"), one)
+			if isStatus(err, http.StatusForbidden) {
+				return nil
+			}
+			all[i] = one
+			return err
+		})
+	}
+	return all, asking.Wait()
 }
 
 func (p *overviewPage) count(r *row) {
