@@ -7,6 +7,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/webui/i18n"
 )
 
 // A chart is drawn by the template "chart": an image with a sentence that says
@@ -26,13 +28,19 @@ type chart struct {
 // Width and Height of the drawing, in its own units.
 func (chart) Width() int { return chartWidth }
 
+// Left is where the lines of the scale begin.
+func (chart) Left() int { return chartLeft }
+
+// Words is where the words before them end.
+func (chart) Words() int { return chartLeft - 8 }
+
 // Height of the drawing.
 func (chart) Height() int { return chartHeight }
 
 const (
 	chartWidth, chartHeight = 640, 180
 	// chartLeft is the room for the words of the scale, chartTop that above.
-	chartLeft, chartTop, chartBottom = 64, 10, 8
+	chartLeft, chartTop, chartBottom = 96, 14, 14
 )
 
 type chartBar struct {
@@ -65,6 +73,28 @@ func scale(most float64) float64 {
 		}
 	}
 	return most
+}
+
+// timeScale is a length of time in seconds that is not less than most, and of which
+// half is told in one word.
+func timeScale(most float64) float64 {
+	for _, seconds := range []float64{2, 4, 10, 20, 40, 60, 2 * 60, 4 * 60, 10 * 60, 20 * 60, 60 * 60, 2 * 60 * 60, 4 * 60 * 60, 10 * 60 * 60} {
+		if seconds >= most {
+			return seconds
+		}
+	}
+	return scale(most/3600) * 3600
+}
+
+// markText is a length of time in seconds beside a line of a chart.
+func markText(lang *i18n.Lang, seconds float64) string {
+	switch minutes := int(seconds) / 60; {
+	case seconds <= 0:
+		return "0"
+	case minutes > 0 && minutes < 60 && int(seconds)%60 == 0:
+		return lang.T("duration.wholeminutes", "m", minutes)
+	}
+	return durationText(lang, time.Duration(seconds*float64(time.Second)))
 }
 
 // binaryScale is a round number of bytes.

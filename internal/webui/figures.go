@@ -5,8 +5,6 @@ package webui
 import (
 	"time"
 
-	"github.com/docker/go-units"
-
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 )
 
@@ -96,8 +94,8 @@ func (c *call) durationChart(f *figures, namespace string) chart {
 		ch.Rows = append(ch.Rows, chartRow{At: u.FinishedAt, Text: text(u.Seconds) + ", " + phaseText(c.Lang, u.Phase), URL: updateURL(namespace, u.Request), Name: u.Request})
 	}
 	ch.Summary = c.T("chart.durations.summary", "count", len(values), "average", text(sum/float64(len(values))), "longest", text(most), "failed", bad)
-	top := scale(most)
-	ch.Grid = grid(top, text)
+	top := timeScale(most)
+	ch.Grid = grid(top, func(seconds float64) string { return markText(c.Lang, seconds) })
 	ch.Bars = bars(values, top, func(i int) string { return tone(f.Updates[i].Phase) },
 		func(i int) string { return f.Updates[i].Request + ": " + ch.Rows[i].Text })
 	return ch
@@ -154,7 +152,7 @@ func (c *call) backupChart(f *figures) chart {
 		ch.Summary = c.T("chart.backups.none")
 		return ch
 	}
-	text := units.BytesSize
+	text := sizeText
 	var values []float64
 	most, sum := 0.0, 0.0
 	for _, b := range f.Backups {
@@ -171,7 +169,7 @@ func (c *call) backupChart(f *figures) chart {
 
 func (c *call) diskChart(f *figures) chart {
 	d := f.Disk
-	text := units.BytesSize
+	text := sizeText
 	if d == nil {
 		return chart{ID: "disk", Title: c.T("chart.disk.title"), Summary: c.T("chart.disk.none")}
 	}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -24,6 +23,7 @@ func formatFuncs(lang *i18n.Lang) template.FuncMap {
 		"short":      short,
 		"person":     person,
 		"bytes":      bytesText,
+		"took":       func(s string) string { return tookText(lang, s) },
 		"duration":   func(d time.Duration) string { return durationText(lang, d) },
 		"instant":    func(at any) template.HTML { return timeElement(at, "instant") },
 		"ago":        func(at any) template.HTML { return timeElement(at, "ago") },
@@ -58,11 +58,35 @@ func formatFuncs(lang *i18n.Lang) template.FuncMap {
 func bytesText(n any) string {
 	switch n := n.(type) {
 	case int64:
-		return units.BytesSize(float64(n))
+		return sizeText(float64(n))
 	case *int64:
-		return units.BytesSize(float64(*n))
+		return sizeText(float64(*n))
 	}
 	return fmt.Sprint(n)
+}
+
+// sizeText is a number of bytes in the largest unit of which there is one at least,
+// with one decimal below ten.
+func sizeText(n float64) string {
+	names := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
+	i := 0
+	for ; math.Abs(n) >= 1023.5 && i < len(names)-1; i++ {
+		n /= 1024
+	}
+	decimals := 0
+	if i > 0 && math.Abs(n) < 9.95 {
+		decimals = 1
+	}
+	return strings.TrimSuffix(strconv.FormatFloat(n, 'f', decimals, 64), ".0") + " " + names[i]
+}
+
+// tookText is a duration of a status, such as "1m3s", in words.
+func tookText(lang *i18n.Lang, s string) string {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return s
+	}
+	return durationText(lang, d)
 }
 
 // short is a commit as people write it.
@@ -133,7 +157,7 @@ func progressText(lang *i18n.Lang, p *v1alpha1.StepProgress) string {
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	key := "progress.steps"
 	if p.Unit == v1alpha1.ProgressBytes {
-		key, number = "progress.bytes", func(n int64) string { return units.BytesSize(float64(n)) }
+		key, number = "progress.bytes", func(n int64) string { return sizeText(float64(n)) }
 	}
 	switch {
 	case p.Total <= 0:
@@ -204,7 +228,7 @@ func healthText(lang *i18n.Lang, s string) string {
 	word, why, found := strings.Cut(s, ":")
 	text := lang.Or("health."+word, word)
 	if found {
-		text += ": " + strings.TrimSpace(why)
+		text += ": " + lang.Say(strings.TrimSpace(why))
 	}
 	return text
 }

@@ -120,7 +120,7 @@ func TestScales(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	from := time.Date(2026, 3, 4, 0, 0, 0, 0, time.UTC)
-	if got := line([]point{{from, 0}, {from.Add(time.Hour), 10}}, from, from.Add(time.Hour), 10); got != "64.0,172.0 640.0,10.0" {
+	if got := line([]point{{from, 0}, {from.Add(time.Hour), 10}}, from, from.Add(time.Hour), 10); got != "96.0,166.0 640.0,14.0" {
 		t.Errorf("line %q", got)
 	}
 }

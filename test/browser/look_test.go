@@ -54,23 +54,24 @@ func TestLook(t *testing.T) {
 	s.publish("Sort the catalogue by name", "3", apps.Behaviour{Unhealthy: true})
 	undone := s.Update(s.name, "").Name
 	s.WantEnd(undone, v1alpha1.PhaseRolledBack)
-	s.publish("Begin faster, with a smaller cache and a rather long subject that goes on", "4", apps.Behaviour{StartDelay: "5m"})
+	s.Patch(s.App(s.name), `{"spec":{"rollout":{"services":[{"name":"web","healthTimeout":"10m"}]}}}`)
+	s.publish("Begin faster, with a smaller cache and a rather long subject that goes on", "4", apps.Behaviour{StartDelay: "10m"})
 	runs := s.Update(s.name, "").Name
 	s.WaitStep(runs, v1alpha1.StepRollout)
 
 	update := func(name string) string { return "/ui/namespaces/" + s.Namespace + "/updates/" + name }
 	const heading = `document.querySelector("main h1") !== null`
-	s.looks(s.signedIn("admin"),
+	s.looks(s.signedIn("admin", "--all-namespaces"),
 		look{name: "update-runs", path: update(runs), ready: `document.querySelectorAll(".logline").length > 3`},
 		look{name: "update-cancel", path: update(runs) + "/cancel", ready: heading},
-		look{name: "overview-runs", path: "/ui/", ready: `document.querySelector("progress") !== null`},
+		look{name: "overview-runs", path: "/ui/", ready: `document.querySelector("main progress") !== null`},
 	)
 	s.Cancel(runs)
 	s.WaitEnded(runs)
 	if _, errOut, code := s.Fairlead("check", s.name, "-n", s.Namespace); code != 0 {
 		t.Fatal(errOut)
 	}
-	admin := s.signedIn("admin")
+	admin := s.signedIn("admin", "--all-namespaces")
 	admin.open(s.app() + "/backups")
 	admin.until("there is a backup", `document.querySelector("a[href$='/restore']") !== null`)
 	restore := eval[string](admin, `document.querySelector("a[href$='/restore']").getAttribute("href")`)

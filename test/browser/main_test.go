@@ -48,6 +48,8 @@ type site struct {
 	repo *apps.Repo
 	name string
 	base string // of the UI
+	// version and behaviour of the service web, in the repository
+	version, behaviour string
 }
 
 // newSite starts a daemon at a port that it keeps, and brings up an application.
@@ -60,7 +62,10 @@ func newSite(t *testing.T, app apps.App, args ...string) *site {
 	repo := apps.ForTest(t, app, apps.Options{Label: "browser", Env: map[string]string{"HEALTH_INTERVAL": "8s"}})
 	listen := fmt.Sprintf("127.0.0.1:%d", port)
 	d := harness.Start(t, harness.Options{Args: append([]string{"--listen", listen}, args...)})
-	s := &site{Daemon: d, t: t, repo: repo, name: string(app), base: "http://" + listen}
+	s := &site{Daemon: d, t: t, repo: repo, name: string(app), base: "http://" + listen, version: "version.txt", behaviour: "behaviour.json"}
+	if app == apps.Shop {
+		s.version, s.behaviour = "web/version.txt", "web/behaviour.json"
+	}
 	s.Apply(harness.Manifest(s.name, repo, ""))
 	s.WantEnd(s.Update(s.name, "").Name, "Succeeded")
 	return s
@@ -68,7 +73,7 @@ func newSite(t *testing.T, app apps.App, args ...string) *site {
 
 func (s *site) publish(message, version string, behaviour apps.Behaviour) string {
 	s.t.Helper()
-	sha, err := s.repo.Publish(s.t.Context(), message, map[string]string{"version.txt": version + "\n", "behaviour.json": behaviour.JSON()})
+	sha, err := s.repo.Publish(s.t.Context(), message, map[string]string{s.version: version + "\n", s.behaviour: behaviour.JSON()})
 	if err != nil {
 		s.t.Fatal(err)
 	}

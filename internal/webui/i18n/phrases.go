@@ -18,13 +18,14 @@ import (
 // step.WHAT-STOOD-THERE.
 type phrases struct {
 	whole    map[string]string
-	patterns []pattern // those with more fixed letters first
+	patterns []pattern // the longest first
 }
 
 type pattern struct {
 	english *regexp.Regexp
 	text    string
-	fixed   int // letters of the English that are no parameter
+	length  int  // of the English
+	several bool // it has parts between semicolons itself
 }
 
 func loadPhrases(tag string) phrases {
@@ -42,11 +43,11 @@ func loadPhrases(tag string) phrases {
 		for i := range parts {
 			parts[i] = regexp.QuoteMeta(parts[i])
 		}
-		p.patterns = append(p.patterns, pattern{regexp.MustCompile(`^` + strings.Join(parts, `(.+?)`) + `$`), text, len(english)})
+		p.patterns = append(p.patterns, pattern{regexp.MustCompile(`^` + strings.Join(parts, `(.+?)`) + `$`), text, len(english), strings.Contains(english, partsEnd)})
 	}
 	slices.SortFunc(p.patterns, func(a, b pattern) int {
-		if a.fixed != b.fixed {
-			return b.fixed - a.fixed
+		if a.length != b.length {
+			return b.length - a.length
 		}
 		return strings.Compare(a.english.String(), b.english.String())
 	})
@@ -66,16 +67,16 @@ func readPhrases(tag string) (map[string]string, error) {
 	return texts, json.Unmarshal(data, &texts)
 }
 
+// partsEnd is what parts of a message are separated by.
+const partsEnd = "; "
+
 // Say is what the API says in English, in this language, as far as that is known:
 // the whole of it, or those parts between semicolons that are.
 func (l *Lang) Say(english string) string {
-	if len(l.phrases.whole) == 0 {
-		return english
-	}
 	if text, ok := l.phrase(english); ok {
 		return text
 	}
-	parts := strings.Split(english, "; ")
+	parts := strings.Split(english, partsEnd)
 	if len(parts) == 1 {
 		return english
 	}
@@ -88,14 +89,18 @@ func (l *Lang) Say(english string) string {
 	if !known {
 		return english
 	}
-	return strings.Join(parts, "；")
+	return strings.Join(parts, l.Or("parts.end", partsEnd))
 }
 
 func (l *Lang) phrase(english string) (string, bool) {
 	if text, ok := l.phrases.whole[english]; ok {
 		return text, true
 	}
+	several := strings.Contains(english, partsEnd)
 	for _, p := range l.phrases.patterns {
+		if several && !p.several {
+			continue // a parameter would take the other parts
+		}
 		found := p.english.FindStringSubmatch(english)
 		if found == nil {
 			continue

@@ -199,7 +199,14 @@ class LogView {
   /** Puts a line into an element, as text. */
   fill(element, line) {
     element.textContent = '';
-    for (const { text, classes } of parse(line)) {
+    // There is no room on a phone for all of a time.
+    const [all, date, , rest] = /^(\d{4}-\d\d-\d\dT)(\d\d:\d\d:\d\d)(\.\d+Z)/.exec(line) ?? [''];
+    if (all) {
+      this.stamp(element, date);
+      this.mark(element, all.slice(date.length, -rest.length));
+      this.stamp(element, rest);
+    }
+    for (const { text, classes } of parse(line.slice(all.length))) {
       const target = classes ? document.createElement('span') : element;
       if (classes) {
         target.className = classes;
@@ -207,6 +214,14 @@ class LogView {
       }
       this.mark(target, text);
     }
+  }
+
+  /** Appends a part of a time that can be done without. */
+  stamp(element, text) {
+    const span = document.createElement('span');
+    span.className = 'stamp';
+    this.mark(span, text);
+    element.append(span);
   }
 
   /** Appends text, with what is searched for marked. */
