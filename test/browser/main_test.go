@@ -60,6 +60,8 @@ func newSite(t *testing.T, app apps.App, args ...string) *site {
 		t.Fatal(err)
 	}
 	repo := apps.ForTest(t, app, apps.Options{Label: "browser", Env: map[string]string{"HEALTH_INTERVAL": "8s"}})
+	// Between the end of the daemon and that of the application's networks.
+	t.Cleanup(func() { harness.RemoveGateways(t, repo.Project) })
 	listen := fmt.Sprintf("127.0.0.1:%d", port)
 	d := harness.Start(t, harness.Options{Args: append([]string{"--listen", listen}, args...)})
 	s := &site{Daemon: d, t: t, repo: repo, name: string(app), base: "http://" + listen, version: "version.txt", behaviour: "behaviour.json"}

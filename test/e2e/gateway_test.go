@@ -5,7 +5,6 @@
 package e2e
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"os"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/filters"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -40,23 +38,13 @@ func behindGateway(t *testing.T, d *harness.Daemon, app apps.App, extra string) 
 // gateways are the gateways' containers.
 func (s *site) gateways() []container.Summary {
 	s.t.Helper()
-	list, err := harness.Engine(s.t).ContainerList(context.Background(), container.ListOptions{
-		All: true, Filters: filters.NewArgs(filters.Arg("label", v1alpha1.LabelGatewayProject+"="+s.repo.Project)),
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return list
+	return harness.Gateways(s.t, s.repo.Project)
 }
 
 // removeGateways comes after the application's end, and before that of its networks.
 func (s *site) removeGateways() {
 	s.forget()
-	for _, c := range s.gateways() {
-		if err := harness.Engine(s.t).ContainerRemove(context.Background(), c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
-			s.t.Errorf("%v", err)
-		}
-	}
+	harness.RemoveGateways(s.t, s.repo.Project)
 }
 
 // load sends some eighty requests a second over kept connections, which leaves the

@@ -19,6 +19,8 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 )
 
 // Container is what a test wants to know of a container.
@@ -52,6 +54,30 @@ func Engine(t T) *client.Client {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// Gateways are the containers of the gateways that a Compose project has.
+func Gateways(t T, project string) []container.Summary {
+	t.Helper()
+	// It is asked at the end of tests too, when their context has ended.
+	list, err := Engine(t).ContainerList(context.WithoutCancel(t.Context()), container.ListOptions{
+		All: true, Filters: filters.NewArgs(filters.Arg("label", v1alpha1.LabelGatewayProject+"="+project)),
+	})
+	if err != nil {
+		t.Fatalf("list gateways: %v", err)
+	}
+	return list
+}
+
+// RemoveGateways removes them. It is for a test's end: after that of whatever would
+// make them anew, and before that of the project's networks.
+func RemoveGateways(t T, project string) {
+	t.Helper()
+	for _, c := range Gateways(t, project) {
+		if err := Engine(t).ContainerRemove(context.WithoutCancel(t.Context()), c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+			t.Errorf("%v", err)
+		}
+	}
 }
 
 // Containers are all containers of a Compose project, by service, in the order of
