@@ -122,10 +122,7 @@ func (s *site) looks(b *tab, pages ...look) {
 			if l.before != nil {
 				l.before(b)
 			}
-			b.until(l.name+" is there", l.ready)
-			if got := eval[string](b, `document.documentElement.lang`); got != language {
-				s.t.Errorf("%s is in the language %q, want %q", l.name, got, language)
-			}
+			b.until(l.name+" is there in "+language, fmt.Sprintf(`document.documentElement.lang === %q && (%s)`, language, l.ready))
 			for _, theme := range []string{"light", "dark"} {
 				for _, width := range []int64{360, 1440} {
 					b.view(width, 900)
