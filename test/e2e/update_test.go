@@ -23,6 +23,8 @@ import (
 // A shop with its database goes through good updates, one after the other.
 func TestGoodUpdates(t *testing.T) {
 	t.Parallel()
+	r := newRegistry(t, false)
+	t.Cleanup(func() { removeImages(t, r.addr+"/team/web") }) // when no container uses them any more
 	s := running(t, apps.Shop, "")
 	s.wantVersion("1")
 	for range 5 {
@@ -39,7 +41,7 @@ func TestGoodUpdates(t *testing.T) {
 	t.Run("force", func(t *testing.T) { s.in(t).updateByForce() })
 	t.Run("a queue", func(t *testing.T) { s.in(t).updateInQueue() })
 	t.Run("dry run", func(t *testing.T) { s.in(t).updateDry() })
-	t.Run("a pulled image", func(t *testing.T) { s.in(t).updatePulled() })
+	t.Run("a pulled image", func(t *testing.T) { s.in(t).updatePulled(r) })
 }
 
 // in binds a site to a subtest.
@@ -302,13 +304,14 @@ func (s *site) updateByForce() {
 }
 
 // An image from a registry takes the place of one that was built.
-func (s *site) updatePulled() {
+func (s *site) updatePulled(r *registry) {
 	t := s.t
-	r := newRegistry(t, false)
-	t.Cleanup(func() { removeImages(t, r.addr+"/team/web") })
 	before := s.containers()
-	ref := r.addr + "/team/web:7"
-	r.docker("tag", before["web"][0].Image, ref)
+	ref := r.addr + "/team/web:9"
+	if err := os.WriteFile(filepath.Join(s.repo.Work, "web", "version.txt"), []byte("9\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r.docker("build", "--quiet", "--no-cache", "--label", "fairlead.dev/test=e2e", "--file", filepath.Join(s.repo.Work, "web", "Dockerfile"), "--tag", ref, s.repo.Work)
 	r.docker("push", "--quiet", ref)
 	r.docker("image", "rm", ref)
 	file, err := os.ReadFile(filepath.Join(s.repo.Dir, "docker-compose.yml"))
@@ -319,10 +322,11 @@ func (s *site) updatePulled() {
 	if pulled == string(file) {
 		t.Fatal("web is not built as this test expects")
 	}
-	commit := s.publish("Web from a registry", map[string]string{"docker-compose.yml": pulled})
+	commit := s.publish("Web from a registry", map[string]string{"docker-compose.yml": pulled, "web/version.txt": "9\n"})
 	res := s.succeeds(commit)
 	s.wantReplaced(before, "web")
 	s.wantUntouched(before, "db", "worker", "migrate")
+	s.wantVersion("9")
 	s.wantDeployed(commit)
 	s.wantRelease(res, commit)
 	for _, rs := range s.Releases(s.name)[0].Spec.Services {
