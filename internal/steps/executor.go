@@ -319,7 +319,7 @@ func (e *executor) do(ctx context.Context, a plan.Action) error {
 		return e.Docker.Rename(keep, c.ID, a.NewName)
 	case plan.VerbStart:
 		e.say("%s: starting %s (%s)", a.Service, c.Name, a.Reason)
-		return e.start(keep, a)
+		return e.start(ctx, a)
 	case plan.VerbGate:
 		return e.gate(ctx, a)
 	case plan.VerbComplete:
@@ -395,13 +395,14 @@ func (e *executor) imageFor(ctx context.Context, service string) (string, error)
 // start starts a container with the restart policy of its service: a retired
 // one was kept from starting by itself.
 func (e *executor) start(ctx context.Context, a plan.Action) error {
+	keep := context.WithoutCancel(ctx)
 	if svc, ok := e.project.Service(a.Service); ok && a.Container.State == plan.StateExited {
-		if err := e.Docker.SetRestartPolicy(ctx, a.Container.ID, restartPolicy(svc)); err != nil {
+		if err := e.Docker.SetRestartPolicy(keep, a.Container.ID, restartPolicy(svc)); err != nil {
 			return err
 		}
 	}
 	e.health(a.Service, "starting")
-	if err := e.Docker.Start(ctx, a.Container.ID); err != nil {
+	if err := e.Docker.Start(keep, a.Container.ID); err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -465,7 +466,7 @@ func (e *executor) retire(ctx context.Context, a plan.Action) error {
 			return err
 		}
 	}
-	e.beforeStop(keep, a.Service, c)
+	e.beforeStop(keep, a.Service, c, max(t.stop, preStopAtLeast))
 	_, err := e.Docker.StopAndKeep(keep, c.ID, t.stop, "")
 	return err
 }
