@@ -456,7 +456,7 @@ func (e *executor) retire(ctx context.Context, a plan.Action) error {
 	if err := e.leave(ctx, a.Service, c); err != nil {
 		return err
 	}
-	if _, known := e.project.Service(a.Service); !known && c.StopTimeout != nil {
+	if _, known := e.project.Service(a.Service); c.StopTimeout != nil && (!known || !t.stopSet) {
 		t.stop = max(t.stop, *c.StopTimeout) // what its own Compose file gave it
 	}
 	e.say("%s: stopping %s (%s)", a.Service, c.Name, a.Reason)

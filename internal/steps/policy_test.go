@@ -43,3 +43,30 @@ func TestStartPeriod(t *testing.T) {
 		})
 	}
 }
+
+// A container that was given its time to stop when it was made keeps it, where nothing
+// else is said now.
+func TestOwnTimeToStop(t *testing.T) {
+	long := 2 * time.Minute
+	for name, tt := range map[string]struct {
+		own     *time.Duration
+		timings v1alpha1.RolloutTimings
+		want    string
+	}{
+		"nothing":            {nil, v1alpha1.RolloutTimings{}, "10"},
+		"the container's":    {&long, v1alpha1.RolloutTimings{}, "120"},
+		"the Application's":  {&long, v1alpha1.RolloutTimings{StopTimeout: seconds(30)}, "30"},
+		"none, but set here": {nil, v1alpha1.RolloutTimings{StopTimeout: seconds(30)}, "30"},
+	} {
+		stops := make(chan string, 1)
+		e := hookExecutor(t, hangingEngine(t, nil, stops), tt.timings)
+		e.project = project(t, "services: {web: {image: x}}\n")
+		e.seen["c1"] = docker.Container{ID: "c1", Service: "web", State: docker.StateRunning, StopTimeout: tt.own}
+		if err := e.do(t.Context(), plan.Action{Verb: plan.VerbRetire, Service: "web", Container: plan.Container{ID: "c1"}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-stops; got != tt.want {
+			t.Errorf("%s: got %ss, want %ss", name, got, tt.want)
+		}
+	}
+}

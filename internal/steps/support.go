@@ -26,6 +26,7 @@ type timings struct {
 	drain      time.Duration
 	drainSet   bool
 	stop       time.Duration
+	stopSet    bool
 }
 
 // timings are, the narrowest setting first: the Application's for the service,
@@ -44,11 +45,11 @@ func (e *executor) timings(service string) timings {
 			t.minHealthy = &r.MinHealthy.Duration
 		}
 		t.drainSet = set(&t.drain, r.DrainTimeout) || t.drainSet
-		set(&t.stop, r.StopTimeout)
+		t.stopSet = set(&t.stop, r.StopTimeout) || t.stopSet
 	}
 	svc, _ := e.project.Service(service)
 	if svc.StopGracePeriod != nil {
-		t.stop = *svc.StopGracePeriod
+		t.stop, t.stopSet = *svc.StopGracePeriod, true
 	}
 	apply(e.Application.Spec.Rollout.RolloutTimings)
 	x := svc.Extension
