@@ -20,6 +20,8 @@ type Gateway struct {
 	Wanted bool
 	// Up says that it runs, as it is wanted if it is.
 	Up bool
+	// GivenUp says, going back, that it cannot be opened: the others do not wait for it.
+	GivenUp bool
 	// BlockedBy are the IDs of running containers that have its ports.
 	BlockedBy []string
 }
@@ -29,7 +31,7 @@ type Gateway struct {
 func (r *rollout) openInner() []Action {
 	var actions []Action
 	for _, g := range r.in.Gateways {
-		if g.Wanted && !g.Up && !g.Front {
+		if g.Wanted && !g.Up && !g.Front && !g.GivenUp {
 			actions = append(actions, Action{Verb: VerbOpen, Gateway: g.Name, Reason: "answers to the names of services"})
 		}
 	}
@@ -41,7 +43,7 @@ func (r *rollout) openInner() []Action {
 func (r *rollout) openFronts() []Action {
 	var stops, opens []Action
 	for _, g := range r.in.Gateways {
-		if !g.Wanted || g.Up || !g.Front {
+		if !g.Wanted || g.Up || !g.Front || g.GivenUp {
 			continue
 		}
 		blocked := slices.DeleteFunc(slices.Clone(r.in.Containers), func(c Container) bool {
@@ -67,7 +69,7 @@ func (r *rollout) openFronts() []Action {
 func (r *rollout) unblock(t Target) []Action {
 	var actions []Action
 	for _, g := range r.in.Gateways {
-		if !slices.Contains(t.BlockedBy, g.Name) || g.Wanted == g.Up {
+		if !slices.Contains(t.BlockedBy, g.Name) || g.Wanted == g.Up || g.GivenUp {
 			continue // it is as it is to be
 		}
 		verb := VerbClose

@@ -130,6 +130,10 @@ func TestGatewayTranscripts(t *testing.T) {
 		{"held-and-unhealthy", fleetRunning(), map[string]bool{"db": true}, up, []phase{
 			{in: RolloutInput{Targets: fleet(), Warm: true}}, {in: RolloutInput{Targets: back(fleet()), Undo: true}, undo: true},
 		}},
+		{"back-without-a-gateway", fleetRunning(), map[string]bool{"db": true}, up, []phase{
+			{in: RolloutInput{Targets: fleet(), Warm: true}},
+			{in: RolloutInput{Targets: back(fleet()), Undo: true}, undo: true, gateways: []Gateway{{Name: "p-gateway-1", Wanted: true, GivenUp: true}, up[1]}},
+		}},
 		{"takeover", before, nil, down, []phase{
 			{in: RolloutInput{Targets: withName(fleet()), Warm: true}},
 		}},

@@ -82,6 +82,8 @@ type executor struct {
 	patience    []time.Duration
 	refusals    []error
 	refusedKeys []string
+	// closed says why gateways could not be opened, on the way back.
+	closed map[string]error
 	// settling only ends what was kept for a way back: all that is wanted is known
 	// to be ready.
 	settling bool
@@ -142,6 +144,9 @@ func (e *executor) loop(ctx context.Context) (err error) {
 					return err
 				}
 				if err := e.resolveAnew(ctx); err != nil {
+					return err
+				}
+				if err := e.unopened(); err != nil {
 					return err
 				}
 				return e.afterServices(ctx)
@@ -250,7 +255,7 @@ func (e *executor) settle(ctx context.Context, o outcome) error {
 		}
 		return err
 	case plan.VerbOpen:
-		return startError("the gateway "+o.action.Gateway, o.err)
+		return e.unopenable(ctx, o)
 	case plan.VerbRename:
 		if !docker.IsConflict(o.err) {
 			return fmt.Errorf("rename %s: %w", o.action.Container.Name, o.err)

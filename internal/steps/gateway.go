@@ -256,7 +256,7 @@ func (e *executor) gatewayFacts(in *plan.RolloutInput, containers []docker.Conta
 	in.Held, in.Unsettled = maps.Clone(g.held), maps.Clone(g.unsettled)
 	for _, w := range g.wanted {
 		have := g.there[w.Name]
-		f := plan.Gateway{Name: w.Name, Front: w.Front, Wanted: true, Up: have != nil && have.answers && have.Named && have.Encode() == w.Encode()}
+		f := plan.Gateway{Name: w.Name, Front: w.Front, Wanted: true, Up: have != nil && have.answers && have.Named && have.Encode() == w.Encode(), GivenUp: e.closed[w.Name] != nil}
 		if w.Front && !f.Up {
 			f.BlockedBy = blockers(w, containers)
 		}
@@ -390,7 +390,8 @@ func (e *executor) tellGateways(ctx context.Context) error {
 			continue
 		}
 		if err := g.put(ctx, b, layout.State(b.Box.Box, routes, g.settings)); err != nil {
-			return fmt.Errorf("tell the gateway %s where traffic goes: %w", name, err)
+			// Not by what the error is: that one of a gateway does not answer is no engine that is away.
+			return fmt.Errorf("tell the gateway %s where traffic goes: %v", name, err)
 		}
 	}
 	clear(g.unsettled)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -85,7 +86,7 @@ func describe(a plan.Action) string {
 // undone; on the way back the others go on, and it is told at the end.
 func (e *executor) refuse(a plan.Action, err *refusedError) error {
 	if !e.in.Undo {
-		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", err)
+		return failure.Terminalf(blame(a, err), "%w", err)
 	}
 	e.say("%v: the others go on", err)
 	e.mu.Lock()
@@ -93,6 +94,18 @@ func (e *executor) refuse(a plan.Action, err *refusedError) error {
 	e.refusals = append(e.refusals, err)
 	e.refusedKeys = append(e.refusedKeys, a.Key())
 	return nil
+}
+
+// blame is the reason for an action that stayed refused. Only containers that the request
+// made are what its commit says; gateways, and the end of old containers, are the host's.
+func blame(a plan.Action, err error) string {
+	switch {
+	case hostFault(err) != "":
+		return hostFault(err)
+	case !a.Container.Mine:
+		return v1alpha1.ReasonHostConflict
+	}
+	return v1alpha1.ReasonRolloutFailed
 }
 
 // hopeless reports whether an action was refused for good.
@@ -107,6 +120,45 @@ func (e *executor) unfinished() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", errors.Join(e.refusals...))
+}
+
+// unopenable decides on a gateway that could not be opened. Forward it is tried by many
+// attempts, unless something else has its port; going back, all others come first.
+func (e *executor) unopenable(ctx context.Context, o outcome) error {
+	what := &refusedError{describe(o.action), e.attemptNumber(), o.err}
+	switch {
+	case e.in.Undo:
+		e.say("%s: the others go on without it: %v", describe(o.action), o.err)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.closed == nil {
+			e.closed = map[string]error{}
+		}
+		e.closed[o.action.Gateway] = what
+		return nil
+	case hostFault(o.err) == v1alpha1.ReasonHostConflict, what.times >= patientAttempts && stubborn(ctx, o.err):
+		return e.refuse(o.action, what)
+	}
+	return fmt.Errorf("%s: %w", describe(o.action), o.err)
+}
+
+// unopened says, when all others are back, which gateways could not be opened. Another
+// attempt tries them again; after many of them it is Terminal.
+func (e *executor) unopened() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.closed) == 0 {
+		return nil
+	}
+	var all []error
+	for _, name := range slices.Sorted(maps.Keys(e.closed)) {
+		all = append(all, e.closed[name])
+	}
+	err := errors.Join(all...)
+	if e.attemptNumber() >= patientAttempts {
+		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", err)
+	}
+	return err
 }
 
 // attemptNumber is how often the step was begun.

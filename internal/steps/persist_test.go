@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
@@ -109,6 +110,53 @@ func TestRefusedForGood(t *testing.T) {
 				t.Errorf("the container was stopped %d times, want %d", b.stops, c.stops)
 			}
 		})
+	}
+}
+
+// What only ends an old container says nothing about the commit.
+func TestOldContainersAreTheHosts(t *testing.T) {
+	for request, want := range map[string]string{"uid": v1alpha1.ReasonRolloutFailed, "another": v1alpha1.ReasonHostConflict} {
+		e := (&brokenEngine{}).executor(t, false)
+		e.requestID = request
+		if got := failure.AsTerminal(e.loop(t.Context())); got == nil || got.Reason != want {
+			t.Errorf("made by %s: got %+v, want the reason %s", request, got, want)
+		}
+	}
+}
+
+// A gateway that cannot be opened holds nothing up on the way back, and is told at its end.
+func TestGatewayCannotBeOpened(t *testing.T) {
+	a := plan.Action{Verb: plan.VerbOpen, Gateway: "inner"}
+	for name, tt := range map[string]struct {
+		attempt  int32
+		undo     bool
+		err      string
+		terminal bool
+		ends     bool
+	}{
+		"forward, the first time":       {1, false, "does not answer", false, true},
+		"forward, again and again":      {patientAttempts, false, "does not answer", true, true},
+		"forward, its port is taken":    {1, false, "port is already allocated", true, true},
+		"back, the others go on":        {1, true, "no space left on device", false, false},
+		"back, also in a later attempt": {patientAttempts, true, "no space left on device", false, false},
+	} {
+		s := newRun(func(_ *v1alpha1.Application, ur *v1alpha1.UpdateRequest) {
+			ur.Status.Steps = []v1alpha1.StepStatus{{Name: v1alpha1.StepRollout, Attempt: tt.attempt}}
+		})
+		s.Step, s.log = v1alpha1.StepRollout, updatelog.Lost("", nil)
+		e := &executor{run: s, in: plan.RolloutInput{Undo: tt.undo}}
+		err := e.settle(t.Context(), outcome{a, errors.New(tt.err)})
+		if (err != nil) != tt.ends || isTerminal(err) != tt.terminal {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := failure.AsTerminal(err); got != nil && got.Reason != v1alpha1.ReasonHostConflict {
+			t.Errorf("%s: it is held against the commit: %v", name, got.Reason)
+		}
+		if tt.undo {
+			if err := e.unopened(); err == nil || isTerminal(err) != (tt.attempt == patientAttempts) || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%s: it ends with %v", name, err)
+			}
+		}
 	}
 }
 
