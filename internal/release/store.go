@@ -58,6 +58,34 @@ func (s Store) LogsOfOthers(ctx context.Context, app *v1alpha1.Application) (map
 	return names, nil
 }
 
+// ImagesOfOthers are the image IDs that all applications but app need: for what they
+// run, to go back to a release, or for a request that is under way.
+func (s Store) ImagesOfOthers(ctx context.Context, app *v1alpha1.Application) ([]string, error) {
+	var releases v1alpha1.ReleaseList
+	if err := s.Client.List(ctx, &releases); err != nil {
+		return nil, fmt.Errorf("list the releases of other applications: %w", err)
+	}
+	var requests v1alpha1.UpdateRequestList
+	if err := s.Client.List(ctx, &requests); err != nil {
+		return nil, fmt.Errorf("list the requests of other applications: %w", err)
+	}
+	own := func(namespace string, ref v1alpha1.LocalReference) bool {
+		return namespace == app.Namespace && ref.Name == app.Name
+	}
+	ids := Images(slices.DeleteFunc(releases.Items, func(r v1alpha1.Release) bool { return own(r.Namespace, r.Spec.ApplicationRef) }))
+	for _, ur := range requests.Items {
+		if own(ur.Namespace, ur.Spec.ApplicationRef) || ur.Status.FinishedAt != nil {
+			continue
+		}
+		for _, u := range ur.Status.Services {
+			if u.ImageID != "" {
+				ids = append(ids, u.ImageID)
+			}
+		}
+	}
+	return ids, nil
+}
+
 // Record makes r known. A release of that name that exists already is left as
 // it is, and so is one that came from here: it was made by an earlier attempt.
 func (s Store) Record(ctx context.Context, r *v1alpha1.Release) error {

@@ -22,12 +22,18 @@ import (
 // commit.
 var ownTag = regexp.MustCompile(`:[0-9a-f]{12}$`)
 
-// cleanImages takes Fairlead's tags off images that no release needs and that
-// are not in keep: the engine removes an image with its last name, unless a
+// cleanImages takes Fairlead's tags off images that no release needs, of this
+// application or another, and that are not in keep: the engine removes an image with its last name, unless a
 // container uses it. Those that came from a registry lose the names by which they
 // were pulled as well.
 func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release, keep []string) error {
-	needed := slices.Concat(release.Images(left), keep)
+	// Where the Compose file names an image, all applications that build it keep it
+	// under the same names.
+	others, err := s.Store.ImagesOfOthers(ctx, s.Application)
+	if err != nil {
+		return err
+	}
+	needed := slices.Concat(release.Images(left), keep, others)
 	own := ownRepositories(slices.Concat(gone, left))
 	candidates, err := s.imageCandidates(ctx, slices.Concat(gone, left)) // of those that are left, the expired ones
 	if err != nil {

@@ -3,12 +3,21 @@
 package steps
 
 import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
 
 // An image that was pulled goes with its own names only, and only if it could be
@@ -48,5 +57,79 @@ func TestPulledRepositories(t *testing.T) {
 	s := newRun(func(a *v1alpha1.Application, _ *v1alpha1.UpdateRequest) { a.Spec.Build.Pull = v1alpha1.PullNever })
 	if got := s.pulledRepositories(releases); len(got) != 0 {
 		t.Errorf("where nothing is pulled: %v", got)
+	}
+}
+
+// imageEngine stands in for an engine that has images by the same name, which two
+// applications built, and tells which names were taken off.
+type imageEngine struct {
+	mu      sync.Mutex
+	ids     []string
+	removed []string
+}
+
+func (e *imageEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	tag := func(id string) string { return "acme/web:" + Short12(strings.TrimPrefix(id, "sha256:")) }
+	switch _, path, _ := strings.Cut(r.URL.Path, "/images/"); {
+	case strings.HasSuffix(r.URL.Path, "/_ping"):
+		w.Header().Set("Api-Version", docker.MinAPIVersion)
+	case path == "json" && strings.Contains(r.URL.RawQuery, "label"):
+		var list []map[string]any
+		for _, id := range e.ids {
+			list = append(list, map[string]any{"Id": id, "RepoTags": []string{tag(id)}})
+		}
+		_ = json.NewEncoder(w).Encode(list)
+	case path == "json":
+		fmt.Fprint(w, `[]`)
+	case r.Method == http.MethodDelete:
+		e.removed = append(e.removed, path)
+		fmt.Fprint(w, `[]`)
+	default:
+		id := strings.TrimSuffix(path, "/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{"Id": id, "RepoTags": []string{tag(id)}, "Config": map[string]any{}})
+	}
+}
+
+// Where the Compose file names the image, applications of one repository have it
+// under one name: it stays as long as one of them needs it.
+func TestImagesThatOthersNeedStay(t *testing.T) {
+	image := func(digit string) string { return "sha256:" + strings.Repeat(digit, 64) }
+	engine := &imageEngine{ids: []string{image("1"), image("2"), image("3"), image("4"), image("5")}}
+	server := httptest.NewServer(engine)
+	defer server.Close()
+	client, err := docker.New("tcp://" + server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	of := func(namespace, app, name, id string, state string) *v1alpha1.Release {
+		r := &v1alpha1.Release{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+		r.Spec.ApplicationRef.Name, r.Spec.Project, r.Status.State = app, app, state
+		r.Spec.Services = []v1alpha1.ReleaseService{{Name: "web", Image: "acme/web", ImageID: id, BuildKey: "k" + id}}
+		return r
+	}
+	current := of("prod", "shop", "shop-9", image("1"), v1alpha1.ReleaseCurrent)
+	gone := []v1alpha1.Release{
+		*of("prod", "shop", "shop-1", image("2"), v1alpha1.ReleasePrevious), *of("prod", "shop", "shop-2", image("3"), v1alpha1.ReleasePrevious),
+		*of("prod", "shop", "shop-3", image("4"), v1alpha1.ReleasePrevious), *of("prod", "shop", "shop-4", image("5"), v1alpha1.ReleasePrevious),
+	}
+	request := func(name, id string) *v1alpha1.UpdateRequest {
+		ur := &v1alpha1.UpdateRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: name}}
+		ur.Spec.ApplicationRef.Name, ur.Status.Services = "shop-staging", []v1alpha1.ServiceUpdate{{Name: "web", ImageID: id}}
+		return ur
+	}
+	ended := request("ended", image("5"))
+	ended.Status.FinishedAt = &metav1.Time{Time: time.Now()}
+	s := newRun()
+	s.Docker, s.log = client, updatelog.Lost("", nil)
+	s.Store = storeOf(t, current, request("under-way", image("4")), ended,
+		of("staging", "shop", "shop-1", image("2"), v1alpha1.ReleasePrevious), of("prod", "shop-staging", "s-1", image("3"), v1alpha1.ReleaseExpired))
+	if err := s.cleanImages(t.Context(), gone, []v1alpha1.Release{*current}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"acme/web:333333333333", "acme/web:555555555555"}; !slices.Equal(engine.removed, want) {
+		t.Errorf("removed %v, want %v", engine.removed, want)
 	}
 }
