@@ -28,7 +28,7 @@ func attempt(t *testing.T, dir, request string) *work {
 	manifest := shop().Manifest
 	return &work{
 		Runner: &Runner{Out: io.Discard}, o: Options{Directory: dir}, manifest: &manifest, log: log,
-		request: request, stopped: map[string]docker.RestartPolicy{},
+		app: application(dir, &manifest, Options{}), request: request, stopped: map[string]docker.RestartPolicy{},
 	}
 }
 
