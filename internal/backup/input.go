@@ -88,6 +88,9 @@ type Mount struct {
 	Destination string
 	// RW says that the container may write.
 	RW bool
+	// Others are the names of running containers of others that may write there as
+	// well.
+	Others []string
 	// Exists says, of a service that is Absent, that the volume or path is there.
 	Exists bool
 }

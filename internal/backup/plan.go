@@ -194,6 +194,7 @@ type place struct {
 	service           string
 	services          []string
 	writers           []string
+	others            []string
 	destination       string
 	rw                bool
 	// own says that nobody but this process's container mounts it.
@@ -292,6 +293,11 @@ func (p *planner) places() (volumes, binds []place) {
 			}
 			at.key, at.kind, at.rw = cmp.Or(at.key, m.VolumeKey), cmp.Or(at.kind, m.SourceKind), at.rw || m.RW
 			at.own = at.own && s.Own
+			for _, name := range m.Others {
+				if !slices.Contains(at.others, name) {
+					at.others = append(at.others, name)
+				}
+			}
 			if !slices.Contains(at.services, s.Name) {
 				at.services = append(at.services, s.Name)
 			}
@@ -325,10 +331,18 @@ func (p *planner) volume(v place, selected bool) {
 	case v.own && !listed:
 		p.skip(what, onlyOwn)
 	default:
+		p.shared("volume "+v.volume, v.others)
 		p.add(Planned{
 			Name: p.unique("volume_" + v.volume), Kind: KindVolume, Service: v.service, Volume: v.volume, Writers: v.writers,
 			Reason: "used by " + strings.Join(v.services, ", "),
 		})
+	}
+}
+
+// shared warns of those that are never paused for a copy.
+func (p *planner) shared(what string, others []string) {
+	if len(others) > 0 {
+		p.warn("%s is also written by %s, not of this application: it is copied meanwhile, and may not be consistent", what, strings.Join(others, ", "))
 	}
 }
 
@@ -361,6 +375,7 @@ func (p *planner) bind(b place, inside, selected bool, saved []place) bool {
 	case slices.ContainsFunc(saved, func(s place) bool { return within(s.path, b.path) }):
 		p.skip(what, "saved as a part of the bind mount around it")
 	default:
+		p.shared(what, b.others)
 		rel, _ := p.inside(b.path)
 		name := cmp.Or(rel, b.path)
 		if rel == "." {

@@ -162,6 +162,16 @@ func TestPlan(t *testing.T) {
 			want: "skipped databases of service db (the service has no container)\n",
 		},
 		{
+			name: "a volume that others write to",
+			in: Input{Services: []Service{{Name: "web", ContainerID: "c", Running: true, Mounts: []Mount{
+				{Type: "volume", VolumeName: "shared", RW: true, Others: []string{"blog-web-1"}},
+				{Type: "bind", Source: "/srv/shop/up", RW: true, Others: []string{"ftp", "shell"}},
+			}}}},
+			want: "Volume volume_shared shared writers=[c] (used by web)\nBind bind_up /srv/shop/up writers=[c] (written by web)\n" +
+				"warning volume shared is also written by blog-web-1, not of this application: it is copied meanwhile, and may not be consistent\n" +
+				"warning bind mount /srv/shop/up of web is also written by ftp, shell, not of this application: it is copied meanwhile, and may not be consistent\n",
+		},
+		{
 			name: "after docker compose down, the data is still there",
 			in: Input{Services: []Service{
 				{Name: "db", Image: "postgres:15", Absent: true, Mounts: []Mount{left(volumeMount("pgdata", "/var/lib/postgresql/data"))}},

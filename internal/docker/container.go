@@ -231,6 +231,47 @@ func (c *Client) ProjectContainersBut(ctx context.Context, project string, busy 
 	}), nil
 }
 
+// MountingContainers lists the containers of the host that run, of any project,
+// one-offs too, with their ID, name and mounts and nothing else.
+func (c *Client) MountingContainers(ctx context.Context) ([]Container, error) {
+	list, err := c.ContainerList(ctx, container.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list running containers: %w", err)
+	}
+	out := make([]Container, 0, len(list))
+	for _, s := range list {
+		ct := Container{ID: s.ID, Name: shortID(s.ID), Mounts: convertMounts(s.Mounts)}
+		if len(s.Names) > 0 {
+			ct.Name = strings.TrimPrefix(s.Names[0], "/")
+		}
+		out = append(out, ct)
+	}
+	return out, nil
+}
+
+// Writers are the names of the containers that may write to volumes and paths, by
+// those. One that has a directory around a path, as tools that look after the host
+// have, is none: it does not use the path as its own.
+func Writers(containers []Container) map[string][]string {
+	out := map[string][]string{}
+	for _, c := range containers {
+		for _, m := range c.Mounts {
+			if place := m.Place(); m.RW && place != "" && !slices.Contains(out[place], c.Name) {
+				out[place] = append(out[place], c.Name)
+			}
+		}
+	}
+	return out
+}
+
+// Place is what is mounted: the volume's name, or the path of a bind mount.
+func (m Mount) Place() string {
+	if m.Type == "bind" {
+		return m.Source
+	}
+	return m.Name
+}
+
 // ContainersByLabel lists the containers that have all the labels, whatever
 // their state, each inspected, ordered by service, number and name. Those that
 // vanish meanwhile are left out. An empty value matches any value of the label.
@@ -331,11 +372,17 @@ func convertContainer(r container.InspectResponse) Container {
 			ct.Networks[name] = Endpoint{NetworkID: e.NetworkID, IP: cmp.Or(e.IPAddress, e.GlobalIPv6Address), Aliases: aliases}
 		}
 	}
-	for _, m := range r.Mounts {
-		ct.Mounts = append(ct.Mounts, Mount{Type: string(m.Type), Name: m.Name, Source: m.Source, Destination: m.Destination, RW: m.RW})
-	}
-	slices.SortFunc(ct.Mounts, func(a, b Mount) int { return cmp.Compare(a.Destination, b.Destination) })
+	ct.Mounts = convertMounts(r.Mounts)
 	return ct
+}
+
+func convertMounts(mounts []container.MountPoint) []Mount {
+	var out []Mount
+	for _, m := range mounts {
+		out = append(out, Mount{Type: string(m.Type), Name: m.Name, Source: m.Source, Destination: m.Destination, RW: m.RW})
+	}
+	slices.SortFunc(out, func(a, b Mount) int { return cmp.Compare(a.Destination, b.Destination) })
+	return out
 }
 
 func convertHealthcheck(cfg *container.Config) *Healthcheck {

@@ -39,6 +39,7 @@ func (w *work) carryOut(ctx context.Context) error {
 		{name: "what writes is stopped", do: func(ctx context.Context) error { return w.stop(ctx, w.isDatabase) }},
 		{name: "the safety backup is made", do: w.safetyBackup},
 		{name: "everything is stopped", do: func(ctx context.Context) error { return w.stop(ctx, nil) }},
+		{name: "nobody else writes to the data", do: w.alone},
 		{name: "the updates that were under way are ended", do: w.mark, touches: true},
 		{name: "the code is back", do: w.code, touches: true},
 		{name: "the settings are back", do: w.files, touches: true},

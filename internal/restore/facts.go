@@ -93,6 +93,11 @@ func (w *work) prepare(ctx context.Context) error {
 			}
 		}
 	}
+	running, err := w.Deps.Docker.MountingContainers(ctx)
+	if err != nil {
+		return err
+	}
+	f.Users = users(running, containers, w.Self)
 	w.facts, w.plan = f, NewPlan(f)
 	return nil
 }

@@ -30,6 +30,9 @@ type Facts struct {
 	Edits        []string
 	// Present says of each artifact, by name, what is in its place now.
 	Present map[string]Present
+	// Users are the containers of others that run and may write to a place, by its
+	// volume or path.
+	Users map[string][]string
 	// Databases are the dumped services, by name.
 	Databases map[string]Database
 	// Containers that run now, by name; Self is the service that this command
@@ -131,6 +134,7 @@ func NewPlan(f Facts) *Plan {
 	for _, a := range f.Manifest.Artifacts {
 		p.artifact(a)
 	}
+	p.users()
 	p.containers()
 	p.images()
 	p.lost()
@@ -287,6 +291,39 @@ func (p *planner) dump(a backup.Artifact) Item {
 	}
 	return Item{a, ActionFeed, fmt.Sprintf("the databases %s of the service %s are dropped and made anew from the dump (%s); other databases stay",
 		strings.Join(a.Databases, ", "), a.Service, units.BytesSize(float64(a.UncompressedBytes)))}
+}
+
+// users blocks what others write to: they would go on in files that are gone.
+func (p *planner) users() {
+	for _, place := range p.plan.places(p.f) {
+		if users := p.f.Users[place]; len(users) > 0 {
+			p.block("%s is also written by containers that are not of this application and run: stop %s first, or leave it out (--skip-volumes, --skip-database)",
+				place, list(users, 10))
+		}
+	}
+}
+
+// places are the volumes and paths whose content is replaced or emptied.
+func (p *Plan) places(f Facts) []string {
+	var out []string
+	for _, i := range p.Of(ActionReplace) {
+		out = append(out, placeOf(i.Artifact, f.Manifest.DeployDir, f.Directory))
+	}
+	for _, place := range p.Empty {
+		if place != "" {
+			out = append(out, place)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// placeOf is the volume or path that an artifact is restored to.
+func placeOf(a backup.Artifact, from, to string) string {
+	if a.Kind == backup.KindVolume {
+		return a.Volume
+	}
+	return move(a.Path, from, to)
 }
 
 func (p *planner) containers() {

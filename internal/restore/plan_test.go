@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/internal/backup"
+	"github.com/fairlead-dev/fairlead/internal/docker"
 )
 
 var update = flag.Bool("golden", false, "write the golden files anew")
@@ -64,6 +66,15 @@ func TestPlan(t *testing.T) {
 		"a place that cannot be restored": func(f *Facts) {
 			f.Present["bind_uploads"] = Present{Impossible: "the deployment directory is inside of it"}
 		},
+		"used by others": func(f *Facts) {
+			f.Users = map[string][]string{"shop_redis": {"blog-web-1", "shell"}, "/opt/shop/uploads": {"ftp"}, "shop_db": {"blog-web-1"}, "x": {"y"}}
+		},
+		"a database to be made anew that others use": func(f *Facts) {
+			f.NewCluster, f.Users = true, map[string][]string{"shop_db": {"blog-web-1"}}
+		},
+		"used by others, and skipped": func(f *Facts) {
+			f.Skip.Volumes, f.Users = true, map[string][]string{"shop_redis": {"blog-web-1"}}
+		},
 		"a kind of tomorrow": func(f *Facts) { f.Manifest.Artifacts[3].Kind = "MySQL" },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -93,6 +104,25 @@ func TestPlan(t *testing.T) {
 				t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
 			}
 		})
+	}
+}
+
+// Who reads only, is stopped by the restore, or looks after the host is no user.
+func TestUsers(t *testing.T) {
+	volume := func(rw bool) docker.Mount {
+		return docker.Mount{Type: "volume", Name: "data", Source: "/var/lib/docker/volumes/data/_data", RW: rw}
+	}
+	running := []docker.Container{
+		{ID: "1", Name: "shop-web-1", Mounts: []docker.Mount{volume(true)}},
+		{ID: "2", Name: "blog-web-1", Mounts: []docker.Mount{volume(true), {Type: "bind", Source: "/srv/up", RW: true}}},
+		{ID: "3", Name: "reader", Mounts: []docker.Mount{volume(false)}},
+		{ID: "4", Name: "fairlead", Mounts: []docker.Mount{volume(true)}},
+		{ID: "5", Name: "shell", Mounts: []docker.Mount{volume(true), volume(true)}},
+	}
+	got := users(running, running[:1], "4")
+	want := map[string][]string{"data": {"blog-web-1", "shell"}, "/srv/up": {"blog-web-1"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

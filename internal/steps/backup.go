@@ -198,7 +198,28 @@ func (s *run) backupInput(ctx context.Context, w *workspace, project *compose.Pr
 		}
 		in.Services = append(in.Services, entry)
 	}
-	return in, s.addAbsent(ctx, &in, project)
+	if err := s.addAbsent(ctx, &in, project); err != nil {
+		return backup.Input{}, err
+	}
+	running, err := s.Docker.MountingContainers(ctx)
+	if err != nil {
+		return backup.Input{}, err
+	}
+	addOthers(&in, running, own)
+	return in, nil
+}
+
+// addOthers tells of the containers that run and are not of the application, and
+// may write to what it mounts.
+func addOthers(in *backup.Input, running []docker.Container, own string) {
+	writers := docker.Writers(slices.DeleteFunc(running, func(c docker.Container) bool {
+		return c.ID == own || slices.ContainsFunc(in.Services, func(s backup.Service) bool { return s.ContainerID == c.ID })
+	}))
+	for _, s := range in.Services {
+		for i, m := range s.Mounts {
+			s.Mounts[i].Others = writers[docker.Mount{Type: m.Type, Name: m.VolumeName, Source: m.Source}.Place()]
+		}
+	}
 }
 
 // addAbsent adds what a model has and no container has: not yet, or not any more,
