@@ -199,6 +199,29 @@ func TestGatewaysThatDoNotAgree(t *testing.T) {
 	}
 }
 
+// A gateway that is made anew interrupts those behind it that are not replaced, too; but only where something is.
+func TestInterruptionsByGatewaysMadeAnew(t *testing.T) {
+	const anew = "once, as the gateway that has 127.0.0.1:80 is made anew: until what is open there has ended, for at most 10s, and the new one listens"
+	front := Service{Name: "front", Revision: "v1", Replicas: 1, Gateway: true, Anew: "the gateway that has 127.0.0.1:80"}
+	held := Service{Name: "db", Revision: "v2", Replicas: 1, Gateway: true, Exclusive: []string{"runs a database image"}, HoldTimeout: "1m0s", Anew: front.Anew}
+	have := []Container{running("front", "v1", 1), running("db", "v1", 2)}
+	for _, p := range Services(SelectInput{Services: []Service{front, held}, Containers: have}) {
+		want := map[string]string{
+			"front": anew,
+			"db":    "none if the new container is ready in time: requests are held from the stop of the old one, for at most 1m0s; and " + anew,
+		}[p.Name]
+		if p.Interruption != want {
+			t.Errorf("%s: %q, want %q", p.Name, p.Interruption, want)
+		}
+	}
+	held.Revision = "v1"
+	for _, p := range Services(SelectInput{Services: []Service{front, held}, Containers: have}) {
+		if p.Interruption != "none" {
+			t.Errorf("%s of an unchanged application: %q", p.Name, p.Interruption)
+		}
+	}
+}
+
 func TestGatewayInterruptions(t *testing.T) {
 	tests := []struct {
 		name string

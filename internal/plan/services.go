@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -67,6 +68,9 @@ type Service struct {
 	// Handover are the ports of the host that come to the gateway, or come back
 	// from it, as "127.0.0.1:8080"; "" for none.
 	Handover string
+	// Anew says what of its gateway is made anew by a rollout, whatever becomes of its own
+	// containers: "the gateway that has 127.0.0.1:8080"; "" for nothing.
+	Anew string
 	// HoldTimeout is how long requests may be held, as "60s".
 	HoldTimeout string
 	// Repair says what of its gateway is missing, though its containers did not
@@ -160,6 +164,11 @@ func Services(in SelectInput) []v1alpha1.ServicePlan {
 			}
 		}
 		p.Interruption = interruption(*p, s)
+	}
+	for _, s := range in.Services { // in a rollout, of which there is none if nothing is to be done
+		if p := plans[s.Name]; s.Anew != "" && slices.ContainsFunc(slices.Collect(maps.Values(plans)), changes) {
+			p.Interruption = alsoAnew(p.Interruption, s.Anew)
+		}
 	}
 	last := int32(0)
 	for _, w := range waves {
@@ -313,6 +322,17 @@ func interruption(p v1alpha1.ServicePlan, s Service) string {
 	default:
 		return "none for new connections; open ones end when the old container stops"
 	}
+}
+
+func changes(p *v1alpha1.ServicePlan) bool { return p.Action != v1alpha1.ActionKeep }
+
+// alsoAnew adds to an interruption that of a gateway that is made anew.
+func alsoAnew(others, what string) string {
+	text := "once, as " + what + " is made anew: until what is open there has ended, for at most 10s, and the new one listens"
+	if others == "none" {
+		return text
+	}
+	return others + "; and " + text
 }
 
 // waves numbers services by their depth in the dependency graph, from 1. The

@@ -291,6 +291,39 @@ func missingGateway(svc compose.Service, have []boxes.Box) string {
 	return ""
 }
 
+// anew says, of each service, what of its gateways has to be made anew, as far as the Compose file and what runs tell.
+func anew(want []wanted, containers []docker.Container, project string, have []boxes.Box) (map[string]string, error) {
+	in := layout.Input{Project: project, Direct: map[string][]string{}}
+	for _, d := range want {
+		if !d.gateway {
+			for network, all := range names(d.Service) {
+				in.Direct[network] = append(in.Direct[network], all...)
+			}
+			continue
+		}
+		one, err := layoutService(d.Service, mergePorts(declaredPorts(d.Service, d.image), observedPorts(d.Name, containers)))
+		if err != nil {
+			return nil, err
+		}
+		in.Services = append(in.Services, one)
+	}
+	for _, b := range have {
+		in.Existing = append(in.Existing, b.Box)
+	}
+	out := map[string]string{}
+	for service, all := range layout.Anew(in.Existing, layout.Plan(in)) {
+		var parts []string
+		for _, what := range all {
+			if what == "" {
+				what = "its name in the networks"
+			}
+			parts = append(parts, what)
+		}
+		out[service] = "the gateway that has " + joinAnd(parts)
+	}
+	return out, nil
+}
+
 // isBehind reports whether a container was made to be behind a gateway.
 func isBehind(c docker.Container) bool {
 	return c.Labels[v1alpha1.LabelGateway] == v1alpha1.GatewayBehind

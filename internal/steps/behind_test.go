@@ -136,6 +136,45 @@ func TestPortsAndNames(t *testing.T) {
 	}
 }
 
+// A port that goes away takes the gateway with it that has others, too.
+func TestGatewaysMadeAnew(t *testing.T) {
+	const both = `
+services:
+  web: {image: a, ports: ["127.0.0.1:8080:80"]}
+  api: {image: a, ports: ["127.0.0.1:8081:81", "127.0.0.1:8082:82"]}
+`
+	behind := func(text string) []wanted {
+		want := wantedOf(project(t, text))
+		for i := range want {
+			want[i].gateway = true
+		}
+		return want
+	}
+	var in layout.Input
+	in.Project = "shop"
+	for _, d := range behind(both) {
+		one, err := layoutService(d.Service, declaredPorts(d.Service, d.image))
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Services = append(in.Services, one)
+	}
+	var have []boxes.Box
+	for _, b := range layout.Plan(in) {
+		have = append(have, boxes.Box{Box: b})
+	}
+	for text, want := range map[string]string{
+		both: "map[]",
+		strings.Replace(both, `, "127.0.0.1:8082:82"`, "", 1): "map[api:the gateway that has 127.0.0.1:8081 web:the gateway that has 127.0.0.1:8080]",
+		strings.Replace(both, `8080:80"`, `8083:80"`, 1):      "map[api:the gateway that has 127.0.0.1:8081 and 127.0.0.1:8082]",
+	} {
+		got, err := anew(behind(text), nil, "shop", have)
+		if err != nil || fmt.Sprint(got) != want {
+			t.Errorf("got %v, %v; want %s", got, err, want)
+		}
+	}
+}
+
 // Addresses are found out by the gateway: that they changed is no reason to tell it
 // anything.
 func TestSameState(t *testing.T) {

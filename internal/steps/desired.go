@@ -353,8 +353,13 @@ func (s *run) planServices(ctx context.Context, project *compose.Project, want [
 			return nil, err
 		}
 	}
+	made, err := anew(want, containers, project.Name(), gateways)
+	if err != nil {
+		return nil, err
+	}
 	for _, d := range want {
 		svc := s.planService(d, want, current)
+		svc.Anew = made[d.Name]
 		if before, _ := release.Service(current, d.Name); d.gateway && before.Gateway {
 			svc.Repair = missingGateway(d.Service, gateways)
 		}

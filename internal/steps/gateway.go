@@ -256,7 +256,7 @@ func (e *executor) gatewayFacts(in *plan.RolloutInput, containers []docker.Conta
 	in.Held, in.Unsettled = maps.Clone(g.held), maps.Clone(g.unsettled)
 	for _, w := range g.wanted {
 		have := g.there[w.Name]
-		f := plan.Gateway{Name: w.Name, Front: w.Front, Wanted: true, Up: have != nil && have.answers && have.Named && have.Encode() == w.Encode(), GivenUp: e.closed[w.Name] != nil}
+		f := plan.Gateway{Name: w.Name, Front: w.Front, Wanted: true, Up: have != nil && have.answers && have.Named && have.Same(w), GivenUp: e.closed[w.Name] != nil}
 		if w.Front && !f.Up {
 			f.BlockedBy = blockers(w, containers)
 		}

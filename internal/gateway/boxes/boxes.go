@@ -129,7 +129,7 @@ func (k *Keeper) Open(ctx context.Context, project, application string, b layout
 		return err
 	case have.Labels[v1alpha1.LabelGatewayProject] != project:
 		return fmt.Errorf("a container that is no gateway of the project %s has the name %s: remove or rename it", project, b.Name)
-	case have.Labels[v1alpha1.LabelGateway] != b.Encode(), !slices.ContainsFunc(have.Mounts, shared):
+	case !madeAs(have, b), !slices.ContainsFunc(have.Mounts, shared):
 		if err := k.remove(ctx, have.ID); err != nil {
 			return err
 		}
@@ -164,6 +164,12 @@ func (k *Keeper) Open(ctx context.Context, project, application string, b layout
 	}
 	k.removeUnused(ctx) // as what was there before may have had the last use of one
 	return nil
+}
+
+// madeAs reports whether a gateway was made as b is.
+func madeAs(c docker.Container, b layout.Box) bool {
+	made, err := layout.Decode(c.Labels[v1alpha1.LabelGateway])
+	return err == nil && made.Same(b)
 }
 
 // answers waits until the gateway does.

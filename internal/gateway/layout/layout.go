@@ -91,8 +91,13 @@ type Box struct {
 	Publish []Publish `json:"publish,omitempty"`
 }
 
-// Encode gives the text that Decode reads; equal boxes have equal texts.
+// Encode gives the text that Decode reads; equal boxes have equal texts. What the gateway is told, and
+// its container is not made of, is left out: protocols.
 func (b Box) Encode() string {
+	b.Publish = slices.Clone(b.Publish)
+	for i := range b.Publish {
+		b.Publish[i].App = ""
+	}
 	data, err := json.Marshal(b)
 	if err != nil {
 		panic(err) // strings and numbers only: cannot happen

@@ -136,6 +136,21 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// What a port speaks is no part of what a container is made of: it can change with what is told.
+func TestProtocolsAreTold(t *testing.T) {
+	boxes := Plan(Input{Project: "p", Services: []Service{svc("web", 80).on(8080, 80)}})
+	front, err := Decode(boxes[1].Encode())
+	if err != nil || !front.Front {
+		t.Fatalf("%+v, %v", front, err)
+	}
+	for app, want := range map[string]gatewayapi.Protocol{"": gatewayapi.ProtocolAuto, "grpc": gatewayapi.ProtocolGRPC} {
+		s := State(front, map[string]Route{"web": {Ports: []Port{{Number: 80, App: app}}}}, Settings{})
+		if got := s.Listeners[0].Protocol; got != want {
+			t.Errorf("%q is %s, want %s", app, got, want)
+		}
+	}
+}
+
 // TestStateOfOnePortThatTwoListenOn has two services of a container listen on a port that no plan knew of.
 func TestStateOfOnePortThatTwoListenOn(t *testing.T) {
 	boxes := Plan(Input{Project: "p", Services: []Service{svc("alpha", 8080), svc("beta", 3000)}})

@@ -156,7 +156,7 @@ func published(b Box, routes map[string]Route, set Settings) []gatewayapi.Listen
 		}
 		l := gatewayapi.Listener{
 			Name: p.Address() + " " + p.Service, Port: p.Inside, TargetPort: p.Target, Service: p.Service,
-			Protocol: protocol(p.App, p.UDP), TrustedProxies: set.TrustedProxies,
+			Protocol: protocol(spoken(r, p), p.UDP), TrustedProxies: set.TrustedProxies,
 		}
 		if !p.UDP {
 			l.ProxyProtocolIn, l.ProxyProtocolOut = r.Traffic.AcceptProxy && len(set.TrustedProxies) > 0, r.Traffic.SendProxy
@@ -164,6 +164,18 @@ func published(b Box, routes map[string]Route, set Settings) []gatewayapi.Listen
 		out = append(out, l)
 	}
 	return out
+}
+
+// spoken is what a published port speaks.
+func spoken(r Route, p Publish) string {
+	if p.App == "" {
+		for _, port := range r.Ports {
+			if port.Number == p.Target && port.UDP == p.UDP {
+				return port.App
+			}
+		}
+	}
+	return p.App
 }
 
 func transport(udp bool) string {
