@@ -6,7 +6,6 @@ package boxes
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -55,6 +54,8 @@ func TestMain(m *testing.M) {
 		err = server.ListenAndServe()
 	case "ask":
 		err = ask(os.Args[2])
+	case "nobody":
+		err = nobody(os.Args[2])
 	default:
 		os.Exit(m.Run())
 	}
@@ -69,10 +70,18 @@ func ask(host string) error {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
 	fmt.Fprintln(os.Stderr, "asking")
 	for answers := 0; answers < 20; {
-		resp, err := client.Get("http://" + host + ":" + testPort + "/")
-		if unknown := (*net.DNSError)(nil); errors.As(err, &unknown) && answers == 0 {
+		patience := 10 * time.Second
+		if answers == 0 {
+			patience = soon
+		}
+		addrs, err := lookup(host, patience)
+		if err != nil && answers == 0 {
 			continue
 		}
+		if err != nil {
+			return fmt.Errorf("after %d answers: %w", answers, err)
+		}
+		resp, err := client.Get("http://" + net.JoinHostPort(addrs[0], testPort) + "/")
 		if err != nil {
 			return fmt.Errorf("after %d answers: %w", answers, err)
 		}
@@ -84,6 +93,25 @@ func ask(host string) error {
 		answers++
 	}
 	return nil
+}
+
+// nobody asks for a name some times, and expects that nobody has it.
+func nobody(host string) error {
+	for range 10 {
+		if addrs, err := lookup(host, 10*soon); err == nil {
+			return fmt.Errorf("%v has the name %s", addrs, host)
+		}
+	}
+	return nil
+}
+
+// soon is within which a name is told that somebody has. That nobody has it is told only after seconds.
+const soon = 20 * time.Millisecond
+
+func lookup(host string, patience time.Duration) ([]string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return net.DefaultResolver.LookupHost(ctx, host)
 }
 
 // engineWorld has a Keeper and two networks.
@@ -173,6 +201,17 @@ func (w *engineWorld) waitLog(id, text string) {
 	}
 }
 
+// wantWell waits until a container has ended well.
+func (w *engineWorld) wantWell(id string) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	if end, err := w.WaitExit(ctx, id); err != nil || end.ExitCode != 0 {
+		lines, _ := w.LogTail(w.t.Context(), id, 5)
+		w.t.Errorf("%s: %v, %s", end.Name, err, strings.Join(lines, " / "))
+	}
+}
+
 // box is the gateway as it is found.
 func (w *engineWorld) box(name string) Box {
 	w.t.Helper()
@@ -194,9 +233,9 @@ func TestAGatewayServesBeforeItHasNames(t *testing.T) {
 	if err := w.NetworkConnect(t.Context(), w.networks[1], target, nil); err != nil {
 		t.Fatal(err)
 	}
-	clients := map[string]string{}
+	var clients []string
 	for _, net := range w.networks {
-		clients[net] = w.run("client-of-"+net, net, "ask", "web")
+		clients = append(clients, w.run("client-in-"+net, net, "ask", "web"))
 	}
 	for _, id := range clients {
 		w.waitLog(id, "asking")
@@ -217,6 +256,9 @@ func TestAGatewayServesBeforeItHasNames(t *testing.T) {
 	if first.Named || !first.Running {
 		t.Errorf("before it was told anything it is %+v", first)
 	}
+	for _, net := range w.networks {
+		w.wantWell(w.run("early-in-"+net, net, "nobody", "web"))
+	}
 	subnets, _, err := w.keeper.Subnets(t.Context(), w.networks)
 	if err != nil {
 		t.Fatal(err)
@@ -236,14 +278,8 @@ func TestAGatewayServesBeforeItHasNames(t *testing.T) {
 			t.Errorf("with its names it is %+v", now)
 		}
 	}
-	within, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for net, id := range clients {
-		end, err := w.WaitExit(within, id)
-		if err != nil || end.ExitCode != 0 {
-			lines, _ := w.LogTail(t.Context(), id, 5)
-			t.Errorf("the client in %s: %v, %s", net, err, strings.Join(lines, " / "))
-		}
+	for _, id := range clients {
+		w.wantWell(id)
 	}
 	// What it is comes back with it.
 	if err := w.ContainerRestart(t.Context(), first.ID, container.StopOptions{}); err != nil {
