@@ -165,6 +165,10 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{"releases shop -A", nil, ExitUsage, []string{"not both"}},
 		{"status --watch", nil, ExitUsage, []string{"--watch needs"}},
 		{"logs shop --tail -7", nil, ExitUsage, []string{"--tail"}},
+		{"token create", nil, ExitUsage, []string{"--role", "operator"}},
+		{"token create --role boss", nil, ExitUsage, []string{"boss", "operator"}},
+		{"token create --role viewer --for 5m", nil, ExitUsage, []string{"10m"}},
+		{"token create A_b --role viewer", nil, ExitUsage, []string{"A_b"}},
 		{"rollback blog -n prod", nil, ExitFailed, []string{"no releases yet"}},
 	}
 	for _, tt := range tests {

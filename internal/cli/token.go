@@ -40,12 +40,18 @@ is kept nowhere: it cannot be shown again. Without NAME one is made up.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.Name = first(args)
+			if r.Role == "" {
+				return usageError(fmt.Errorf("--role is missing: one of %s", strings.Join(tokens.Roles, ", ")))
+			}
 			s, err := a.start()
 			if err != nil {
 				return err
 			}
 			r.Namespace = s.namespace
 			t, secret, err := tokens.Create(cmd.Context(), s, r)
+			if refused := (*tokens.RefusedError)(nil); errors.As(err, &refused) && !refused.Taken {
+				return usageError(err)
+			}
 			if err != nil {
 				return s.explainAdmin(err)
 			}
@@ -59,7 +65,6 @@ is kept nowhere: it cannot be shown again. Without NAME one is made up.`,
 	flags.StringVar(&r.Role, "role", "", "admin, operator or viewer")
 	flags.DurationVar(&r.Life, "for", 24*time.Hour, "how long it is valid, such as 24h; at least 10m")
 	flags.BoolVarP(&r.Everywhere, "all-namespaces", "A", false, "good for all namespaces, and for what has none (DockerHosts)")
-	cobra.CheckErr(cmd.MarkFlagRequired("role"))
 	return cmd
 }
 
