@@ -76,6 +76,7 @@ func TestAdvice(t *testing.T) {
 			v1alpha1.ReasonRestoreFailed, v1alpha1.ReasonFetchFailed, v1alpha1.ReasonBuildFailed, v1alpha1.ReasonPullFailed, v1alpha1.ReasonNoSpace,
 			v1alpha1.ReasonLocalEdits, v1alpha1.ReasonHealthCheckFailed, v1alpha1.ReasonOneShotFailed, v1alpha1.ReasonRolloutFailed,
 			v1alpha1.ReasonVerifyFailed, v1alpha1.ReasonRollbackFailed, v1alpha1.ReasonEngineUnavailable, v1alpha1.ReasonHookFailed,
+			v1alpha1.ReasonRegistryUnauthorized, v1alpha1.ReasonHostConflict, v1alpha1.ReasonCommitNotInSource,
 		} {
 			if !lang.Has("advice." + reason) {
 				t.Errorf("%s: there is no advice for %s", lang.Tag, reason)

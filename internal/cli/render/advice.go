@@ -63,6 +63,8 @@ func Advice(ur *v1alpha1.UpdateRequest) []string {
 		return []string{untouched, "Check the image's name and the engine's login to its registry, then: " + retry}
 	case v1alpha1.ReasonRegistryUnauthorized:
 		return []string{untouched, "Log the user that runs Fairlead in to the registry (docker login), then: " + again}
+	case v1alpha1.ReasonHostConflict:
+		return []string{log, "Free what something else on the host has (the port, or the name of the container), or choose another one, then: " + again}
 	case v1alpha1.ReasonRollbackFailed:
 		lines := []string{"The rollback did not succeed either: look at what runs now: fairlead status " + app + in, log,
 			"When the cause is mended, go back again: fairlead rollback " + app + in}

@@ -393,6 +393,7 @@ func TestAdvice(t *testing.T) {
 		v1alpha1.ReasonHookFailed:           "onFailure to Continue",
 		v1alpha1.ReasonPullFailed:           "registry",
 		v1alpha1.ReasonRegistryUnauthorized: "docker login",
+		v1alpha1.ReasonHostConflict:         "the port",
 		v1alpha1.ReasonCancelled:            "start it afresh",
 		"SomethingNew":                      "fairlead logs ur/shop-x7k2p -n production",
 	} {
