@@ -84,8 +84,7 @@ func (s *Server) beginSignIn(c *call) error {
 	}
 	// The provider leads back from another site, which a strict cookie would not
 	// survive.
-	http.SetCookie(c.w, &http.Cookie{Name: s.cookieName(c.r, flowCookie), Value: base64.RawURLEncoding.EncodeToString(data), Path: "/",
-		MaxAge: flowTime, HttpOnly: true, Secure: s.secure(c.r), SameSite: http.SameSiteLaxMode})
+	s.setCookieFor(http.SameSiteLaxMode, c.w, c.r, flowCookie, base64.RawURLEncoding.EncodeToString(data), flowTime)
 	http.Redirect(c.w, c.r, to, http.StatusSeeOther)
 	return nil
 }
@@ -110,7 +109,7 @@ func (s *Server) finishSignIn(c *call) error {
 		c.showSignIn(http.StatusForbidden, f.Next, c.T("signin.again"))
 		return nil
 	}
-	s.setCookie(c.w, c.r, flowCookie, "", -1) // it is good for once
+	s.setCookieFor(http.SameSiteLaxMode, c.w, c.r, flowCookie, "", -1) // it is good for once
 	if problem := q.Get("error"); problem != "" {
 		s.log.Info("the identity provider did not let somebody in", "error", problem, "description", q.Get("error_description"), "from", c.r.RemoteAddr)
 		c.showSignIn(http.StatusForbidden, f.Next, c.T("signin.provider.refused", "name", s.opts.Provider.Name(), "reason", problem))

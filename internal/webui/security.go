@@ -50,12 +50,18 @@ func (s *Server) cookieName(r *http.Request, name string) string {
 // is for all paths would go to every other service of the host too. With the prefix
 // __Host- it has to be for all paths.
 func (s *Server) setCookie(w http.ResponseWriter, r *http.Request, name, value string, seconds int) {
+	s.setCookieFor(http.SameSiteStrictMode, w, r, name, value, seconds)
+}
+
+// setCookieFor is setCookie for one that may also be sent, if lax, when another site
+// leads here.
+func (s *Server) setCookieFor(site http.SameSite, w http.ResponseWriter, r *http.Request, name, value string, seconds int) {
 	path := Prefix
 	if s.secure(r) {
 		path = "/"
 	}
 	http.SetCookie(w, &http.Cookie{Name: s.cookieName(r, name), Value: value, Path: path, MaxAge: seconds, HttpOnly: true,
-		Secure: s.secure(r), SameSite: http.SameSiteStrictMode})
+		Secure: s.secure(r), SameSite: site})
 }
 
 func (s *Server) cookie(r *http.Request, name string) string {
