@@ -85,6 +85,18 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
+// Every check has a name in every language.
+func TestNamesOfChecks(t *testing.T) {
+	for _, lang := range i18n.Languages {
+		for _, name := range []string{"Engine", "Memory", "Repository", "BackupDirectory", "Disk", "DiskForecast", "Commit", "LocalEdits",
+			"Compose", "Healthy", "UpdateConfig", "Backup", "Variables", "Hooks"} {
+			if !lang.Has("check." + name) {
+				t.Errorf("%s: the check %s has no name", lang.Tag, name)
+			}
+		}
+	}
+}
+
 func TestVariables(t *testing.T) {
 	got, err := variablesIn("A=1\r\n\n B = two=2 \nEMPTY=\n")
 	if want := map[string]string{"A": "1", "B": " two=2 ", "EMPTY": ""}; err != nil || !maps.Equal(got, want) {
