@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,7 +30,8 @@ type namespacesOutput struct{ Body namespacesBody }
 func (a *API) registerNamespaces(h huma.API) {
 	handle(a, h, huma.Operation{
 		OperationID: "listNamespaces", Method: http.MethodGet, Path: "/api/v1/namespaces", Tags: []string{tagCaller},
-		Summary: "List the namespaces", Description: "Needs a role in all namespaces. The namespaces of Kubernetes itself are left out.",
+		Summary: "List the namespaces", Description: "All of them needs a role in all namespaces; the namespaces of Kubernetes itself are left out. " +
+			"Others are told those with Applications that they may list.",
 	}, a.listNamespaces)
 	handle(a, h, huma.Operation{
 		OperationID: "checkApplication", Method: http.MethodPost, Path: inNamespace + "applications/{name}/check", Tags: []string{tagApplications},
@@ -44,7 +47,16 @@ func (a *API) listNamespaces(ctx context.Context, _ *struct{}) (*namespacesOutpu
 	// The scheme may lack the type; metadata is all that is needed.
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
-	if err := a.kube().List(ctx, list); err != nil {
+	if err := a.kube().List(ctx, list); apierrors.IsForbidden(err) {
+		own, ownErr := a.ownNamespaces(ctx)
+		switch {
+		case ownErr != nil:
+			return nil, ownErr
+		case len(own) == 0:
+			return nil, err
+		}
+		return &namespacesOutput{namespacesBody{Namespaces: own}}, nil
+	} else if err != nil {
 		return nil, err
 	}
 	out := &namespacesOutput{namespacesBody{Namespaces: []string{}}}
@@ -56,6 +68,50 @@ func (a *API) listNamespaces(ctx context.Context, _ *struct{}) (*namespacesOutpu
 	}
 	slices.Sort(out.Body.Namespaces)
 	return out, nil
+}
+
+// maxCandidates bounds for how many namespaces the API server is asked whether the
+// caller may look into them.
+const maxCandidates = 50
+
+// ownNamespaces are those with Applications which the caller may list, for whoever
+// may not list namespaces. Where they are is known to the daemon alone.
+func (a *API) ownNamespaces(ctx context.Context) ([]string, error) {
+	known, err := a.cached()
+	if err != nil {
+		return nil, nil //nolint:nilerr // without a memory there is nothing to try
+	}
+	var apps v1alpha1.ApplicationList
+	if err := known.List(ctx, &apps); err != nil {
+		return nil, err
+	}
+	var all []string
+	for i := range apps.Items {
+		all = append(all, apps.Items[i].Namespace)
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	all = all[:min(len(all), maxCandidates)]
+	may := make([]bool, len(all))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	for i, ns := range all {
+		g.Go(func() error {
+			var err error
+			may[i], err = a.allowed(gctx, right{verb: "list", resource: "applications", namespace: ns})
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var own []string
+	for i, ns := range all {
+		if may[i] {
+			own = append(own, ns)
+		}
+	}
+	return own, nil
 }
 
 // check is POST …/applications/{name}/check.
