@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/httpapi"
+	"github.com/fairlead-dev/fairlead/internal/webui/session"
 )
 
 const (
@@ -21,8 +22,6 @@ const (
 	tickPause = 150 * time.Millisecond
 	// streamWrite is how long a browser may take to receive what was sent.
 	streamWrite = 30 * time.Second
-	// streamBeat is how often a stream without news sends a comment.
-	streamBeat = 15 * time.Second
 )
 
 // Events that pages get besides those of a log.
@@ -113,7 +112,7 @@ func (c *call) streamTime() time.Duration {
 
 // pump sends ticks and comments until all sources have ended.
 func (c *call) pump(ctx context.Context, out *pageStream, ticks <-chan struct{}, ends <-chan error, open int) error {
-	beat := time.NewTicker(streamBeat)
+	beat := time.NewTicker(c.s.opts.StreamBeat)
 	defer beat.Stop()
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -129,6 +128,10 @@ func (c *call) pump(ctx context.Context, out *pageStream, ticks <-chan struct{},
 				return nil
 			}
 		case <-beat.C:
+			// A page that only follows a log asks for nothing else that would notice.
+			if _, err := c.s.sessions.Load().Get(c.s.cookie(c.r, sessionCookie), false); errors.Is(err, session.ErrNone) {
+				return out.last(eventSignedOut)
+			}
 			if out.write([]byte(": still here\n\n")) != nil {
 				return nil
 			}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // streamOf opens a stream of a page.
@@ -121,6 +122,26 @@ func TestStreamEndsWithTheSession(t *testing.T) {
 	}
 	if _, answer := b.streamOf("/ui/namespaces/default/applications/shop/events", "Accept", "text/event-stream"); answer.StatusCode != http.StatusUnauthorized {
 		t.Errorf("without a session: %d", answer.StatusCode)
+	}
+}
+
+// A page that only follows a log does not keep an idle session: its stream ends with it.
+func TestStreamOfAnIdleSession(t *testing.T) {
+	w := newWorld(t)
+	w.ui.opts.StreamBeat = 10 * time.Millisecond
+	w.api.stream = func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "text/event-stream")
+		_, _ = fmt.Fprint(rw, "event: application\ndata: {}\n\nevent: synced\ndata: {}\n\nevent: application\ndata: {}\n\n")
+		<-r.Context().Done()
+	}
+	b := w.signedIn("admin")
+	s, _ := b.streamOf("/ui/namespaces/default/applications/shop/events")
+	if name, _, _ := next(t, s); name != eventChange {
+		t.Errorf("got %s", name)
+	}
+	w.pass(2 * time.Hour) // longer than a session may be idle, shorter than it may last
+	if name, _, _ := next(t, s); name != eventSignedOut {
+		t.Errorf("got %s", name)
 	}
 }
 

@@ -48,6 +48,9 @@ type Options struct {
 	Provider Provider
 	// Limits of sessions. Default: 2 h without use, 12 h in all.
 	Limits session.Limits
+	// StreamBeat is how often a stream without news sends a comment, and sees whether its
+	// session has ended. Default: 15 s.
+	StreamBeat time.Duration
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 	// Limiter limits how often an address may ask for pages. Default: 100 a second,
@@ -88,6 +91,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Limits.Absolute <= 0 {
 		o.Limits.Absolute = 12 * time.Hour
+	}
+	if o.StreamBeat <= 0 {
+		o.StreamBeat = 15 * time.Second
 	}
 	if o.Now == nil {
 		o.Now = time.Now
