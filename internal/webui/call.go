@@ -82,6 +82,11 @@ func (s *Server) page(allowed who, f func(*call) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		c := &call{s: s, w: w, r: r, Lang: i18n.Choose(s.cookie(r, languageCookie), r.Header.Get("Accept-Language"))}
+		if slices.ContainsFunc(strings.Split(r.URL.Path, "/"), func(part string) bool { return part == "." || part == ".." }) {
+			// Escaped, as nothing else comes here. The API would be asked for another path.
+			c.fail(refused(http.StatusNotFound, "error.nopage"))
+			return
+		}
 		if err := s.origin.Check(r); err != nil {
 			c.fail(refused(http.StatusForbidden, "error.origin"))
 			return

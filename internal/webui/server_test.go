@@ -375,6 +375,21 @@ func TestDefaultsAreTold(t *testing.T) {
 	}
 }
 
+// A name that is no name leads nowhere: the API would be asked for another path.
+func TestDotsAreNoNames(t *testing.T) {
+	w := newWorld(t)
+	b := w.signedIn("admin")
+	before := len(w.api.asked())
+	for _, path := range []string{"/ui/namespaces/%2E%2E/applications/shop", "/ui/namespaces/default/applications/%2E%2E", "/ui/namespaces/default/updates/%2e/log"} {
+		if p := b.get(path); p.status != http.StatusNotFound {
+			t.Errorf("%s: %d", path, p.status)
+		}
+	}
+	if calls := w.api.asked()[before:]; len(calls) > 0 {
+		t.Errorf("the API was asked %v", calls)
+	}
+}
+
 // What RBAC forbids is not offered, and is refused.
 func TestViewer(t *testing.T) {
 	w := newWorld(t)
