@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,8 +27,9 @@ import (
 //
 // dest must not be Exported already (fs.ErrExist); its parent is made. It appears
 // only when it is whole. What is at dest otherwise, as the machine went down, and
-// what an earlier Export to it left when it was killed, are removed: no two may
-// run for one dest at once. Errors besides: ErrNotFound,
+// what an earlier Export to it left when it was killed, are removed. Of several at
+// once in this process one works and the others wait for it, and then find dest
+// Exported; no two processes may work on one dest. Errors besides: ErrNotFound,
 // ErrLFS, *RemoteError.
 func (r *Repo) Export(ctx context.Context, commit, dest string) (err error) {
 	if err := r.need(ctx, commit); err != nil {
@@ -43,6 +45,14 @@ func (r *Repo) Export(ctx context.Context, commit, dest string) (err error) {
 	parent := filepath.Dir(dest)
 	if err := os.MkdirAll(parent, 0o755); err != nil { //nolint:gosec // what is in it is for containers to read
 		return err
+	}
+	done, err := underWay.begin(ctx, dest)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if Exported(dest) {
+		return fmt.Errorf("export to %s: %w", dest, fs.ErrExist)
 	}
 	prefix := "." + filepath.Base(dest) + ".tmp-"
 	if err := removeLeft(parent, prefix); err != nil {
@@ -71,6 +81,45 @@ func (r *Repo) Export(ctx context.Context, commit, dest string) (err error) {
 		return err
 	}
 	return os.RemoveAll(temp)
+}
+
+// exporting are the exports of this process that are under way, by where they go.
+type exporting struct {
+	mu     sync.Mutex
+	byDest map[string]chan struct{} // closed at the end
+}
+
+var underWay = exporting{byDest: map[string]chan struct{}{}}
+
+// begin waits until no other export to dest, whose parent exists, is under way. The
+// one who got it calls done.
+func (e *exporting) begin(ctx context.Context, dest string) (done func(), err error) {
+	parent, err := filepath.EvalSymlinks(filepath.Dir(dest))
+	if err != nil {
+		return nil, err
+	}
+	key := filepath.Join(parent, filepath.Base(dest))
+	for {
+		e.mu.Lock()
+		other, busy := e.byDest[key]
+		if !busy {
+			ended := make(chan struct{})
+			e.byDest[key] = ended
+			e.mu.Unlock()
+			return func() {
+				e.mu.Lock()
+				delete(e.byDest, key)
+				e.mu.Unlock()
+				close(ended)
+			}, nil
+		}
+		e.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // publish gives a tree that is whole the name dest.

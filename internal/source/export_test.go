@@ -301,3 +301,51 @@ func TestTreeDigest(t *testing.T) {
 		}
 	}
 }
+
+// A dry run may want the tree that an update is just exporting.
+func TestExportsToOnePlace(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	sha := put(t, up, "one", "a", "1", "b.slow", "1", ".gitattributes", "*.slow filter=slow\n")
+	dir := t.TempDir()
+	started, going := filepath.Join(dir, "started"), filepath.Join(dir, "going")
+	sh(t, up, "config", "filter.slow.required", "true")
+	sh(t, up, "config", "filter.slow.smudge", "echo >> "+started+"; until [ -e "+going+" ]; do sleep 0.01; done; cat")
+	dest := filepath.Join(t.TempDir(), "out")
+	alias := filepath.Join(dir, "alias")
+	if err := os.Symlink(filepath.Dir(dest), alias); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 2)
+	export := func(dest string) {
+		r := open(t, up, Options{})
+		go func() { ended <- r.Export(t.Context(), sha, dest) }()
+	}
+	export(dest)
+	for !exists(started) {
+		if err := pause(t.Context(), 5*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := underWay.begin(gone, filepath.Join(alias, "out")); !errors.Is(err, context.Canceled) {
+		t.Errorf("a second one could begin, by another name of the place: %v", err)
+	}
+	export(filepath.Join(alias, "out"))
+	write(t, dir, "going", "")
+	var there int
+	for range 2 {
+		if err := <-ended; errors.Is(err, fs.ErrExist) {
+			there++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if there != 1 || !Exported(dest) || read(t, dest, "a") != "1" || read(t, dest, "b.slow") != "1" {
+		t.Errorf("%d found it there, it is there: %t", there, Exported(dest))
+	}
+	if lines := strings.Count(read(t, dir, "started"), "\n"); lines != 1 {
+		t.Errorf("it was exported %d times", lines)
+	}
+}

@@ -90,7 +90,11 @@ func (w *workspace) export(ctx context.Context, commit string) error {
 	if source.Exported(root) {
 		return nil
 	}
-	return w.repo.Export(ctx, commit, root)
+	err := w.repo.Export(ctx, commit, root)
+	if errors.Is(err, fs.ErrExist) && source.Exported(root) {
+		return nil // another request, such as a dry run, was first
+	}
+	return err
 }
 
 // load loads the Compose model as of an exported commit, with the profiles and
