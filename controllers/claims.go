@@ -3,13 +3,16 @@
 package controllers
 
 import (
+	"context"
 	"path"
 	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/source"
 )
 
@@ -54,6 +57,38 @@ func (r *UpdateRequestReconciler) claim(ur *v1alpha1.UpdateRequest, dir string) 
 		c.waiting = append(c.waiting, me)
 	}
 	return c.holder.Name, false
+}
+
+// begun names a request of any application that works in the directory according to
+// its status, and that ur, which has not begun, has to wait for. Claims end with the
+// process: after it was restarted, the one that was in the middle of its work comes
+// first, whichever is looked at first.
+func (r *UpdateRequestReconciler) begun(ctx context.Context, ur *v1alpha1.UpdateRequest, dir string) (string, error) {
+	if ur.Spec.DryRun || plan.Started(ur.Status) {
+		return "", nil
+	}
+	var list v1alpha1.UpdateRequestList
+	if err := r.Client.List(ctx, &list); err != nil {
+		return "", err
+	}
+	for i := range list.Items {
+		o := &list.Items[i]
+		if o.UID == ur.UID || o.Spec.DryRun || !plan.Started(o.Status) || plan.Ended(o.Status.Phase) {
+			continue
+		}
+		var app v1alpha1.Application
+		err := r.Client.Get(ctx, types.NamespacedName{Namespace: o.Namespace, Name: o.Spec.ApplicationRef.Name}, &app)
+		if apierrors.IsNotFound(err) {
+			continue // nobody knows where it worked, and it ends without going on
+		}
+		if err != nil {
+			return "", err
+		}
+		if (scope{app: &app}).directory(o) == dir {
+			return o.Name, nil
+		}
+	}
+	return "", nil
 }
 
 // release ends a claim, and wakes those that met it.

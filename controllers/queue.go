@@ -32,9 +32,25 @@ func (r *UpdateRequestReconciler) ofApplication(ctx context.Context, o client.Ob
 	return r.pending(ctx, o.GetNamespace(), o.GetName())
 }
 
-// behind names the requests that may have waited for the given one.
+// behind names the requests that may have waited for the given one. One that ended
+// may have held up other applications, whose directory is the same.
 func (r *UpdateRequestReconciler) behind(ctx context.Context, o client.Object) []reconcile.Request {
-	return r.pending(ctx, o.GetNamespace(), o.(*v1alpha1.UpdateRequest).Spec.ApplicationRef.Name)
+	ur := o.(*v1alpha1.UpdateRequest)
+	out := r.pending(ctx, ur.Namespace, ur.Spec.ApplicationRef.Name)
+	if !plan.Ended(ur.Status.Phase) && ur.DeletionTimestamp == nil {
+		return out
+	}
+	var list v1alpha1.UpdateRequestList
+	if err := r.Client.List(ctx, &list); err != nil {
+		return out
+	}
+	for i := range list.Items {
+		next := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])}
+		if st := list.Items[i].Status; !plan.Ended(st.Phase) && !plan.Started(st) && !slices.Contains(out, next) {
+			out = append(out, next)
+		}
+	}
+	return out
 }
 
 func (r *UpdateRequestReconciler) pending(ctx context.Context, namespace, app string) []reconcile.Request {

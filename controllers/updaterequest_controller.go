@@ -235,7 +235,16 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 			w.wait(decision)
 			break
 		}
-		if other, ok := r.claim(ur, s.directory(ur)); !ok {
+		dir := s.directory(ur)
+		other, err := r.begun(ctx, ur, dir)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		ok := other == ""
+		if ok {
+			other, ok = r.claim(ur, dir)
+		}
+		if !ok {
 			decision = plan.Decision{Kind: plan.WaitTurn, Reason: v1alpha1.ReasonQueued, Message: "waits for the request " + other + " to end"}
 			w.wait(decision)
 			break

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/steps"
+)
+
+// startedSteps tells which requests had a step started.
+type startedSteps chan string
+
+func (s startedSteps) Run(_ context.Context, work steps.Work, _ steps.Recorder) error {
+	s <- work.Request.Name
+	return nil
+}
+
+func (startedSteps) Summarize(*v1alpha1.UpdateRequest) error { return nil }
+
+// After the daemon was restarted, the request that had begun goes on before one of
+// another application begins in the same directory, whichever is looked at first.
+func TestWhoBeganGoesFirstAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	application := func(name, dir string) *v1alpha1.Application {
+		app := &v1alpha1.Application{}
+		app.Namespace, app.Name, app.Spec.Compose.Directory = "ns", name, dir
+		return app
+	}
+	of := func(app string) func(*v1alpha1.UpdateRequest) {
+		return func(ur *v1alpha1.UpdateRequest) { ur.Spec.ApplicationRef.Name = app }
+	}
+	a, b, c, d := request("a", 1, started), request("b", 2, of("staging")), request("c", 3, of("blog")), request("d", 4, of("gone"), started)
+	wet := request("e", 5, of("staging"), dryRun)
+	objects := []client.Object{application("shop", dir), application("staging", dir), application("blog", t.TempDir()), &a, &b, &c, &d, &wet}
+	api := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.UpdateRequest{}).WithObjects(objects...).
+		WithIndex(&v1alpha1.UpdateRequest{}, applicationField, func(o client.Object) []string {
+			return []string{o.(*v1alpha1.UpdateRequest).Spec.ApplicationRef.Name}
+		}).Build()
+	ran := make(startedSteps, 10)
+	r := &UpdateRequestReconciler{Client: api, Steps: ran, Events: events.NewFakeRecorder(100)}
+	r.init()
+	close(r.stopped) // nobody is woken
+	get := func(name string) *v1alpha1.UpdateRequest {
+		t.Helper()
+		var ur v1alpha1.UpdateRequest
+		if err := api.Get(t.Context(), types.NamespacedName{Namespace: "ns", Name: name}, &ur); err != nil {
+			t.Fatal(err)
+		}
+		return &ur
+	}
+	reconcileOne := func(name string) *v1alpha1.UpdateRequest {
+		t.Helper()
+		if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "ns", Name: name}}); err != nil {
+			t.Fatal(err)
+		}
+		return get(name)
+	}
+
+	if got := reconcileOne("b"); len(got.Status.Steps) > 0 || got.Status.Message != "waits for the request a to end" {
+		t.Fatalf("b has the steps %v: %q", got.Status.Steps, got.Status.Message)
+	}
+	for _, name := range []string{"c", "e", "a"} { // another directory; a dry run; who began
+		reconcileOne(name)
+		if got := <-ran; got != name {
+			t.Fatalf("%s runs, not %s", got, name)
+		}
+	}
+
+	// The end of a is what b waits for.
+	ended := get("a")
+	ended.Status.Phase = v1alpha1.PhaseSucceeded
+	if err := api.Status().Update(t.Context(), ended); err != nil {
+		t.Fatal(err)
+	}
+	if next := (reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "ns", Name: "b"}}); !slices.Contains(r.behind(t.Context(), ended), next) {
+		t.Error("nobody wakes b when a ended")
+	}
+	r.release(client.ObjectKeyFromObject(ended))
+	reconcileOne("b")
+	if got := <-ran; got != "b" {
+		t.Errorf("%s runs, not b", got)
+	}
+}
