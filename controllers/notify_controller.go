@@ -82,6 +82,8 @@ type NotifyReconciler struct {
 	mu sync.Mutex
 	// failed are the events whose delivery failed in this process.
 	failed map[tried]bool
+	// sent are those that were delivered, where writing that down failed.
+	sent map[tried]bool
 }
 
 // tried is an event of a request for a receiver.
@@ -99,7 +101,7 @@ func (r *NotifyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.FirstBackoff <= 0 {
 		r.FirstBackoff = firstNotifyBackoff
 	}
-	r.failed = map[tried]bool{}
+	r.failed, r.sent = map[tried]bool{}, map[tried]bool{}
 	return builder.TypedControllerManagedBy[Delivery](mgr).
 		Named("notifications").
 		Watches(&v1alpha1.UpdateRequest{}, handler.TypedEnqueueRequestsFromMapFunc(r.ofRequest), builder.WithPredicates(occurrencePredicate())).
@@ -248,13 +250,18 @@ func (r *NotifyReconciler) tell(ctx context.Context, app *v1alpha1.Application, 
 	log := logf.FromContext(ctx).WithValues("receiver", n.Name, "event", o.Event)
 	id := tried{Delivery{client.ObjectKeyFromObject(app), n.Name}, ur.UID, o.Event}
 	ledger := notify.ReadLedger(ur, n.Name)
-	err := r.Sender.Send(ctx, n, o.Event, ur)
+	var err error
+	if !r.isSent(id) { // else only writing it down failed
+		err = r.Sender.Send(ctx, n, o.Event, ur)
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err == nil {
 		r.setFailed(id, false)
-		return r.note(ctx, ur, n.Name, ledger.With(o.Event))
+		err = r.note(ctx, ur, n.Name, ledger.With(o.Event))
+		r.setSent(id, err != nil)
+		return err
 	}
 	if r.Clock.Since(o.Time) > notify.Patience {
 		r.setFailed(id, false)
@@ -286,6 +293,23 @@ func annotate(ur *v1alpha1.UpdateRequest, receiver, ledger string) {
 	ur.Annotations[notify.AnnotationOf(receiver)] = ledger
 }
 
+// setSent notes that an event was delivered and is not written down yet.
+func (r *NotifyReconciler) setSent(id tried, sent bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if sent {
+		r.sent[id] = true
+	} else {
+		delete(r.sent, id)
+	}
+}
+
+func (r *NotifyReconciler) isSent(id tried) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sent[id]
+}
+
 // setFailed notes whether the delivery of an event failed, and reports whether that
 // is new.
 func (r *NotifyReconciler) setFailed(id tried, failed bool) bool {
@@ -304,7 +328,9 @@ func (r *NotifyReconciler) setFailed(id tried, failed bool) bool {
 func (r *NotifyReconciler) forget(d Delivery, requests []v1alpha1.UpdateRequest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	maps.DeleteFunc(r.failed, func(id tried, _ bool) bool {
+	gone := func(id tried, _ bool) bool {
 		return id.delivery == d && !slices.ContainsFunc(requests, func(ur v1alpha1.UpdateRequest) bool { return ur.UID == id.request })
-	})
+	}
+	maps.DeleteFunc(r.failed, gone)
+	maps.DeleteFunc(r.sent, gone)
 }
