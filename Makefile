@@ -122,7 +122,7 @@ soak: engine images build ## Fifty updates in a row, an engine that is restarted
 browser: engine images build ## The web UI in a real browser, on a real daemon and engine.
 	$(call section,browser)
 	@export FAIRLEAD_CHROMIUM="$$(hack/chromium.sh)" FAIRLEAD_AXE="$$(hack/axe.sh)"; \
-	$(GOTEST) -tags browser -timeout 30m ./test/browser/...
+	$(GOTEST) -tags browser -timeout 30m ./test/browser/... ./internal/webui
 
 # Each page in both languages and themes, on a phone and on a screen.
 .PHONY: screenshots

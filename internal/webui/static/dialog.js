@@ -6,6 +6,7 @@ import { morph } from './morph.js';
 import { showTimes } from './time.js';
 
 const HEADERS = { Accept: 'text/html' };
+const AGAIN = 2000; // ms until a stream that was refused is opened again
 
 /** Begins to listen. */
 export function enhanceDialogs() {
@@ -36,8 +37,10 @@ async function show(url, options, opener) {
     at = answer.url;
     page = new DOMParser().parseFromString(await answer.text(), 'text/html');
   } catch {
-    // As without scripts, which shows what is wrong.
-    if (!options.method) location.assign(url);
+    // A page is gone to as without scripts, which shows what is wrong; a form that did
+    // not arrive is not to be sent again without being asked.
+    if (options.method) present(unsent(), opener);
+    else location.assign(url);
     return;
   } finally {
     opener?.removeAttribute('aria-busy');
@@ -47,28 +50,69 @@ async function show(url, options, opener) {
     location.assign(at);
     return;
   }
-  const dialog = document.createElement('dialog');
   const body = document.createElement('div');
   body.className = 'dialog-body';
-  dialog.append(body);
   morph(body, content);
   showTimes(body);
+  const source = page.getElementById('main').dataset.stream;
+  present(body, opener, source ? follow(source, at, body) : () => {});
+}
+
+/** Keeps a dialog up to date by a stream. Returns what ends that. */
+function follow(source, at, body) {
+  let stream = null;
+  let timer = 0;
+  let over = false;
+  let failed = false;
+  const fresh = async () => {
+    const answer = await fetch(at, { headers: { ...HEADERS, 'Fairlead-Live': '1' }, credentials: 'same-origin' });
+    const next = new DOMParser().parseFromString(await answer.text(), 'text/html').querySelector('[data-dialog-content]');
+    if (next) { morph(body, next); showTimes(body); }
+  };
+  const end = () => { over = true; clearTimeout(timer); stream?.close(); };
+  const listen = () => {
+    stream = new EventSource(source);
+    stream.addEventListener('open', () => { if (failed) fresh().catch(() => {}); failed = false; });
+    stream.addEventListener('change', () => fresh().catch(() => {}));
+    stream.addEventListener('over', end);
+    stream.addEventListener('error', () => {
+      failed = true;
+      // By itself it comes back from a connection that broke, and not from a refusal,
+      // as of a daemon that starts.
+      if (stream.readyState === EventSource.CLOSED && !over) timer = setTimeout(listen, AGAIN);
+    });
+  };
+  listen();
+  return end;
+}
+
+/** What is shown where a form did not arrive. */
+function unsent() {
+  const words = document.getElementById('words').dataset;
+  const body = document.createElement('div');
+  body.className = 'dialog-body';
+  const heading = document.createElement('h1');
+  heading.textContent = words.unsent;
+  const text = document.createElement('p');
+  text.setAttribute('role', 'alert');
+  text.textContent = words.unsentText;
+  const close = document.createElement('button');
+  close.type = 'button';
+  close.className = 'button';
+  close.dataset.dialogClose = '';
+  close.textContent = words.close;
+  body.append(heading, text, close);
+  return body;
+}
+
+/** Shows a dialog; end is called when it is closed. */
+function present(body, opener, end = () => {}) {
+  const dialog = document.createElement('dialog');
+  dialog.append(body);
   const heading = body.querySelector('h1');
   if (heading) {
     heading.id ||= 'dialog-title';
     dialog.setAttribute('aria-labelledby', heading.id);
-  }
-  let stream = null;
-  const source = page.getElementById('main').dataset.stream;
-  if (source) {
-    stream = new EventSource(source);
-    const fresh = async () => {
-      const answer = await fetch(at, { headers: { ...HEADERS, 'Fairlead-Live': '1' }, credentials: 'same-origin' });
-      const next = new DOMParser().parseFromString(await answer.text(), 'text/html').querySelector('[data-dialog-content]');
-      if (next) { morph(body, next); showTimes(body); }
-    };
-    stream.addEventListener('change', () => fresh().catch(() => {}));
-    stream.addEventListener('over', () => stream.close());
   }
   dialog.addEventListener('click', (event) => {
     if (event.target === dialog || event.target.closest('[data-dialog-close]')) {
@@ -77,7 +121,7 @@ async function show(url, options, opener) {
     }
   });
   dialog.addEventListener('close', () => {
-    stream?.close();
+    end();
     dialog.remove();
     opener?.focus();
   });
