@@ -10,11 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/atomicfile"
@@ -43,11 +45,17 @@ func (a *api) announce(ur *v1alpha1.UpdateRequest) {
 	}
 }
 
+// Cache is what a Keeper needs of the daemon's memory.
+type Cache interface {
+	client.Reader
+	GetInformer(ctx context.Context, o client.Object, opts ...cache.InformerGetOption) (cache.Informer, error)
+}
+
 // Keeper lets the file of each job, <ID>.log, lead to the log of its request once
 // it has one, and say how a request ended that never had one.
 type Keeper struct {
 	// Cache has the UpdateRequests.
-	Cache cache.Cache
+	Cache Cache
 	// Namespace of the jobs.
 	Namespace string
 	// Directory and LogDir as in Options.
@@ -85,8 +93,56 @@ func (k *Keeper) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if toolscache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
+		if err := k.endLost(ctx, time.Now().Add(-lostAfter)); err != nil {
+			log.Error(err, "the files of jobs whose request is gone cannot be ended", "directory", k.LogDir)
+		}
+	}
 	<-ctx.Done()
 	return informer.RemoveEventHandler(registration)
+}
+
+// lostAfter is how old the file of a job must be to be one that nobody knows the
+// request of: that of a new job may be in the directory before the cache knows it.
+const lostAfter = time.Minute
+
+// endLost ends the files of jobs whose request was gone before it had a log, as after
+// the data directory was made anew: who polls them would wait for ever. Files that
+// were written after the time are left.
+func (k *Keeper) endLost(ctx context.Context, before time.Time) error {
+	entries, err := os.ReadDir(k.LogDir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	var list v1alpha1.UpdateRequestList
+	if err := k.Cache.List(ctx, &list, client.InNamespace(k.Namespace)); err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for i := range list.Items {
+		known[list.Items[i].Labels[v1alpha1.LabelJob]] = true
+	}
+	var errs []error
+	for _, e := range entries {
+		id, isLog := strings.CutSuffix(e.Name(), ".log")
+		path := filepath.Join(k.LogDir, e.Name())
+		info, err := e.Info()
+		if err != nil || !isLog || !idPattern.MatchString(id) || known[id] || !info.Mode().IsRegular() || info.ModTime().After(before) || !isPlaceholder(path) {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if !strings.Contains(string(text), finishedStart) {
+			errs = append(errs, atomicfile.WriteFile(path, append(text, "# the request of this job is gone\n"+finished(codeOf(v1alpha1.PhaseCancelled))...), 0o600))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (k *Keeper) path(ur *v1alpha1.UpdateRequest) string {

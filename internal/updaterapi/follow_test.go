@@ -4,6 +4,7 @@ package updaterapi
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
@@ -270,5 +272,62 @@ func TestKeeper(t *testing.T) {
 	k.forget(ur)
 	if content() != "old\n" {
 		t.Error("an old log was changed")
+	}
+}
+
+// memory stands for what the daemon knows of requests.
+type memory struct {
+	Cache
+	requests []v1alpha1.UpdateRequest
+}
+
+func (m memory) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	list.(*v1alpha1.UpdateRequestList).Items = m.requests
+	return nil
+}
+
+// Who polls a job whose request is gone hears of an end.
+func TestJobsWhoseRequestIsGoneEnd(t *testing.T) {
+	dir := t.TempDir()
+	k := &Keeper{Namespace: "default", Directory: dir, LogDir: filepath.Join(dir, "logs")}
+	began := time.Now()
+	end := func() {
+		t.Helper()
+		if err := k.endLost(t.Context(), began.Add(-time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := v1alpha1.UpdateRequest{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelJob: "1764000000001"}}}
+	k.Cache = memory{requests: []v1alpha1.UpdateRequest{known}}
+	end() // without a directory there is nothing to do
+	if err := os.Mkdir(k.LogDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const waits = "# Update job 1 started...\n# queued: not looked at yet\n"
+	const over = waits + "# the request of this job is gone\n\n---\nUpdate finished with code 4\n"
+	files := map[string]struct {
+		text, want string
+		age        time.Duration
+	}{
+		"1764000000000.log": {waits, over, time.Hour},
+		"1764000000001.log": {waits, waits, time.Hour}, // its request is there
+		"1764000000002.log": {waits, waits, time.Second},
+		"1764000000003.log": {"a log of the former updater\n", "a log of the former updater\n", time.Hour},
+		"1764000000004.log": {over, over, time.Hour},
+		"update_x.log":      {waits, waits, time.Hour},
+	}
+	for name, f := range files {
+		path := filepath.Join(k.LogDir, name)
+		if err := errors.Join(os.WriteFile(path, []byte(f.text), 0o600), os.Chtimes(path, began, began.Add(-f.age))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		end()
+		for name, f := range files {
+			if got, err := os.ReadFile(filepath.Join(k.LogDir, name)); err != nil || string(got) != f.want {
+				t.Errorf("%s: %q, %v", name, got, err)
+			}
+		}
 	}
 }

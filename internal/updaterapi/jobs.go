@@ -360,7 +360,10 @@ func oneLine(prefix, message string) string {
 // closing is the updater's own last line.
 func closing(ur *v1alpha1.UpdateRequest) string { return finished(codeOf(ur.Status.Phase)) }
 
-func finished(code int) string { return fmt.Sprintf("\n---\nUpdate finished with code %d\n", code) }
+// finishedStart begins the updater's own last line.
+const finishedStart = "\n---\nUpdate finished with code "
+
+func finished(code int) string { return fmt.Sprintf("%s%d\n", finishedStart, code) }
 
 // codeOf is the exit code that `fairlead update` has for the same end; 0 is
 // success alone.
