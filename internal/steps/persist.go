@@ -162,9 +162,9 @@ func (e *executor) unopened() error {
 }
 
 // attemptNumber is how often the step was begun.
-func (e *executor) attemptNumber() int {
-	for _, st := range e.Request.Status.Steps {
-		if st.Name == e.Step {
+func (s *run) attemptNumber() int {
+	for _, st := range s.Request.Status.Steps {
+		if st.Name == s.Step {
 			return int(st.Attempt)
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
-	"github.com/fairlead-dev/fairlead/internal/source"
 )
 
 // rollback brings every service of the request, and the working tree, back to
@@ -23,8 +22,7 @@ import (
 func (s *run) rollback(ctx context.Context) error {
 	w, treeErr := s.workspace(ctx)
 	if treeErr != nil {
-		// Containers come back also where Git, or a Secret for it, is missing.
-		w = &workspace{dir: s.Application.Spec.Compose.Directory, app: s.Application}
+		w, treeErr = s.bareWorkspace(ctx, treeErr)
 	}
 	releases, err := s.Store.Releases(ctx, s.Application)
 	if err != nil {
@@ -46,6 +44,9 @@ func (s *run) rollback(ctx context.Context) error {
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if s.treeMayFollow(treeErr) {
+		return fmt.Errorf("bring the working tree back to %s: %w", Short(s.Request.Status.PreviousTree), treeErr)
 	}
 	if treeErr != nil {
 		s.say("the working tree stays where it is: %v", treeErr)
@@ -70,7 +71,7 @@ func (s *run) rollback(ctx context.Context) error {
 	if err := s.pointTags(ctx, project, e.touchedImages()); err != nil {
 		return err
 	}
-	if errors.Is(treeErr, source.ErrLocked) || errors.Is(treeErr, source.ErrUnreachable) {
+	if passes(treeErr) {
 		return fmt.Errorf("the containers are back, the working tree cannot follow yet: %w", treeErr)
 	}
 	if made := release.ByRequest(releases, string(s.Request.UID)); made != nil {
@@ -87,7 +88,7 @@ func (s *run) rollback(ctx context.Context) error {
 	result := s.rollbackStatus(previous, treeErr)
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Rollback = result })
 	s.say("%s", result.Message)
-	return nil
+	return broughtBack(result, treeErr)
 }
 
 // removeStrays ends what the request made under another project name than the one

@@ -5,7 +5,6 @@ package steps
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -16,7 +15,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
-	"github.com/fairlead-dev/fairlead/internal/source"
 )
 
 // rollout moves the working tree and brings the containers to the wanted
@@ -38,8 +36,8 @@ func (s *run) rollout(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.moveTo(ctx, s.Request.Status.Commit); err != nil {
-		return err
+	if err := w.repo.MoveTo(ctx, s.Request.Status.Commit); err != nil {
+		return s.unmoved(s.Request.Status.Commit, err)
 	}
 	if err := s.Creator.EnsureResources(ctx, project, s.resourceLabels()); err != nil {
 		return startError("networks and volumes", err)
@@ -65,18 +63,6 @@ func (s *run) rollout(ctx context.Context) error {
 		},
 	}
 	return s.watched(ctx, project, func() error { return s.backAtOnce(ctx, e.loop(ctx)) })
-}
-
-// moveTo brings the working tree to a commit; somebody's edits that are in the
-// way end the update before a container was touched.
-func (w *workspace) moveTo(ctx context.Context, commit string) error {
-	if err := w.repo.MoveTo(ctx, commit); err != nil {
-		if edits := (*source.LocalEditsError)(nil); asError(err, &edits) {
-			return failure.Terminalf(v1alpha1.ReasonLocalEdits, "the working tree cannot follow to %s: %w", Short(commit), err)
-		}
-		return fmt.Errorf("move the working tree to %s: %w", Short(commit), err)
-	}
-	return nil
 }
 
 // resourceLabels are put on networks and volumes that Fairlead makes.
