@@ -21,11 +21,14 @@ func (s *run) settle(ctx context.Context) error {
 	if s.Gateways == nil || !slices.ContainsFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Gateway }) {
 		return nil
 	}
-	project, _, err := readModel((&workspace{dir: s.Application.Spec.Compose.Directory}).modelPath(s.Request.Status.ID))
-	if err != nil {
-		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", err)
+	project, _, modelErr := readModel((&workspace{dir: s.Application.Spec.Compose.Directory}).modelPath(s.Request.Status.ID))
+	name := s.Application.Status.Project
+	if modelErr == nil {
+		name = project.Name()
+	} else if name == "" {
+		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", modelErr)
 	}
-	containers, err := observe.Containers(ctx, s.Docker, project.Name())
+	containers, err := observe.Containers(ctx, s.Docker, name)
 	if err != nil {
 		return err
 	}
@@ -35,7 +38,10 @@ func (s *run) settle(ctx context.Context) error {
 		})
 	})
 	if !warm {
-		return nil
+		return nil // also where the model is gone, as an attempt before this one came that far
+	}
+	if modelErr != nil {
+		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", modelErr)
 	}
 	releases, err := s.Store.Releases(ctx, s.Application)
 	if err != nil {

@@ -3,6 +3,7 @@
 package steps
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -58,4 +59,43 @@ func TestSettlesWithoutGit(t *testing.T) {
 	if got := s.Request.Status.Steps[0].Message; !strings.Contains(got, "run on beside") || !strings.Contains(got, "model") {
 		t.Errorf("it tells %q", got)
 	}
+}
+
+// A clean-up that is done again after it removed the model finds nothing to end, and says nothing else.
+func TestSettlesTwice(t *testing.T) {
+	for state, settled := range map[string]bool{"exited": true, "running": false} {
+		client := fakeEngine(t, `[{"Id":"c1","State":"`+state+`","Labels":{"com.docker.compose.project":"shop","com.docker.compose.service":"web"}}]`,
+			`{"Id":"c1","Name":"/shop-web-1","State":{"Status":"`+state+`"},"Config":{"Labels":{"com.docker.compose.service":"web","fairlead.dev/revision":"w1"}},"HostConfig":{}}`)
+		s := newRun(func(a *v1alpha1.Application, ur *v1alpha1.UpdateRequest) {
+			a.Spec.Compose.Directory, a.Status.Project = t.TempDir(), "shop"
+			ur.UID, ur.Status.ID = "uid", "20240102_030405"
+			ur.Status.Services = []v1alpha1.ServiceUpdate{{Name: "web", Action: v1alpha1.ActionReplace, Gateway: true, Revision: "w2"}}
+		})
+		s.Deps = Deps{Docker: client, Gateways: &boxes.Keeper{}}
+		if err := s.settle(t.Context()); (err == nil) != settled || !settled && !isTerminal(err) {
+			t.Errorf("the old container is %s: %v", state, err)
+		}
+	}
+}
+
+// fakeEngine stands in for an engine with one container.
+func fakeEngine(t *testing.T, list, inspect string) *docker.Client {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case strings.HasSuffix(path, "/_ping"):
+			w.Header().Set("Api-Version", docker.MinAPIVersion)
+		case strings.HasSuffix(path, "/containers/json"):
+			_, _ = io.WriteString(w, list)
+		default:
+			_, _ = io.WriteString(w, inspect)
+		}
+	}))
+	t.Cleanup(server.Close)
+	client, err := docker.New("tcp://" + server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
 }
