@@ -229,8 +229,11 @@ func (j *job) addArguments(_ context.Context, opt *bkclient.SolveOpt) error {
 	if p := j.spec.platform(); p != "" {
 		attrs["platform"] = p
 	}
-	if j.spec.NoCache {
+	if j.spec.NoCache || len(j.spec.NoCacheFilter) > 0 {
 		attrs["no-cache"] = ""
+		if !j.spec.NoCache {
+			attrs["no-cache"] = strings.Join(j.spec.NoCacheFilter, ",")
+		}
 	}
 	if j.spec.Pull {
 		attrs["image-resolve-mode"] = "pull"

@@ -107,7 +107,7 @@ func (j *job) classicOptions(ctx context.Context) (dbuild.ImageBuildOptions, err
 	}
 	opt := dbuild.ImageBuildOptions{
 		Version: dbuild.BuilderV1, Tags: j.tags, Labels: j.spec.labels(), Target: j.spec.Target, Platform: j.spec.platform(),
-		NoCache: j.spec.NoCache, PullParent: j.spec.Pull, NetworkMode: orElse(j.spec.Network, "default"), ShmSize: j.spec.ShmSize,
+		NoCache: j.spec.NoCache || len(j.spec.NoCacheFilter) > 0, PullParent: j.spec.Pull, NetworkMode: orElse(j.spec.Network, "default"), ShmSize: j.spec.ShmSize,
 		Dockerfile: j.src.dockerfile, AuthConfigs: auths,
 		// Leave no containers behind, neither of good steps nor of failed ones.
 		Remove: true, ForceRemove: true,

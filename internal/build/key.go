@@ -43,10 +43,10 @@ type keyFields struct {
 // part of it.
 //
 // It returns "" when equal inputs would not promise equal content: no
-// contextDigest, NoCache or Pull is set, or the Dockerfile or a named
+// contextDigest, NoCache, NoCacheFilter or Pull is set, or the Dockerfile or a named
 // context lies outside of what the digests cover. Such a Spec is always built.
 func Key(s Spec, contextDigest string) string {
-	if contextDigest == "" || s.NoCache || s.Pull {
+	if contextDigest == "" || s.NoCache || len(s.NoCacheFilter) > 0 || s.Pull {
 		return ""
 	}
 	dockerfile, inside := s.keyDockerfile()

@@ -81,12 +81,13 @@ func TestKeyNone(t *testing.T) {
 		t.Error("a key without a context digest")
 	}
 	for name, change := range map[string]func(*Spec){
-		"no cache":       func(s *Spec) { s.NoCache = true },
-		"pull":           func(s *Spec) { s.Pull = true },
-		"outside":        func(s *Spec) { s.Dockerfile = "../Dockerfile" },
-		"absolute":       func(s *Spec) { s.Dockerfile = "/etc/Dockerfile" },
-		"named context":  func(s *Spec) { s.AdditionalContexts = map[string]NamedContext{"n": {Source: "/x"}} },
-		"image by a tag": func(s *Spec) { s.AdditionalContexts = map[string]NamedContext{"n": {Source: "docker-image://a:1"}} },
+		"no cache of one": func(s *Spec) { s.NoCacheFilter = []string{"deps"} },
+		"no cache":        func(s *Spec) { s.NoCache = true },
+		"pull":            func(s *Spec) { s.Pull = true },
+		"outside":         func(s *Spec) { s.Dockerfile = "../Dockerfile" },
+		"absolute":        func(s *Spec) { s.Dockerfile = "/etc/Dockerfile" },
+		"named context":   func(s *Spec) { s.AdditionalContexts = map[string]NamedContext{"n": {Source: "/x"}} },
+		"image by a tag":  func(s *Spec) { s.AdditionalContexts = map[string]NamedContext{"n": {Source: "docker-image://a:1"}} },
 	} {
 		s := base()
 		change(&s)

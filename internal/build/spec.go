@@ -81,6 +81,9 @@ type Spec struct {
 	Network string
 	// NoCache builds every step again.
 	NoCache bool
+	// NoCacheFilter names the stages whose steps are built again. A builder that knows
+	// no such filter builds every step again.
+	NoCacheFilter []string
 	// Pull asks the registry for newer base images.
 	Pull bool
 	// ShmSize is the size of /dev/shm of RUN steps in bytes; 0 is the default.

@@ -77,6 +77,19 @@ func unsupported(c types.ServiceConfig) []Problem {
 	if c.UseAPISocket {
 		report("use_api_socket", "mount the engine's socket with volumes")
 	}
+	if b := c.Build; b != nil {
+		if b.Privileged {
+			report("build.privileged", "allow what the build needs with build.entitlements: [security.insecure]")
+		}
+		if b.Isolation != "" && b.Isolation != "default" {
+			report("build.isolation", "leave it out, it is for Windows hosts")
+		}
+		for _, name := range slices.Sorted(maps.Keys(b.AdditionalContexts)) {
+			if src := b.AdditionalContexts[name]; strings.HasPrefix(src, types.ServicePrefix) {
+				report("build.additional_contexts "+name+"="+src, "make what it builds a stage of the same Dockerfile, or push it and use docker-image://")
+			}
+		}
+	}
 	return problems
 }
 

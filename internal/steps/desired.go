@@ -268,6 +268,7 @@ func (s *run) buildSpec(ctx context.Context, w *workspace, project *compose.Proj
 		spec.ContextKey = strings.Join([]string{w.dir, svc.Name}, "\n")
 	}
 	spec.Tags = []string{contentRepository(project, svc) + ":" + Short12(commit)}
+	spec.NoCacheFilter = b.NoCacheFilter
 	spec.Key = build.Key(spec, digest)
 	if s.Request.Spec.Force {
 		spec.NoCache = true

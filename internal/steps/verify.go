@@ -350,5 +350,24 @@ func (s *run) pointTags(ctx context.Context, project *compose.Project, images ma
 			s.say("warning: a later `docker compose up` may replace %s, as its image cannot be called %s: %v", svc.Name, svc.ImageName, err)
 		}
 	}
+	return s.pointBuildTags(ctx, project, images)
+}
+
+// pointBuildTags gives the images of built services, by service, the further names of build.tags.
+func (s *run) pointBuildTags(ctx context.Context, project *compose.Project, images map[string]string) error {
+	for _, svc := range project.Services() {
+		if svc.Build == nil || images[svc.Name] == "" {
+			continue
+		}
+		for _, tag := range svc.Build.Tags {
+			err := s.Docker.TagImage(ctx, images[svc.Name], tag)
+			if err != nil && (docker.IsUnavailable(err) || ctx.Err() != nil) {
+				return fmt.Errorf("tag the image of %s: %w", svc.Name, err)
+			}
+			if err != nil {
+				s.say("warning: the image of %s cannot be called %s (build.tags): %v", svc.Name, tag, err)
+			}
+		}
+	}
 	return nil
 }
