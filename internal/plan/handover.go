@@ -45,7 +45,7 @@ func (r *rollout) partition() (own *Target, others, behind []Target) {
 }
 
 func (r *rollout) isBehind(t Target, after map[string]bool) bool {
-	return slices.ContainsFunc(t.Shares, func(s string) bool { return s == r.own || after[s] }) ||
+	return slices.ContainsFunc(t.ties(), func(s string) bool { return s == r.own || after[s] }) ||
 		slices.ContainsFunc(t.DependsOn, func(d Dependency) bool { return after[d.Service] })
 }
 

@@ -190,7 +190,7 @@ func (r *rollout) bringUp(t Target) (actions []Action, ready bool, waiting strin
 	fit, old := r.split(t)
 	limit := r.limit(t, fit)
 	if missing := limit - len(fit); missing > 0 && r.broken(t.Name) == "" {
-		if len(t.Shares) > 0 {
+		if len(t.ties()) > 0 {
 			// A container is tied to the one whose namespaces it uses when it
 			// is created.
 			if why := r.unmet(t); why != "" {
@@ -305,7 +305,7 @@ func (r *rollout) runOnce(t Target) (actions []Action, ready bool, waiting strin
 // unmet names the first dependency that is not there yet.
 func (r *rollout) unmet(t Target) string {
 	deps := slices.Clone(t.DependsOn)
-	for _, s := range t.Shares {
+	for _, s := range t.ties() {
 		deps = append(deps, Dependency{Service: s, Condition: DependsStarted})
 	}
 	for _, d := range deps {

@@ -424,3 +424,29 @@ func golden(t *testing.T, name, got string) {
 		t.Errorf("%s (go test -update writes it anew):\n%s\nwant:\n%s", path, got, want)
 	}
 }
+
+// A container mounts the volumes of the one that is there when it is created: the new one.
+func TestVolumesFromComeFirst(t *testing.T) {
+	in := RolloutInput{Targets: []Target{
+		replace("app", startFirst), with(replace("web", startFirst), func(t *Target) { t.VolumesFrom = []string{"app"} }),
+	}}
+	app := mine(running("app", "v2", 2))
+	for name, tt := range map[string]struct {
+		have []Container
+		want []string
+	}{
+		"nothing is there": {nil, []string{"Create/app"}},
+		"the new one runs": {[]Container{app}, []string{"Create/web"}},
+	} {
+		in.Containers = tt.have
+		var got []string
+		for _, a := range Rollout(in).Actions {
+			if a.Verb == VerbCreate {
+				got = append(got, string(a.Verb)+"/"+a.Service)
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %v, want %v", name, got, tt.want)
+		}
+	}
+}

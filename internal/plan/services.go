@@ -46,6 +46,9 @@ type Service struct {
 	// Shares is the service whose network, PID or IPC namespace is used, so
 	// that a replacement of that service breaks this one's containers.
 	Shares []string
+	// VolumesFrom are the services whose volumes it mounts. A container mounts those of
+	// the very container that is there when it is created.
+	VolumesFrom []string
 	// ContainerName from the Compose file, "" for Compose's own names.
 	ContainerName string
 	// Order is what settings say, empty or Auto if they say nothing;
@@ -263,7 +266,7 @@ func propagate(services []Service, plans map[string]*v1alpha1.ServicePlan) {
 			if s.OneShot || s.Replicas == 0 {
 				continue
 			}
-			for _, name := range s.Shares {
+			for _, name := range s.ties() {
 				d := plans[name]
 				if d == nil || p.Recreate || d.Action != v1alpha1.ActionReplace && d.Action != v1alpha1.ActionCreate {
 					continue
@@ -271,7 +274,7 @@ func propagate(services []Service, plans map[string]*v1alpha1.ServicePlan) {
 				// A container is tied to the very container whose space it uses.
 				p.Recreate, changed = true, true
 				if p.Action == v1alpha1.ActionKeep {
-					p.Action, p.Reason = v1alpha1.ActionReplace, "uses the network or process space of "+name+", which is replaced"
+					p.Action, p.Reason = v1alpha1.ActionReplace, s.use(name)+name+", which is replaced"
 				}
 			}
 			for _, dep := range s.DependsOn {
@@ -282,6 +285,16 @@ func propagate(services []Service, plans map[string]*v1alpha1.ServicePlan) {
 			}
 		}
 	}
+}
+
+// ties are the services to whose containers those of s are tied.
+func (s Service) ties() []string { return slices.Concat(s.Shares, s.VolumesFrom) }
+
+func (s Service) use(name string) string {
+	if slices.Contains(s.Shares, name) {
+		return "uses the network or process space of "
+	}
+	return "mounts the volumes of "
 }
 
 // Order says which of the old and the new container comes first, and why.
@@ -343,7 +356,7 @@ func waves(services []Service) map[string]int {
 		for _, d := range s.DependsOn {
 			deps[s.Name] = append(deps[s.Name], d.Service)
 		}
-		deps[s.Name] = append(deps[s.Name], s.Shares...)
+		deps[s.Name] = append(deps[s.Name], s.ties()...)
 	}
 	depth := map[string]int{}
 	var visit func(name string, seen []string) int

@@ -96,6 +96,11 @@ func TestServices(t *testing.T) {
 		}, Containers: []Container{running("vpn", "v1", 1), running("app", "v1", 1)}},
 			"1 vpn Replace StartFirst (two copies can run side by side): changed\n" +
 				"2 app Replace StopFirst (shares the namespaces of vpn) recreate: uses the network or process space of vpn, which is replaced\n"},
+		{"volumes of another", SelectInput{Services: []Service{
+			svc("app", "v2"), svc("web", "v1", func(s *Service) { s.VolumesFrom = []string{"app"} }),
+		}, Containers: []Container{running("app", "v1", 1), running("web", "v1", 1)}},
+			"1 app Replace StartFirst (two copies can run side by side): changed\n" +
+				"2 web Replace StartFirst (two copies can run side by side) recreate: mounts the volumes of app, which is replaced\n"},
 		{"shared network of a stopped service", SelectInput{Services: []Service{
 			svc("web", "v1"), svc("app", "v1", func(s *Service) { s.Shares = []string{"web"} }),
 		}, Containers: []Container{stopped, ended1(running("app", "v1", 1))}},

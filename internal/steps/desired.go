@@ -394,7 +394,7 @@ func (s *run) planServices(ctx context.Context, project *compose.Project, want [
 func (s *run) planService(d wanted, all []wanted, current *v1alpha1.Release) plan.Service {
 	out := plan.Service{
 		Name: d.Name, Revision: d.revision(), Build: d.how, Replicas: d.Replicas, OneShot: d.OneShot,
-		ContainerName: d.ContainerName, Exclusive: exclusive(d, all), Shares: shares(d.Service),
+		ContainerName: d.ContainerName, Exclusive: exclusive(d, all), Shares: shares(d.Service), VolumesFrom: volumesFrom(d.Service),
 		Gateway: d.gateway, HoldTimeout: s.traffic(d.Service, defaultGatewayDrain).Hold.MaxWait.String(),
 	}
 	for _, dep := range d.DependsOn {
@@ -474,6 +474,18 @@ func shares(svc compose.Service) []string {
 	var out []string
 	for _, mode := range []string{svc.NetworkMode, svc.PidMode, svc.IpcMode} {
 		if name, ok := strings.CutPrefix(mode, "service:"); ok && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// volumesFrom are the services whose volumes a service mounts.
+func volumesFrom(svc compose.Service) []string {
+	var out []string
+	for _, from := range svc.VolumesFrom {
+		name, _, _ := strings.Cut(from, ":")
+		if !strings.HasPrefix(from, "container:") && !slices.Contains(out, name) {
 			out = append(out, name)
 		}
 	}

@@ -251,7 +251,7 @@ func (s *run) previousTargets(project *compose.Project, previous *v1alpha1.Relea
 			if c := svc.RollbackConfig; c != nil && composeOrders[c.Order] != "" && (t.Gateway || len(fixedPorts(svc)) == 0) {
 				t.Order = composeOrders[c.Order]
 			}
-			t.ContainerName, t.Shares = svc.ContainerName, shares(svc)
+			t.ContainerName, t.Shares, t.VolumesFrom = svc.ContainerName, shares(svc), volumesFrom(svc)
 			for _, d := range svc.DependsOn {
 				t.DependsOn = append(t.DependsOn, plan.Dependency{Service: d.Service, Condition: plan.Condition(d.Condition)})
 			}

@@ -84,7 +84,8 @@ func (s *run) targets(project *compose.Project) []plan.Target {
 	for _, u := range s.Request.Status.Services {
 		t := plan.Target{Service: plan.Service{Name: u.Name, Revision: u.Revision, Gateway: u.Gateway}, Action: u.Action, Order: u.Order}
 		if svc, ok := project.Service(u.Name); ok {
-			t.Replicas, t.OneShot, t.ContainerName, t.Shares = svc.Replicas, svc.OneShot, svc.ContainerName, shares(svc)
+			t.Replicas, t.OneShot, t.ContainerName = svc.Replicas, svc.OneShot, svc.ContainerName
+			t.Shares, t.VolumesFrom = shares(svc), volumesFrom(svc)
 			b := s.batches(svc)
 			t.Batch, t.Tolerate = b.size(svc), b.tolerate(svc)
 			for _, d := range svc.DependsOn {

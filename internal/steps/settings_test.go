@@ -205,6 +205,13 @@ func TestShares(t *testing.T) {
 	}
 }
 
+func TestVolumesFrom(t *testing.T) {
+	svc := compose.Service{VolumesFrom: []string{"app:ro", "data", "container:other", "app"}}
+	if got := volumesFrom(svc); !slices.Equal(got, []string{"app", "data"}) {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestFindRelease(t *testing.T) {
 	releases := []v1alpha1.Release{
 		{ObjectMeta: metav1.ObjectMeta{Name: "shop-2"}, Status: v1alpha1.ReleaseStatus{State: v1alpha1.ReleaseCurrent}},
