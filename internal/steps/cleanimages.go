@@ -22,19 +22,20 @@ import (
 // commit.
 var ownTag = regexp.MustCompile(`:[0-9a-f]{12}$`)
 
-// cleanImages takes Fairlead's tags off images that no release needs, of this
-// application or another, and that are not in keep: the engine removes an image with its last name, unless a
-// container uses it. Those that came from a registry lose the names by which they
-// were pulled as well.
+// cleanImages takes Fairlead's tags off images that no release of the application
+// needs and that are not in keep: the engine removes an image with its last name,
+// unless a container uses it. Those that came from a registry lose the names by which
+// they were pulled as well. What another application needs keeps all names but those
+// that are this application's alone.
 func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release, keep []string) error {
-	// Where the Compose file names an image, all applications that build it keep it
-	// under the same names.
 	others, err := s.Store.ImagesOfOthers(ctx, s.Application)
 	if err != nil {
 		return err
 	}
-	needed := slices.Concat(release.Images(left), keep, others)
-	own := ownRepositories(slices.Concat(gone, left))
+	needed := slices.Concat(release.Images(left), keep)
+	// Where the Compose file names an image, all applications that build it keep it
+	// under the same names; and the same content is the same image for all.
+	own, private := ownRepositories(slices.Concat(gone, left)), projectRepositories(slices.Concat(gone, left))
 	candidates, err := s.imageCandidates(ctx, slices.Concat(gone, left)) // of those that are left, the expired ones
 	if err != nil {
 		return err
@@ -53,9 +54,16 @@ func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release, ke
 		if err != nil {
 			return err
 		}
+		names, shared := own, slices.Contains(others, id)
+		if shared {
+			names = private
+		}
 		for _, tag := range img.RepoTags {
-			if !own[repositoryOf(tag)] || !ownTag.MatchString(tag) {
+			if !names[repositoryOf(tag)] || !ownTag.MatchString(tag) {
 				continue // somebody else's name for it
+			}
+			if shared && len(img.RepoTags) == 1 {
+				continue // another application uses it that has not named it yet
 			}
 			switch err := s.Docker.RemoveImageTag(ctx, tag); {
 			case err == nil:
@@ -64,7 +72,9 @@ func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release, ke
 				errs = append(errs, err)
 			}
 		}
-		errs = append(errs, s.removePulled(ctx, id, pulled, inUse))
+		if !shared {
+			errs = append(errs, s.removePulled(ctx, id, pulled, inUse))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -133,11 +143,10 @@ func (s *run) pulledRepositories(releases []v1alpha1.Release) map[string]bool {
 // that a failed update pulled.
 func (s *run) imageCandidates(ctx context.Context, releases []v1alpha1.Release) ([]string, error) {
 	var ids []string
-	kept := map[string]bool{} // other names may be another application's too
+	kept := projectRepositories(releases) // other names may be another application's too
 	for _, r := range releases {
 		for _, rs := range r.Spec.Services {
 			ids = append(ids, rs.ImageID)
-			kept[r.Spec.Project+"-"+rs.Name] = true
 		}
 	}
 	found, err := s.Docker.ImagesByLabel(ctx, map[string]string{v1alpha1.LabelApplication: applicationLabel(s.Application)})
@@ -162,16 +171,27 @@ func (s *run) imageCandidates(ctx context.Context, releases []v1alpha1.Release) 
 // ownRepositories are the names under which Fairlead keeps images of an
 // application: other applications may have the same images under theirs.
 func ownRepositories(releases []v1alpha1.Release) map[string]bool {
-	own := map[string]bool{}
+	own := projectRepositories(releases)
 	for _, r := range releases {
 		for _, rs := range r.Spec.Services {
-			own[r.Spec.Project+"-"+rs.Name] = true
 			if named, err := reference.ParseNormalizedNamed(rs.Image); err == nil && rs.BuildKey != "" {
 				own[reference.FamiliarName(named)] = true
 			}
 		}
 	}
 	return own
+}
+
+// projectRepositories are those of them that are made of the project's name, and so are
+// the application's alone.
+func projectRepositories(releases []v1alpha1.Release) map[string]bool {
+	out := map[string]bool{}
+	for _, r := range releases {
+		for _, rs := range r.Spec.Services {
+			out[r.Spec.Project+"-"+rs.Name] = true
+		}
+	}
+	return out
 }
 
 // repositoryOf is the name of an image's tag or digest without that, as the engine

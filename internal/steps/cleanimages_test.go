@@ -65,20 +65,27 @@ func TestPulledRepositories(t *testing.T) {
 type imageEngine struct {
 	mu      sync.Mutex
 	ids     []string
+	more    map[string]string // other names, by ID
 	removed []string
 }
 
 func (e *imageEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	tag := func(id string) string { return "acme/web:" + Short12(strings.TrimPrefix(id, "sha256:")) }
+	tags := func(id string) []string {
+		names := []string{"acme/web:" + Short12(strings.TrimPrefix(id, "sha256:"))}
+		if e.more[id] != "" {
+			names = append(names, e.more[id])
+		}
+		return names
+	}
 	switch _, path, _ := strings.Cut(r.URL.Path, "/images/"); {
 	case strings.HasSuffix(r.URL.Path, "/_ping"):
 		w.Header().Set("Api-Version", docker.MinAPIVersion)
 	case path == "json" && strings.Contains(r.URL.RawQuery, "label"):
 		var list []map[string]any
 		for _, id := range e.ids {
-			list = append(list, map[string]any{"Id": id, "RepoTags": []string{tag(id)}})
+			list = append(list, map[string]any{"Id": id, "RepoTags": tags(id)})
 		}
 		_ = json.NewEncoder(w).Encode(list)
 	case path == "json":
@@ -88,7 +95,7 @@ func (e *imageEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `[]`)
 	default:
 		id := strings.TrimSuffix(path, "/json")
-		_ = json.NewEncoder(w).Encode(map[string]any{"Id": id, "RepoTags": []string{tag(id)}, "Config": map[string]any{}})
+		_ = json.NewEncoder(w).Encode(map[string]any{"Id": id, "RepoTags": tags(id), "Config": map[string]any{}})
 	}
 }
 
@@ -96,7 +103,11 @@ func (e *imageEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // under one name: it stays as long as one of them needs it.
 func TestImagesThatOthersNeedStay(t *testing.T) {
 	image := func(digit string) string { return "sha256:" + strings.Repeat(digit, 64) }
-	engine := &imageEngine{ids: []string{image("1"), image("2"), image("3"), image("4"), image("5")}}
+	engine := &imageEngine{
+		ids: []string{image("1"), image("2"), image("3"), image("4"), image("5")},
+		// The same content is the same image: a name that no other application has goes.
+		more: map[string]string{image("1"): "shop-web:111111111111", image("2"): "shop-web:222222222222"},
+	}
 	server := httptest.NewServer(engine)
 	defer server.Close()
 	client, err := docker.New("tcp://" + server.Listener.Addr().String())
@@ -129,7 +140,7 @@ func TestImagesThatOthersNeedStay(t *testing.T) {
 	if err := s.cleanImages(t.Context(), gone, []v1alpha1.Release{*current}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"acme/web:333333333333", "acme/web:555555555555"}; !slices.Equal(engine.removed, want) {
+	if want := []string{"shop-web:222222222222", "acme/web:333333333333", "acme/web:555555555555"}; !slices.Equal(engine.removed, want) {
 		t.Errorf("removed %v, want %v", engine.removed, want)
 	}
 }
