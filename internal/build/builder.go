@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sort"
+	"strings"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types"
@@ -176,7 +178,9 @@ func (j *job) finish(ctx context.Context, id string, steps, cached int) (Result,
 }
 
 // FindByKey looks for an image that was built under key. An image that somebody
-// built on top of ours inherits its labels; therefore the oldest one counts.
+// built on top of ours inherits its labels, so only one counts that has a name by
+// its content, as steps give to what they built: a tag that is the first twelve
+// digits of its own ID. Of several, the oldest counts.
 func (b *Builder) FindByKey(ctx context.Context, key string) (imageID string, found bool, err error) {
 	if key == "" {
 		return "", false, nil
@@ -185,6 +189,7 @@ func (b *Builder) FindByKey(ctx context.Context, key string) (imageID string, fo
 	if err != nil {
 		return "", false, fmt.Errorf("cannot look for built images: %w", err)
 	}
+	images = slices.DeleteFunc(images, func(i image.Summary) bool { return !namedByContent(i) })
 	if len(images) == 0 {
 		return "", false, nil
 	}
@@ -195,6 +200,10 @@ func (b *Builder) FindByKey(ctx context.Context, key string) (imageID string, fo
 		return images[a].ID < images[b].ID
 	})
 	return images[0].ID, true, nil
+}
+
+func namedByContent(i image.Summary) bool {
+	return slices.ContainsFunc(i.RepoTags, func(tag string) bool { return strings.HasSuffix(tag, ":"+short(i.ID)) })
 }
 
 // Ensure returns the image of spec.Key, with the Spec's tags, if it is already

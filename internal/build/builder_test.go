@@ -192,13 +192,25 @@ func TestBuildWaitsForSlot(t *testing.T) {
 
 func TestFindByKeyTakesOldest(t *testing.T) {
 	e := newEngine(t)
-	var query string
+	var query, list string
 	e.mux.HandleFunc("/v1.41/images/json", func(w http.ResponseWriter, r *http.Request) {
 		query = r.URL.Query().Get("filters")
-		fmt.Fprint(w, `[{"Id":"sha256:child","Created":200},{"Id":"sha256:ours","Created":100}]`)
+		fmt.Fprint(w, list)
 	})
+	entry := func(digit string, created int, tags string) string {
+		return fmt.Sprintf(`{"Id":"sha256:%s","Created":%d,"RepoTags":[%s]}`, strings.Repeat(digit, 64), created, tags)
+	}
+	ours := entry("a", 100, `"shop-web:latest","shop-web:aaaaaaaaaaaa"`)
+	// By its first name only, or by another's content, it is somebody's child of ours.
+	child, other := entry("b", 50, `"mine:latest","mine:aaaaaaaaaaaa"`), entry("c", 60, "")
+	newer := entry("d", 200, `"blog-web:dddddddddddd"`)
+	list = "[" + child + "," + other + "]"
+	if id, found, err := NewBuilder(e.client, Options{}).FindByKey(t.Context(), "v1-k"); found || err != nil {
+		t.Errorf("an image that inherited the key is taken: %s %v", id, err)
+	}
+	list = "[" + strings.Join([]string{newer, child, ours, other}, ",") + "]"
 	id, found, err := NewBuilder(e.client, Options{}).FindByKey(t.Context(), "v1-k")
-	if err != nil || !found || id != "sha256:ours" || !strings.Contains(query, LabelBuildKey+"=v1-k") {
+	if err != nil || !found || id != "sha256:"+strings.Repeat("a", 64) || !strings.Contains(query, LabelBuildKey+"=v1-k") {
 		t.Errorf("%s %v %v, filter %s", id, found, err, query)
 	}
 	if _, found, err := NewBuilder(e.client, Options{}).FindByKey(t.Context(), ""); found || err != nil {

@@ -56,6 +56,13 @@ func TestBuildTagsAndCache(t *testing.T) {
 	}
 	b.logHas("CACHED")
 
+	b.nameByContent(first.ImageID)
+	// Without a key of its own, a child has not that of ours.
+	child := b.build(Spec{Name: "child", Context: spec.Context, DockerfileInline: "FROM " + spec.Tags[0] + "\nLABEL child=yes\n", Labels: spec.Labels})
+	b.nameByContent(child.ImageID)
+	if i, err := b.docker.ImageInspect(t.Context(), child.ImageID); err != nil || i.Config.Labels[LabelBuildKey] != "" {
+		t.Errorf("the child has the labels %v, %v", i.Config.Labels, err)
+	}
 	id, found, err := b.builder.FindByKey(t.Context(), spec.Key)
 	if err != nil || !found || id != first.ImageID {
 		t.Errorf("FindByKey: %s %v %v", id, found, err)

@@ -31,6 +31,7 @@ func TestClassic(t *testing.T) {
 			t.Errorf("%s: %v", tag, err)
 		}
 	}
+	b.nameByContent(first.ImageID)
 	if id, found, err := b.builder.FindByKey(t.Context(), spec.Key); err != nil || !found || id != first.ImageID {
 		t.Errorf("FindByKey: %s %v %v", id, found, err)
 	}

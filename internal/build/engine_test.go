@@ -170,6 +170,14 @@ func (b *bench) build(s Spec) Result {
 	return r
 }
 
+// nameByContent gives an image the name that steps give to what they built.
+func (b *bench) nameByContent(id string) {
+	b.Helper()
+	if err := b.docker.ImageTag(b.Context(), id, "fairlead-test/build-named:"+short(id)); err != nil {
+		b.Fatal(err)
+	}
+}
+
 func (b *bench) fails(s Spec) *Error {
 	b.Helper()
 	_, err := b.builder.Build(b.Context(), s, b.log)

@@ -209,15 +209,14 @@ func (s *Spec) tags() ([]string, error) {
 	return tags, nil
 }
 
-// labels returns the image's labels with the build key.
+// labels returns the image's labels with the build key. Without a key the label is
+// empty: the image may be built on one that has a key.
 func (s *Spec) labels() map[string]string {
 	labels := maps.Clone(s.Labels)
-	if s.Key != "" {
-		if labels == nil {
-			labels = map[string]string{}
-		}
-		labels[LabelBuildKey] = s.Key
+	if labels == nil {
+		labels = map[string]string{}
 	}
+	labels[LabelBuildKey] = s.Key
 	return labels
 }
 
