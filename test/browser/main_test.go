@@ -162,14 +162,15 @@ func (b *tab) open(path string) {
 	b.do(chromedp.Navigate(b.base + path))
 }
 
-// click clicks by the element's own method, so that it may be out of view.
+// click clicks by the element's own method, so that it may be out of view, and when the
+// page's scripts have run.
 func (b *tab) click(selector string) {
 	b.t.Helper()
 	quoted, err := json.Marshal(selector)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.until(selector+" is there", fmt.Sprintf(`document.querySelector(%s) !== null`, quoted))
+	b.until(selector+" is there", fmt.Sprintf(`document.querySelector(%s) !== null && document.readyState === "complete"`, quoted))
 	eval[any](b, fmt.Sprintf(`document.querySelector(%s).click()`, quoted))
 }
 

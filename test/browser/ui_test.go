@@ -151,7 +151,9 @@ func (s *site) restart(t *testing.T, b *tab) {
 // A session that ends in the midst of an update says so; the update goes on.
 func TestSessionEndsDuringAnUpdate(t *testing.T) {
 	s := newSite(t, apps.Hello, "--web-session-max", "12s")
-	s.publish("Second version", "2", apps.Behaviour{StartDelay: "5s"})
+	// The update goes on for longer than the session.
+	s.Patch(s.App(s.name), `{"spec":{"rollout":{"services":[{"name":"web","healthTimeout":"60s"}]}}}`)
+	s.publish("Second version", "2", apps.Behaviour{StartDelay: "15s"})
 	b := s.signedIn("operator")
 	b.open(s.app())
 	request := b.asked("#update-now")
