@@ -4,6 +4,7 @@ package compose
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -76,10 +77,17 @@ func parseExtension(service string, value any) (Extension, []Problem) {
 		"transferTimeout":  &e.Traffic.TransferTimeout,
 		"longLivedTimeout": &e.Traffic.LongLivedTimeout,
 	}
-	known := append([]string{"order", "gateway", "parallelism", "failureAction", "maxFailureRatio"}, trafficKeys...)
-	for key := range durations {
-		known = append(known, key)
+	choices := map[string]struct {
+		target *string
+		of     []string
+	}{
+		"order":         {&e.Order, extensionOrders},
+		"gateway":       {&e.Gateway, extensionGateways},
+		"failureAction": {&e.FailureAction, extensionActions},
 	}
+	known := append([]string{"parallelism", "maxFailureRatio"}, trafficKeys...)
+	known = slices.AppendSeq(known, maps.Keys(durations))
+	known = slices.AppendSeq(known, maps.Keys(choices))
 	sort.Strings(known)
 	keys := make([]string, 0, len(settings))
 	for key := range settings {
@@ -90,28 +98,16 @@ func parseExtension(service string, value any) (Extension, []Problem) {
 		text, isText := settings[key].(string)
 		target, isDuration := durations[key]
 		switch {
-		case key == "order":
-			if !slices.Contains(extensionOrders, text) {
-				report("%s.order must be one of %s", ExtensionKey, strings.Join(extensionOrders, ", "))
-				continue
-			}
-			e.Order = text
-		case key == "gateway":
+		case choices[key].target != nil:
 			// YAML reads an unquoted Off as false.
-			if off, isBool := settings[key].(bool); isBool && !off {
+			if off, isBool := settings[key].(bool); key == "gateway" && isBool && !off {
 				text = "Off"
 			}
-			if !slices.Contains(extensionGateways, text) {
-				report("%s.gateway must be one of %s", ExtensionKey, strings.Join(extensionGateways, ", "))
-				continue
+			if c := choices[key]; slices.Contains(c.of, text) {
+				*c.target = text
+			} else {
+				report("%s.%s must be one of %s", ExtensionKey, key, strings.Join(c.of, ", "))
 			}
-			e.Gateway = text
-		case key == "failureAction":
-			if !slices.Contains(extensionActions, text) {
-				report("%s.failureAction must be one of %s", ExtensionKey, strings.Join(extensionActions, ", "))
-				continue
-			}
-			e.FailureAction = text
 		case key == "parallelism":
 			n, ok := whole(settings[key])
 			if !ok {
