@@ -129,6 +129,39 @@ func TestBuildFallsBack(t *testing.T) {
 	}
 }
 
+// The classic builder fails when another image is removed while it searches its
+// cache: that is no fault of the build, which begins again.
+func TestBuildClassicVanishedImage(t *testing.T) {
+	const vanished = `{"stream":"Step 1/2 : FROM scratch\n"}{"errorDetail":{"message":"unable to find image \"sha256:85b4\""},"error":"unable to find image \"sha256:85b4\""}`
+	for _, tt := range []struct{ failures, begun int }{{1, 2}, {9, classicAttempts}} {
+		e := newEngine(t)
+		begun := 0
+		e.mux.HandleFunc("/v1.41/build", func(w http.ResponseWriter, r *http.Request) {
+			if n, err := io.Copy(io.Discard, r.Body); err != nil || n == 0 {
+				t.Errorf("a context of %d bytes: %v", n, err)
+			}
+			if begun++; begun <= tt.failures {
+				fmt.Fprint(w, vanished)
+				return
+			}
+			fmt.Fprint(w, `{"stream":"Step 1/2 : FROM scratch\n"}{"stream":"Step 2/2 : RUN x\n"}{"aux":{"ID":"sha256:1"}}`)
+		})
+		e.mux.HandleFunc("/v1.41/images/{id}/json", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"Id":"sha256:1"}`) })
+		var log bytes.Buffer
+		r, err := NewBuilder(e.client, Options{Classic: true, ConfigDir: t.TempDir()}).Build(t.Context(), simple(t), &log)
+		if begun != tt.begun {
+			t.Errorf("begun %d times, want %d\n%s", begun, tt.begun, log.String())
+		}
+		if tt.failures < classicAttempts {
+			if err != nil || r.Steps != 2 {
+				t.Errorf("%+v %v\n%s", r, err, log.String())
+			}
+		} else if !Retryable(err) {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
 // A disturbance is no reason to build in another way.
 func TestBuildDoesNotFallBackOnDisturbance(t *testing.T) {
 	e := newEngine(t)

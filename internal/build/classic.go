@@ -26,6 +26,10 @@ var classicStep = regexp.MustCompile(`^Step (\d+/\d+) : (.*)$`)
 
 const classicCached = " ---> Using cache"
 
+// classicAttempts is how often a build is begun whose cache lookup met an image
+// that somebody removed at that moment.
+const classicAttempts = 3
+
 // buildClassic builds with the engine's classic builder.
 func (j *job) buildClassic(ctx context.Context) (Result, error) {
 	if err := j.checkClassic(); err != nil {
@@ -36,12 +40,23 @@ func (j *job) buildClassic(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	j.out.line("", "building with the classic builder: "+j.classicReason)
+	for attempt := 1; ; attempt++ {
+		result, err := j.classicAttempt(ctx, opt)
+		if err == nil || attempt == classicAttempts || !cacheImageVanished.MatchString(err.Error()) {
+			return result, err
+		}
+		j.out.line("", "an image was removed while the builder searched its cache for it: beginning again")
+	}
+}
 
+// classicAttempt sends the context and reads the answer to its end.
+func (j *job) classicAttempt(ctx context.Context, opt dbuild.ImageBuildOptions) (Result, error) {
 	var body io.Reader
 	var archive *contextArchive
 	if j.src.remote != "" {
 		opt.RemoteContext = j.src.remote
 	} else {
+		var err error
 		if archive, err = newContextArchive(ctx, j.src); err != nil {
 			return Result{}, &Error{Service: j.spec.Name, Kind: KindInvalid, Message: err.Error()}
 		}

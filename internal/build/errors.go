@@ -120,6 +120,11 @@ var (
 	// engineTrouble is what the engine says when it could not even start a step.
 	engineTrouble = []string{"failed to create endpoint", "could not find bridge", "failed to set up container networking"}
 
+	// cacheImageVanished is how the classic builder's cache lookup fails when an
+	// image is removed after it has been listed and before it is read: it looks at
+	// the children of the step's parent, and of FROM scratch at every image.
+	cacheImageVanished = regexp.MustCompile(`unable to find image "sha256:[0-9a-f]+"`)
+
 	unauthorized = []string{"401 unauthorized", "unauthorized:", "no basic auth credentials", "authorization failed",
 		"authentication required", "insufficient_scope", "403 forbidden", "denied:", "pull access denied", "incorrect username or password",
 		"could not read username", "authentication failed", "permission denied (publickey"}
@@ -184,7 +189,7 @@ func classifyBuild(text string, exit int, remote bool, tail []string) Kind {
 	if exit != 0 {
 		return KindBuild
 	}
-	if containsAny(text, engineTrouble) {
+	if containsAny(text, engineTrouble) || cacheImageVanished.MatchString(text) {
 		return KindEngine
 	}
 	if remote {
