@@ -20,7 +20,6 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsapiserver "k8s.io/apiextensions-apiserver/pkg/apiserver"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
@@ -35,8 +34,6 @@ import (
 	"k8s.io/client-go/rest"
 	basecompatibility "k8s.io/component-base/compatibility"
 	aggregatorapiserver "k8s.io/kube-aggregator/pkg/apiserver"
-	aggregatorscheme "k8s.io/kube-aggregator/pkg/apiserver/scheme"
-	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	controlplaneapiserver "k8s.io/kubernetes/pkg/controlplane/apiserver"
 	"k8s.io/kubernetes/pkg/controlplane/apiserver/options"
 	kubeoptions "k8s.io/kubernetes/pkg/kubeapiserver/options"
@@ -91,12 +88,11 @@ func buildChain(ctx context.Context, c chainConfig) (*chain, error) {
 	if errs := opts.Validate(); len(errs) > 0 {
 		return nil, fmt.Errorf("API server options: %w", errors.Join(errs...))
 	}
-	generic, informers, storageFactory, err := controlplaneapiserver.BuildGenericConfig(opts,
-		[]*runtime.Scheme{legacyscheme.Scheme, apiextensionsapiserver.Scheme, aggregatorscheme.Scheme},
-		servedResources(), servedDefinitions, nil)
+	common, err := newGeneric(opts)
 	if err != nil {
 		return nil, fmt.Errorf("API server configuration: %w", err)
 	}
+	generic, informers := common.config, common.informers
 	// As upstream has it, and our subresources besides.
 	generic.LongRunningFunc = filters.BasicLongRunningRequestCheck(
 		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward", "download"))
@@ -107,7 +103,7 @@ func buildChain(ctx context.Context, c chainConfig) (*chain, error) {
 	}
 
 	resolver := webhook.NewDefaultServiceResolver()
-	native, initializers, err := controlplaneapiserver.CreateConfig(opts, generic, informers, nil, storageFactory, resolver, nil)
+	native, initializers, err := controlplaneapiserver.CreateConfig(opts, generic, informers, nil, common.storage, resolver, nil)
 	if err != nil {
 		return nil, fmt.Errorf("API server configuration: %w", err)
 	}
