@@ -30,7 +30,10 @@ TESTFLAGS ?=
 # Without tables for debuggers the test binaries, many of which hold the API
 # server, are linked in two thirds of the time. Panics and the race detector name lines
 # all the same. Vetting is the linter's, which looks at every file.
+# -count=1: what these tests meet is not in the key of Go's test cache.
 GOTEST := go test -count=1 -vet=off -ldflags '-s -w' $(TESTFLAGS)
+# Hermetic tests end today as they did yesterday, with the same code and files.
+HERMETIC := go test -vet=off -ldflags '-s -w' $(TESTFLAGS)
 
 # Packages with tests behind a build tag, found by the tag.
 tagged = $(shell grep -rlE --include='*_test.go' '^//go:build (.* )?$(1)( .*)?$$' api cmd controllers internal test 2>/dev/null | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
@@ -93,8 +96,8 @@ test-unit: ## Hermetic tests, with the race detector.
 	while read -r kind package; do \
 	  if [[ $$kind == plain && -z "$(RACE_ALL)" ]]; then plain+=("$$package"); else race+=("$$package"); fi; \
 	done < <(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{$$kind := "race"}}{{range .Deps}}{{if eq . "k8s.io/kubernetes/pkg/controlplane/apiserver"}}{{$$kind = "plain"}}{{end}}{{end}}{{$$kind}} {{.ImportPath}}{{end}}' ./...); \
-	if [[ $${#race[@]} -gt 0 ]]; then CGO_ENABLED=1 $(GOTEST) -race -p 4 -timeout 10m "$${race[@]}"; fi; \
-	if [[ $${#plain[@]} -gt 0 ]]; then $(GOTEST) -p 4 -timeout 10m "$${plain[@]}"; fi
+	if [[ $${#race[@]} -gt 0 ]]; then CGO_ENABLED=1 $(HERMETIC) -race -p 4 -timeout 10m "$${race[@]}"; fi; \
+	if [[ $${#plain[@]} -gt 0 ]]; then $(HERMETIC) -p 4 -timeout 10m "$${plain[@]}"; fi
 
 .PHONY: test-controllers
 test-controllers: build ## Tests against the embedded API server. RACE=1: with the race detector.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/requestwatch"
 	"github.com/fairlead-dev/fairlead/test/crash/engineproxy"
 	"github.com/fairlead-dev/fairlead/test/harness"
 )
@@ -131,7 +132,9 @@ func (l *lane) cut(t *testing.T, d *harness.Daemon, n int) {
 		t.Fatal("the update ended before the connection was cut")
 	}
 	// The break lasts until the daemon has noticed it and waits.
-	noticed := u.until(t, d, func() bool { return disturbed(d.Request(u.name)) })
+	noticed := disturbed(d.WaitRequest(u.name, "the lost connection to be noticed", func(ur *v1alpha1.UpdateRequest) bool {
+		return disturbed(ur) || requestwatch.Concluded(ur)
+	}))
 	if err := l.proxy.Restore(); err != nil {
 		t.Fatal(err)
 	}

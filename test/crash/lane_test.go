@@ -190,28 +190,30 @@ func (u *update) fired(t *testing.T, d *harness.Daemon) {
 	}
 }
 
-// until waits until happened; it returns false if the request ended before.
+// until waits until happened; it returns false if the request ended before. The
+// daemon is asked for that now and then only: its answers cost it more than
+// happened, which asks nobody.
 func (u *update) until(t *testing.T, d *harness.Daemon, happened func() bool) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		if happened() {
-			return true
-		}
-		var ur v1alpha1.UpdateRequest
-		// While the daemon is dead there is no answer; then it has happened.
-		if err := d.Client.Get(ctx, keyOf(d, u.name), &ur); err == nil && requestwatch.Concluded(&ur) {
-			return happened()
-		}
+	look, ask := time.NewTicker(10*time.Millisecond), time.NewTicker(500*time.Millisecond)
+	defer look.Stop()
+	defer ask.Stop()
+	for !happened() {
 		select {
-		case <-ticker.C:
+		case <-look.C:
+		case <-ask.C:
+			var ur v1alpha1.UpdateRequest
+			// While the daemon is dead there is no answer; then it has happened.
+			if err := d.Client.Get(ctx, keyOf(d, u.name), &ur); err == nil && requestwatch.Concluded(&ur) {
+				return happened()
+			}
 		case <-ctx.Done():
 			t.Fatalf("it did not happen in a minute: %s", d.DaemonLog())
 		}
 	}
+	return true
 }
 
 // revive starts the daemon again and waits for the end of the request.

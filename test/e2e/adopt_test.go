@@ -16,7 +16,8 @@ import (
 // An application that docker-compose started is taken over.
 func TestAdoption(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, apps.Shop)
+	// It is the engine alone that finds it healthy.
+	s := siteWith(t, shared, apps.Shop, map[string]string{"HEALTH_INTERVAL": "4s"})
 	if err := s.repo.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}

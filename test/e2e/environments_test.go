@@ -39,7 +39,7 @@ func TestEnvironmentsInOneDirectory(t *testing.T) {
 	second.repo, second.name = &staging, staging.Project
 	t.Cleanup(second.forget)
 	for name, r := range map[string]*apps.Repo{"production": s.repo, "staging": &staging} {
-		env := fmt.Sprintf("COMPOSE_PROJECT_NAME=%s\nHELLO_PORT=%d\nTEST_LABEL=e2e\nHEALTH_INTERVAL=8s\n", r.Project, r.Port)
+		env := fmt.Sprintf("COMPOSE_PROJECT_NAME=%s\nHELLO_PORT=%d\nTEST_LABEL=e2e\n", r.Project, r.Port)
 		if err := os.WriteFile(filepath.Join(r.Dir, ".env."+name), []byte(env), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -70,7 +70,15 @@ func newSite(t *testing.T, app apps.App) *site {
 
 func siteOf(t *testing.T, d *harness.Daemon, app apps.App) *site {
 	t.Helper()
-	repo := apps.ForTest(t, app, apps.Options{Label: "e2e", Env: map[string]string{"HEALTH_INTERVAL": "8s"}})
+	return siteWith(t, d, app, nil)
+}
+
+// siteWith is siteOf for an application with variables. Without HEALTH_INTERVAL
+// the engine asks its containers every 30 s, as is usual: what is to become
+// healthy earlier must have been asked by Fairlead.
+func siteWith(t *testing.T, d *harness.Daemon, app apps.App, env map[string]string) *site {
+	t.Helper()
+	repo := apps.ForTest(t, app, apps.Options{Label: "e2e", Env: env})
 	s := &site{Daemon: d.For(t), t: t, repo: repo, name: repo.Project}
 	if app == apps.Shop {
 		s.rows = &rows{}

@@ -30,7 +30,11 @@ func TestOfflineRollback(t *testing.T) {
 	dataDir := t.TempDir()
 	d := harness.Start(t, harness.Options{Dir: dataDir})
 	s := siteOf(t, d, apps.Shop)
-	s.publish("A place for uploads and notes", map[string]string{"docker-compose.yml": withData(t, s), ".gitignore": "/.env\n/uploads/\n"})
+	s.publish("A place for uploads and notes", map[string]string{
+		"docker-compose.yml": withData(t, s), ".gitignore": "/.env\n/uploads/\n",
+		// Its image is pruned below: other tests must not run it.
+		"web/Dockerfile": s.read("web/Dockerfile") + "LABEL of=" + s.repo.Project + "\n",
+	})
 	s.write("uploads/a.txt", "one")
 	s.apply("")
 	s.succeeds("")

@@ -52,7 +52,7 @@ func newMonitor(t *testing.T, env map[string]string, prepare ...func(*monitor)) 
 	}
 	server := serveRepositories(t, filepath.Dir(m.repo.Origin))
 	m.env = map[string]string{
-		"PREFIX": m.repo.Project, "TEST_LABEL": "e2e", "HEALTH_INTERVAL": "2s",
+		"PREFIX": m.repo.Project, "TEST_LABEL": "e2e", "HEALTH_INTERVAL": "5s",
 		"DB_PASSWORD": rand.Text(), "UPDATER_TOKEN": m.token, "UPDATER_IMAGE": updaterImage(t),
 		"FRONTEND_PORT": strconv.Itoa(m.repo.Port),
 		"REPO_OWNER":    "lonelyrower", "REPO_NAME": m.repo.Project, "GITHUB_TOKEN": gitToken, "GITHUB_SERVER_URL": server,
