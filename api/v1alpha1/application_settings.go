@@ -115,8 +115,10 @@ const (
 // RolloutTimings are the times of a replacement, for all services or for one.
 type RolloutTimings struct {
 	// healthTimeout is how long a new container may take until it is healthy,
-	// or a one-shot service until it ended. A time such as 30s, 2m or 1h30m.
-	// Default: 2m, and 30m for a one-shot service.
+	// or a one-shot service until it ended, its post_start commands included. A
+	// time such as 30s, 2m or 1h30m. Default: 2m, but where the healthcheck has a
+	// start_period at least that and retries times (interval + timeout); and 30m
+	// for a one-shot service.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 	// +optional
@@ -139,7 +141,9 @@ type RolloutTimings struct {
 	DrainTimeout *metav1.Duration `json:"drainTimeout,omitempty"`
 
 	// stopTimeout is how long a container has between the stop signal and
-	// being killed. Default: stop_grace_period of the Compose file, or 10s.
+	// being killed; its pre_stop commands have as long, and at least 30s. Default:
+	// stop_grace_period of the Compose file; for an old container what it was made
+	// with, if that is longer than 10s; or 10s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 	// +optional

@@ -235,6 +235,18 @@ type ServiceUpdate struct {
 	// +listType=atomic
 	// +optional
 	FailedContainers []string `json:"failedContainers,omitempty"`
+	// pendingPostStart are containers by ID (first 12 characters) that were to be
+	// started and in which the Compose file's post_start commands have not ended
+	// yet, as far as is known. It is written before the start, so that a restart of
+	// the daemon in between leaves no command out.
+	// +listType=atomic
+	// +optional
+	PendingPostStart []string `json:"pendingPostStart,omitempty"`
+	// oldRestart is the restart policy that the old containers had, as Compose
+	// writes it: no, always, unless-stopped, on-failure or on-failure:3. Going back
+	// gives it to them again.
+	// +optional
+	OldRestart string `json:"oldRestart,omitempty"`
 	// health in words: waiting, starting, healthy, completed, unhealthy: why.
 	// +optional
 	Health string `json:"health,omitempty"`

@@ -1563,6 +1563,11 @@ func (in *ServiceUpdate) DeepCopyInto(out *ServiceUpdate) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.PendingPostStart != nil {
+		in, out := &in.PendingPostStart, &out.PendingPostStart
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Log != nil {
 		in, out := &in.Log, &out.Log
 		*out = make([]string, len(*in))

@@ -44,7 +44,7 @@ func (s *run) cleanUp(ctx context.Context) error {
 	if settled != nil && (ctx.Err() != nil || failure.AsTerminal(settled) == nil) {
 		return settled
 	}
-	if settled != nil {
+	if unsynced := (*unsyncedError)(nil); settled != nil && !asError(settled, &unsynced) {
 		settled = fmt.Errorf("the old containers run on beside the new ones: %w", settled)
 	}
 	w, err := s.workspace(ctx)

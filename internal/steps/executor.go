@@ -3,7 +3,6 @@
 package steps
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -397,30 +396,10 @@ func (e *executor) imageFor(ctx context.Context, service string) (string, error)
 	return want.id, nil
 }
 
-// start starts a container with the restart policy of its service: a retired
-// one was kept from starting by itself.
-func (e *executor) start(ctx context.Context, a plan.Action) error {
-	keep := context.WithoutCancel(ctx)
-	if svc, ok := e.project.Service(a.Service); ok && a.Container.State == plan.StateExited {
-		if err := e.Docker.SetRestartPolicy(keep, a.Container.ID, restartPolicy(svc)); err != nil {
-			return err
-		}
-	}
-	e.health(a.Service, "starting")
-	if err := e.Docker.Start(keep, a.Container.ID); err != nil {
+func (e *executor) gate(ctx context.Context, a plan.Action) error {
+	if err := e.makeUpPostStart(ctx, a); err != nil {
 		return err
 	}
-	e.mu.Lock()
-	e.started[a.Container.ID] = true
-	e.mu.Unlock()
-	return e.afterStart(ctx, a.Service, a.Container.ID)
-}
-
-func restartPolicy(svc compose.Service) docker.RestartPolicy {
-	return docker.RestartPolicy{Name: cmp.Or(svc.Restart.Name, "no"), MaximumRetryCount: svc.Restart.MaxAttempts}
-}
-
-func (e *executor) gate(ctx context.Context, a plan.Action) error {
 	last := ""
 	err := e.Prober.Gate(ctx, a.Container.ID, e.policy(a), func(reason string) { last = reason })
 	if err != nil {
@@ -439,6 +418,9 @@ func (e *executor) complete(ctx context.Context, a plan.Action) error {
 	timeout := defaultOneShotTimeout
 	if t := e.timings(a.Service); t.healthSet {
 		timeout = t.health
+	}
+	if err := e.makeUpPostStart(ctx, a); err != nil {
+		return err
 	}
 	e.health(a.Service, "running to its end")
 	if err := e.Prober.Completed(ctx, a.Container.ID, timeout); err != nil {

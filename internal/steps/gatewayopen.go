@@ -3,10 +3,13 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/gateway/layout"
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -41,14 +44,29 @@ func (e *executor) open(ctx context.Context, a plan.Action, b layout.Box) error 
 	return nil
 }
 
-// syncGateways lets the gateways know what was found out last, such as ports.
+// unsyncedError says that all containers are as they are to be, but a gateway does not know all of it.
+type unsyncedError struct{ error }
+
+func (e *unsyncedError) Error() string { return "all containers are in place, but " + e.error.Error() }
+func (e *unsyncedError) Unwrap() error { return e.error }
+
+// syncGateways lets the gateways know what was found out last, such as ports, when all containers
+// are as they are to be. What one of them refuses by many attempts is Terminal.
 func (e *executor) syncGateways(ctx context.Context) error {
 	if e.gw == nil {
 		return nil
 	}
 	e.gw.mu.Lock()
-	defer e.gw.mu.Unlock()
-	return e.tellGateways(context.WithoutCancel(ctx))
+	err := e.tellGateways(context.WithoutCancel(ctx))
+	e.gw.mu.Unlock()
+	if err == nil {
+		return nil
+	}
+	err = &unsyncedError{err}
+	if n := e.attemptNumber(); n >= patientAttempts && stubborn(ctx, err) {
+		return failure.Terminalf(cmp.Or(hostFault(err), v1alpha1.ReasonHostConflict), "tried %d times: %w", n, err)
+	}
+	return err
 }
 
 // find is a gateway that was just opened.

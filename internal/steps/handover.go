@@ -137,12 +137,12 @@ func (e *executor) handOver(ctx context.Context, a plan.Action) error {
 		return err
 	}
 	defer resume()
-	svc, _ := e.project.Service(a.Service)
+	restart, _ := e.restartOf(a.Service)
 	t := e.timings(a.Service)
 	p := selfswap.Params{
 		Helper:      "fairlead-swap-" + e.labels[v1alpha1.LabelRequest],
 		From:        selfswap.Party{ID: own.ID, Restart: own.RestartPolicy},
-		To:          selfswap.Party{ID: a.Container.ID, Restart: restartPolicy(svc)},
+		To:          selfswap.Party{ID: a.Container.ID, Restart: restart},
 		Name:        e.target(a.Service).ContainerName,
 		StopTimeout: max(t.stop, ownStopTimeout), Health: e.policy(a),
 	}

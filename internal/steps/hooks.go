@@ -22,6 +22,9 @@ const preStopAtLeast = 30 * time.Second
 // after it started a container. All of them have as long as it may take until it is ready.
 func (e *executor) afterStart(ctx context.Context, service, id string) error {
 	svc, _ := e.project.Service(service)
+	if len(svc.PostStart) == 0 {
+		return nil
+	}
 	ctx, cancel := bounded(ctx, e.policy(plan.Action{Service: service, Container: plan.Container{ID: id}}).Timeout)
 	defer cancel()
 	for _, h := range svc.PostStart {
@@ -29,6 +32,7 @@ func (e *executor) afterStart(ctx context.Context, service, id string) error {
 			return fmt.Errorf("post_start of the service %s: %w", service, err)
 		}
 	}
+	e.paidPostStart(service, id)
 	return nil
 }
 

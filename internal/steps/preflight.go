@@ -327,6 +327,9 @@ func serviceUpdates(services []v1alpha1.ServicePlan, want []wanted, containers [
 		for _, c := range containers {
 			if c.Service == sp.Name && c.Running() {
 				u.OldContainers = append(u.OldContainers, Short12(c.ID))
+				if u.OldRestart == "" || u.OldRestart == "no" {
+					u.OldRestart = restartWords(c.RestartPolicy)
+				}
 			}
 		}
 		out = append(out, u)

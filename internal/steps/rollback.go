@@ -61,6 +61,10 @@ func (s *run) rollback(ctx context.Context) error {
 	e := s.undoing(project, previous, releases, containers)
 	if err := s.watched(ctx, project, func() error { return e.loop(ctx) }); err != nil {
 		if t := failure.AsTerminal(err); t != nil {
+			// What is back comes back after a reboot too.
+			if err := e.restorePolicies(ctx); err != nil {
+				s.say("not every container has its restart policy again: %v", err)
+			}
 			return &failure.Terminal{Reason: v1alpha1.ReasonRollbackFailed, Message: t.Error() + s.dataNote(), Err: err}
 		}
 		return err
@@ -191,27 +195,6 @@ func (s *run) previousModel(ctx context.Context, w *workspace, previous *v1alpha
 			previous.Name, p.Name(), previous.Spec.Project)
 	}
 	return p, err
-}
-
-// restorePolicies gives containers that were kept running the restart policy of
-// their service again: a daemon that was killed while it retired one may have
-// taken it away without stopping the container.
-func (e *executor) restorePolicies(ctx context.Context) error {
-	for _, t := range e.in.Targets {
-		svc, ok := e.project.Service(t.Name)
-		if !ok || t.Action == v1alpha1.ActionKeep || t.OneShot {
-			continue
-		}
-		for _, c := range e.seen {
-			if c.Service != t.Name || !c.Running() {
-				continue
-			}
-			if err := e.Docker.SetRestartPolicy(ctx, c.ID, restartPolicy(svc)); err != nil && !docker.IsNotFound(err) {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // touchedImages are the image IDs of the services that were brought back.

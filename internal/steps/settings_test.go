@@ -238,14 +238,16 @@ func TestServiceUpdates(t *testing.T) {
 	}
 	want := []wanted{{Service: compose.Service{Name: "web", ImageName: "shop/web"}, definition: "d", image: docker.Image{ID: "sha256:1", Content: "c"}}}
 	containers := []docker.Container{
-		{ID: "0123456789abcdef", Service: "web", State: docker.StateRunning}, {ID: "fedcba9876543210", Service: "web", State: docker.StateExited},
-		{ID: "aaaabbbbccccdddd", Service: "gone", State: docker.StatePaused}, {ID: "other", Service: "other", State: docker.StateRunning},
+		{ID: "0123456789abcdef", Service: "web", State: docker.StateRunning, RestartPolicy: docker.RestartPolicy{Name: "always"}},
+		{ID: "fedcba9876543210", Service: "web", State: docker.StateExited, RestartPolicy: docker.RestartPolicy{Name: "on-failure"}},
+		{ID: "aaaabbbbccccdddd", Service: "gone", State: docker.StatePaused, RestartPolicy: docker.RestartPolicy{Name: "on-failure", MaximumRetryCount: 2}}, {ID: "other", Service: "other", State: docker.StateRunning},
 	}
 	got := serviceUpdates(plans, want, containers)
 	expected := []v1alpha1.ServiceUpdate{
 		{Name: "web", Action: v1alpha1.ActionReplace, Reason: "its image changed", Order: v1alpha1.OrderStartFirst, Recreate: true,
-			Image: "shop/web", ImageID: "sha256:1", Revision: want[0].revision(), OldContainers: []string{"0123456789ab"}},
-		{Name: "gone", Action: v1alpha1.ActionRemove, Reason: "the Compose file does not have it any more", OldContainers: []string{"aaaabbbbcccc"}},
+			Image: "shop/web", ImageID: "sha256:1", Revision: want[0].revision(), OldContainers: []string{"0123456789ab"}, OldRestart: "always"},
+		{Name: "gone", Action: v1alpha1.ActionRemove, Reason: "the Compose file does not have it any more", OldContainers: []string{"aaaabbbbcccc"},
+			OldRestart: "on-failure:2"},
 	}
 	if !reflect.DeepEqual(got, expected) {
 		t.Errorf("got  %+v\nwant %+v", got, expected)
