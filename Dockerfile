@@ -8,7 +8,9 @@
 #
 #   make build && docker build --target prebuilt -t fairlead .
 #
-# That stage comes first: Docker's classic builder makes all stages up to the target.
+# That stage comes first: Docker's classic builder makes all stages up to the target. It
+# makes this one for the other too, where there is no binary yet: hence the pattern, which
+# may find none as long as the licence is found.
 ARG BUILDER=golang:1.26-bookworm
 ARG BASE=debian:bookworm-slim
 
@@ -18,13 +20,14 @@ RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates curl git git-lfs openssh-client \
  && rm -rf /var/lib/apt/lists/*
 # The deployment directories belong to whoever made them on the host.
-RUN git config --system --add safe.directory '*'
+RUN git config --system --add safe.directory '*' \
+ && ln -s /opt/fairlead/fairlead /usr/local/bin/fairlead
 VOLUME /var/lib/fairlead
 ENTRYPOINT ["fairlead"]
 CMD ["serve"]
 
 FROM runtime AS prebuilt
-COPY bin/fairlead /usr/local/bin/fairlead
+COPY LICENSE bin/fairlea[d] /opt/fairlead/
 
 FROM ${BUILDER} AS compiled
 WORKDIR /src
@@ -39,4 +42,5 @@ ARG VERSION=devel
 RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION}" -o /fairlead ./cmd/fairlead
 
 FROM runtime
-COPY --from=compiled /fairlead /usr/local/bin/fairlead
+COPY LICENSE /opt/fairlead/
+COPY --from=compiled /fairlead /opt/fairlead/fairlead

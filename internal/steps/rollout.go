@@ -70,9 +70,13 @@ func (s *run) resourceLabels() map[string]string {
 	return map[string]string{v1alpha1.LabelApplication: applicationLabel(s.Application)}
 }
 
-// releaseName is the name that the release of this request has or will have.
+// releaseName is the name that the release of this request has or will have, or that of
+// the release that is gone back to.
 func (s *run) releaseName(releases []v1alpha1.Release) string {
 	if r := release.ByRequest(releases, string(s.Request.UID)); r != nil {
+		return r.Name
+	}
+	if r := s.goneBackTo(releases); r != nil {
 		return r.Name
 	}
 	return release.Name(s.Application.Name, release.NextNumber(releases, s.Application.Status.LastReleaseNumber))

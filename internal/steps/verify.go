@@ -16,7 +16,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/observe"
-	"github.com/fairlead-dev/fairlead/internal/release"
 )
 
 const defaultSoak = 30 * time.Second
@@ -250,82 +249,6 @@ func (s *run) keepLog(ctx context.Context, c docker.Container) []string {
 	service := c.Service
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { serviceOf(st, service).Log = lines })
 	return lines
-}
-
-// recordRelease makes what runs a release, or the release that was gone back
-// to the current one.
-func (s *run) recordRelease(ctx context.Context, w *workspace, project *compose.Project, containers []docker.Container) error {
-	name := ""
-	if ref := s.Request.Spec.RollbackTo; ref != nil {
-		name = ref.Name
-	} else {
-		rec, err := s.describeRelease(ctx, w, project, containers)
-		if err != nil {
-			return err
-		}
-		if err := s.Store.Record(ctx, rec); err != nil {
-			return err
-		}
-		name = rec.Name
-	}
-	if err := s.Store.SetCurrent(ctx, s.Application, name, true); err != nil {
-		return err
-	}
-	images := map[string]string{}
-	for _, u := range s.Request.Status.Services {
-		images[u.Name] = u.ImageID
-	}
-	if err := s.pointTags(ctx, project, images); err != nil {
-		return err
-	}
-	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Release = name })
-	s.say("this is release %s", name)
-	return nil
-}
-
-func (s *run) describeRelease(ctx context.Context, w *workspace, project *compose.Project, containers []docker.Container) (*v1alpha1.Release, error) {
-	releases, err := s.Store.Releases(ctx, s.Application)
-	if err != nil {
-		return nil, err
-	}
-	if done := release.ByRequest(releases, string(s.Request.UID)); done != nil {
-		return done, nil
-	}
-	rec := newRelease(s.Application, release.NextNumber(releases, s.Application.Status.LastReleaseNumber))
-	st := s.Request.Status
-	rec.Labels[v1alpha1.LabelRequest] = string(s.Request.UID)
-	rec.Spec.Project, rec.Spec.Commit, rec.Spec.Request = project.Name(), st.Commit, s.Request.Name
-	rec.Spec.BuildBytes, rec.Spec.PullBytes = st.BuildBytes, st.PullBytes
-	if c, err := w.repo.Resolve(ctx, st.Commit); err == nil {
-		rec.Spec.Subject = c.Subject
-	}
-	rec.Spec.ComposePath = w.releaseModelPath(rec.Name)
-	if rec.Spec.ComposeDigest, err = writeModel(rec.Spec.ComposePath, project); err != nil {
-		return nil, err
-	}
-	if rec.Spec.EnvironmentDigest, err = w.environmentDigest(); err != nil {
-		return nil, err
-	}
-	for _, u := range st.Services {
-		svc, ok := project.Service(u.Name)
-		if !ok || u.Action == v1alpha1.ActionRemove {
-			continue
-		}
-		rs := v1alpha1.ReleaseService{
-			Name: u.Name, Image: u.Image, ImageID: u.ImageID, Revision: u.Revision, Replicas: int32(svc.Replicas),
-			OneShot: svc.OneShot, BuildKey: u.BuildKey, Gateway: u.Gateway,
-		}
-		if img, err := s.Docker.ImageContent(ctx, u.ImageID); err == nil && len(img.RepoDigests) > 0 {
-			rs.RepoDigest = img.RepoDigests[0]
-		}
-		for _, c := range containers {
-			if c.Service == u.Name && release.RevisionOf(releases, c.ID, c.Labels) == u.Revision {
-				rs.Containers = append(rs.Containers, c.ID)
-			}
-		}
-		rec.Spec.Services = append(rec.Spec.Services, rs)
-	}
-	return rec, nil
 }
 
 // pointTags gives the names that `docker compose` would use to the images, by
