@@ -199,32 +199,6 @@ func TestClaimedDirectory(t *testing.T) {
 	}
 }
 
-func TestNewID(t *testing.T) {
-	withID := func(id string) v1alpha1.UpdateRequest {
-		return request("x-"+id, 1, func(ur *v1alpha1.UpdateRequest) { ur.Status.ID = id })
-	}
-	berlin := time.FixedZone("CET", 3600)
-	tests := []struct {
-		name     string
-		now      time.Time
-		siblings []v1alpha1.UpdateRequest
-		want     string
-	}{
-		{"free", epoch, nil, "20260301_120000"},
-		{"in UTC", epoch.In(berlin), nil, "20260301_120000"},
-		{"taken", epoch, []v1alpha1.UpdateRequest{withID("20260301_120000")}, "20260301_120001"},
-		{"twice taken", epoch, []v1alpha1.UpdateRequest{withID("20260301_120001"), withID("20260301_120000")}, "20260301_120002"},
-		{"over midnight", epoch.Add(12*time.Hour - time.Second), []v1alpha1.UpdateRequest{withID("20260301_235959")}, "20260302_000000"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := newID(tt.now, tt.siblings); got != tt.want {
-				t.Errorf("got %s, want %s", got, tt.want)
-			}
-		})
-	}
-}
-
 func TestEndedPredicate(t *testing.T) {
 	p := endedPredicate()
 	update := func(was, is v1alpha1.UpdateRequest) bool {

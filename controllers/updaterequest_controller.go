@@ -83,6 +83,7 @@ type UpdateRequestReconciler struct {
 	attempts map[types.NamespacedName]attempt // what the job of a request does
 
 	own  ownWrites
+	ids  runIDs
 	ends map[types.NamespacedName]ending
 }
 
@@ -203,7 +204,7 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 	key := client.ObjectKeyFromObject(ur)
 	now := r.Clock.Now()
 	before := ur.DeepCopy()
-	w := statusWriter{ur: ur, now: now}
+	w := statusWriter{ur: ur, now: now, ids: &r.ids}
 	w.seen()
 
 	job, hasJob := r.jobs.Poll(key)

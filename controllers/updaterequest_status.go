@@ -32,6 +32,7 @@ const (
 type statusWriter struct {
 	ur  *v1alpha1.UpdateRequest
 	now time.Time
+	ids *runIDs
 }
 
 func (w *statusWriter) time() *metav1.Time {
@@ -72,7 +73,7 @@ func (w *statusWriter) start(d plan.Decision, s scope) {
 		st.StartedAt = w.time()
 	}
 	if st.ID == "" {
-		st.ID = newID(w.now, s.siblings)
+		st.ID = w.ids.next(w.now, s.app.Spec.Compose.Directory, s.siblings)
 		st.LogFile = updatelog.Path(s.app.Spec.Compose.Directory, st.ID)
 	}
 	if d.Step == v1alpha1.StepRollback && st.Failure == nil {
@@ -102,17 +103,6 @@ func runs(reason string) string {
 		return "runs"
 	}
 	return reason
-}
-
-// newID is the time of the start, moved on by seconds while another request of
-// the application has it: backup and log file are called by it.
-func newID(now time.Time, siblings []v1alpha1.UpdateRequest) string {
-	for t := now; ; t = t.Add(time.Second) {
-		id := t.UTC().Format("20060102_150405")
-		if !slices.ContainsFunc(siblings, func(o v1alpha1.UpdateRequest) bool { return o.Status.ID == id }) {
-			return id
-		}
-	}
 }
 
 // skip records that a step is not needed.

@@ -126,7 +126,7 @@ func TestStartOfStep(t *testing.T) {
 	app := &v1alpha1.Application{}
 	app.Spec.Compose.Directory = "/opt/shop"
 	ur := request("a", 1)
-	w := statusWriter{ur: &ur, now: epoch}
+	w := statusWriter{ur: &ur, now: epoch, ids: &runIDs{}}
 	w.start(plan.Decision{Kind: plan.RunStep, Step: v1alpha1.StepPreflight, Phase: v1alpha1.PhasePreflight, Reason: "comes next"}, scope{app: app})
 	st := ur.Status
 	if st.ID != "20260301_120000" || st.LogFile != "/opt/shop/.update/logs/update_20260301_120000.log" {
