@@ -3,7 +3,6 @@
 package webui
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -20,6 +19,11 @@ type settingsPage struct {
 	YAML           bool
 	Groups         []settingsGroup
 	Text           string // the YAML
+	// services that are shown on their own in the form.
+	services []string
+	// written are the services with settings of the gateway, in the order in which
+	// they are sent.
+	written []string
 	// Generation is that of the spec that was shown: it changes with the spec only,
 	// while the object's version also changes with every look at what runs.
 	Generation int64
@@ -29,51 +33,6 @@ type settingsPage struct {
 	// Conflict says that somebody else changed the settings meanwhile, Checked that
 	// they would be accepted, Saved that they were.
 	Conflict, Checked, Saved bool
-}
-
-type settingsGroup struct {
-	Key    string
-	Fields []settingsField
-}
-
-// settingsField is one field of the form.
-type settingsField struct {
-	setting
-	Value string
-	Error string
-}
-
-// setting is a field of the spec that the form has. Path is below spec.
-type setting struct {
-	Path    string
-	Kind    string // text, list, number, bool, choice, or fixed for what cannot be changed
-	Choices []string
-}
-
-// ID of the input.
-func (s setting) ID() string { return strings.ReplaceAll(s.Path, ".", "-") }
-
-// settings are those of the form; the others are in the YAML.
-var settings = []struct {
-	key    string
-	fields []setting
-}{
-	{"compose", []setting{
-		{"compose.directory", "fixed", nil}, {"compose.files", "list", nil}, {"compose.envFiles", "list", nil},
-		{"compose.profiles", "list", nil}, {"compose.project", "text", nil},
-	}},
-	{"source", []setting{{"source.url", "text", nil}, {"source.ref", "text", nil}, {"source.secretRef.name", "text", nil}}},
-	{"update", []setting{{"update.policy", "choice", []string{"Manual", "Automatic"}}, {"update.interval", "text", nil}, {"suspend", "bool", nil}}},
-	{"rollout", []setting{
-		{"rollout.order", "choice", []string{"Auto", "StartFirst", "StopFirst"}}, {"rollout.healthTimeout", "text", nil},
-		{"rollout.minHealthy", "text", nil}, {"rollout.drainTimeout", "text", nil}, {"rollout.soak", "text", nil},
-		{"verify.attempts", "number", nil}, {"verify.interval", "text", nil},
-	}},
-	{"backup", []setting{
-		{"backup.databases", "text", nil}, {"backup.volumes", "text", nil}, {"backup.paths", "list", nil},
-		{"retention.backups.count", "number", nil}, {"retention.backups.age", "text", nil}, {"retention.releases", "number", nil},
-	}},
-	{"preflight", []setting{{"preflight.minFreeDisk", "text", nil}, {"preflight.minFreeMemory", "text", nil}}},
 }
 
 func (p *settingsPage) Title(c *call) string { return c.T("settings.title") + " · " + p.App }
@@ -97,6 +56,18 @@ func (o object) generation() int64 {
 	return int64(n)
 }
 
+// services are those that the application has, as it runs.
+func (o object) services() []string {
+	list, _, _ := unstructured.NestedSlice(o, "status", "services")
+	var names []string
+	for _, item := range list {
+		if s, ok := item.(map[string]any); ok {
+			names = append(names, nameIn(s))
+		}
+	}
+	return names
+}
+
 func (c *call) settingsOf() (*settingsPage, object, error) {
 	ns, name := c.r.PathValue("namespace"), c.r.PathValue("name")
 	page := &settingsPage{Namespace: ns, App: name, May: c.May(ns, "update", "applications")}
@@ -104,7 +75,7 @@ func (c *call) settingsOf() (*settingsPage, object, error) {
 	if err := c.Get(inNamespace(ns, "applications", name), &o); err != nil {
 		return nil, nil, err
 	}
-	page.Generation = o.generation()
+	page.Generation, page.services = o.generation(), o.services()
 	return page, o, nil
 }
 
@@ -130,94 +101,6 @@ func (s *Server) settings(c *call) error {
 func textOf(o object) (string, error) {
 	text, err := yaml.Marshal(map[string]any{"spec": o.spec()})
 	return string(text), err
-}
-
-// fill puts the values of a spec into the form.
-func (p *settingsPage) fill(spec map[string]any) {
-	for _, g := range settings {
-		group := settingsGroup{Key: g.key}
-		for _, f := range g.fields {
-			value, _, _ := unstructured.NestedFieldNoCopy(spec, strings.Split(f.Path, ".")...)
-			group.Fields = append(group.Fields, settingsField{setting: f, Value: valueText(value)})
-		}
-		p.Groups = append(p.Groups, group)
-	}
-}
-
-func valueText(value any) string {
-	switch v := value.(type) {
-	case nil:
-		return ""
-	case string:
-		return v
-	case []any:
-		var lines []string
-		for _, item := range v {
-			lines = append(lines, valueText(item))
-		}
-		return strings.Join(lines, "\n")
-	default:
-		data, err := json.Marshal(v)
-		if err != nil {
-			return ""
-		}
-		return string(data)
-	}
-}
-
-// read takes the form into a spec. Fields that it does not have stay.
-func (p *settingsPage) read(form func(string) string, spec map[string]any) (ok bool) {
-	p.fill(spec)
-	ok = true
-	for i := range p.Groups {
-		for j := range p.Groups[i].Fields {
-			f := &p.Groups[i].Fields[j]
-			if f.Kind == "fixed" {
-				continue
-			}
-			f.Value = strings.TrimSpace(strings.ReplaceAll(form(f.Path), "\r\n", "\n"))
-			path := strings.Split(f.Path, ".")
-			if f.Value == "" || f.Kind == "bool" && f.Value != "true" {
-				unstructured.RemoveNestedField(spec, path...)
-				prune(spec, path[:len(path)-1])
-				continue
-			}
-			var value any = f.Value
-			switch f.Kind {
-			case "bool":
-				value = true
-			case "number":
-				n, err := strconv.ParseInt(f.Value, 10, 64)
-				if err != nil {
-					f.Error, ok = "settings.number", false
-					continue
-				}
-				value = float64(n)
-			case "list":
-				var items []any
-				for _, line := range strings.Split(f.Value, "\n") {
-					if line = strings.TrimSpace(line); line != "" {
-						items = append(items, line)
-					}
-				}
-				value = items
-			}
-			if err := unstructured.SetNestedField(spec, value, path...); err != nil {
-				f.Error, ok = err.Error(), false
-			}
-		}
-	}
-	return ok
-}
-
-// prune removes objects that have become empty, from the inside out.
-func prune(spec map[string]any, path []string) {
-	for ; len(path) > 0; path = path[:len(path)-1] {
-		if m, found, err := unstructured.NestedMap(spec, path...); err != nil || !found || len(m) > 0 {
-			return
-		}
-		unstructured.RemoveNestedField(spec, path...)
-	}
 }
 
 // saveSettings is POST …/applications/NAME/settings: with "check", a trial.
@@ -301,45 +184,4 @@ func (c *call) replace(path string, o object) error {
 		}
 		o["metadata"] = now["metadata"]
 	}
-}
-
-// place puts what the API server said beside the fields that it is about.
-func (p *settingsPage) place(problem *Problem) {
-	p.Error = problem.Text()
-	for _, e := range problem.Errors {
-		if !p.placeOne(strings.TrimPrefix(e.Location, "spec."), e.Message) {
-			p.Errors = append(p.Errors, strings.TrimPrefix(e.Location+": "+e.Message, ": "))
-		}
-	}
-	if len(problem.Errors) > 0 {
-		p.Error = ""
-	}
-}
-
-func (p *settingsPage) placeOne(location, message string) bool {
-	for i := range p.Groups {
-		for j := range p.Groups[i].Fields {
-			f := &p.Groups[i].Fields[j]
-			if location == f.Path || strings.HasPrefix(location, f.Path+"[") || strings.HasPrefix(location, f.Path+".") {
-				f.Error = message
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// Wrong says that something is not accepted.
-func (p *settingsPage) Wrong() bool {
-	if p.Error != "" || len(p.Errors) > 0 {
-		return true
-	}
-	for _, g := range p.Groups {
-		for _, f := range g.Fields {
-			if f.Error != "" {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -16,10 +16,8 @@ func form(t *testing.T, spec map[string]any, changes map[string]string) func(str
 	var shown settingsPage
 	shown.fill(spec)
 	values := map[string]string{}
-	for _, g := range shown.Groups {
-		for _, f := range g.Fields {
-			values[f.Path] = strings.ReplaceAll(f.Value, "\n", "\r\n") // as browsers do
-		}
+	for _, f := range shown.fields() {
+		values[f.Name()] = strings.ReplaceAll(f.Value, "\n", "\r\n") // as browsers do
 	}
 	maps.Copy(values, changes)
 	return func(name string) string { return values[name] }
@@ -84,11 +82,9 @@ func TestErrorsStandBesideTheirFields(t *testing.T) {
 	add("spec.hooks[0].name", "taken")
 	page.place(problem)
 	found := map[string]string{}
-	for _, g := range page.Groups {
-		for _, f := range g.Fields {
-			if f.Error != "" {
-				found[f.Path] = f.Error
-			}
+	for _, f := range page.fields() {
+		if f.Error != "" {
+			found[f.Name()] = f.Error
 		}
 	}
 	if len(found) != 2 || found["compose.directory"] != "not absolute" || found["compose.envFiles"] != "empty" {
@@ -96,6 +92,66 @@ func TestErrorsStandBesideTheirFields(t *testing.T) {
 	}
 	if len(page.Errors) != 1 || !strings.Contains(page.Errors[0], "hooks[0].name: taken") || page.Error != "" || !page.Wrong() {
 		t.Errorf("elsewhere: %v, %q", page.Errors, page.Error)
+	}
+}
+
+// The gateway has settings for all services and for single ones, and objects that mean
+// something when they are empty.
+func TestSettingsOfTheGateway(t *testing.T) {
+	const text = `{"compose":{"directory":"/opt/shop"},"gateway":{"acceptProxyProtocol":true,"holdBytes":"16Mi","mode":"Auto","probe":{},"services":[` +
+		`{"acceptProxyProtocol":false,"name":"web"},{"name":"api.v2","probe":{"path":"/health","port":8080}}],"trustedProxies":["10.0.0.0/8"]}}`
+	changed := func(changes map[string]string) (settingsPage, map[string]any, bool) {
+		spec := specOf(t, text)
+		page := settingsPage{services: []string{"db", "web"}}
+		values := form(t, spec, nil)
+		ok := page.read(func(name string) string {
+			if v, there := changes[name]; there {
+				return v
+			}
+			return values(name)
+		}, spec)
+		return page, spec, ok
+	}
+	if _, spec, ok := changed(nil); !ok || marshal(t, spec) != text {
+		t.Errorf("unchanged, it became\n%s\nwant\n%s", marshal(t, spec), text)
+	}
+	page, spec, ok := changed(map[string]string{
+		"gateway.probe": "", "gateway.holdBytes": "", "gateway.services[web].acceptProxyProtocol": "", "gateway.services[db].holdTimeout": "90s",
+		"gateway.services[api.v2].probe.port": "", "gateway.services[db].probe.failing": "5", "gateway.acceptProxyProtocol": "false",
+	})
+	want := `{"compose":{"directory":"/opt/shop"},"gateway":{"acceptProxyProtocol":false,"mode":"Auto","services":[` +
+		`{"name":"api.v2","probe":{"path":"/health"}},{"holdTimeout":"90s","name":"db","probe":{"failing":5}}],"trustedProxies":["10.0.0.0/8"]}}`
+	if got := marshal(t, spec); !ok || got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	// What the API server says of the second one is about that.
+	if !page.placeOne("gateway.services[1].probe.failing", "too many") || page.placeOne("gateway.services[2].probe.failing", "too many") {
+		t.Error("an error of a service was not placed, or one of a service that was not sent")
+	}
+	if !page.placeOne("gateway", "acceptProxyProtocol needs trustedProxies") {
+		t.Error("the error of a rule was not placed")
+	}
+	errors := map[string]string{}
+	for _, f := range page.fields() {
+		if f.Error != "" {
+			errors[f.Name()] = f.Error
+		}
+	}
+	if len(errors) != 2 || errors["gateway.services[db].probe.failing"] != "too many" || !strings.Contains(errors["gateway.trustedProxies"]+errors["gateway.acceptProxyProtocol"], "needs") {
+		t.Errorf("beside fields: %v", errors)
+	}
+	for field, value := range map[string]string{
+		"gateway.holdTimeout": "a while", "gateway.services[web].holdBytes": "much", "gateway.services[web].probe.port": "http",
+	} {
+		page, _, ok := changed(map[string]string{field: value})
+		if ok || !page.Wrong() {
+			t.Errorf("%s was taken to be %s", field, value)
+		}
+	}
+	// Without any, nothing is left of them.
+	_, spec, _ = changed(map[string]string{"gateway.services[web].acceptProxyProtocol": "", "gateway.services[api.v2].probe": ""})
+	if got := marshal(t, spec); strings.Contains(got, "services") {
+		t.Errorf("what is left is %s", got)
 	}
 }
 
