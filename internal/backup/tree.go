@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-dev/fairlead/internal/plural"
 )
 
 // treeWriter archives files and directories of this host while they may be
@@ -68,10 +70,10 @@ func (t *treeWriter) close() error { return t.tw.Close() }
 func (t *treeWriter) notes() []string {
 	var notes []string
 	if t.sockets > 0 {
-		notes = append(notes, fmt.Sprintf("%d sockets left out", t.sockets))
+		notes = append(notes, plural.Of(t.sockets, "socket")+" left out")
 	}
 	if t.vanished > 0 {
-		notes = append(notes, fmt.Sprintf("%d files were removed by the application during the copy", t.vanished))
+		notes = append(notes, plural.Of(t.vanished, "file")+" removed by the application during the copy")
 	}
 	return notes
 }

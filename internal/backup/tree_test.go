@@ -97,7 +97,7 @@ func TestTreeKeepsWhatFilesAre(t *testing.T) {
 	if len(got) != len(want) || c.entries != int64(len(want)) {
 		t.Errorf("%d entries, reported %d, want %d: %v", len(got), c.entries, len(want), got)
 	}
-	if !slices.Equal(c.notes, []string{"1 sockets left out"}) {
+	if !slices.Equal(c.notes, []string{"1 socket left out"}) {
 		t.Errorf("notes: %v", c.notes)
 	}
 	tr := tar.NewReader(&buf)
@@ -188,7 +188,7 @@ func TestTreeUnderChange(t *testing.T) {
 	}{
 		"shrinks":  {change: func(dir string) error { return os.Truncate(filepath.Join(dir, "b"), 10) }, torn: true},
 		"grows":    {change: func(dir string) error { return os.Truncate(filepath.Join(dir, "b"), 2<<20) }},
-		"vanishes": {change: func(dir string) error { return os.Remove(filepath.Join(dir, "c")) }, note: "1 files were removed by the application during the copy"},
+		"vanishes": {change: func(dir string) error { return os.Remove(filepath.Join(dir, "c")) }, note: "1 file removed by the application during the copy"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/plural"
 )
 
 // Defaults of Policy.
@@ -166,7 +167,7 @@ func (t *Tracker) follow(now time.Time, s Sample) {
 
 func (t *Tracker) judge(now time.Time, s Sample) Verdict {
 	if t.restarts >= t.policy.MaxRestarts {
-		reason := fmt.Sprintf("restarted %d times", t.restarts)
+		reason := "restarted " + plural.Of(t.restarts, "time")
 		if t.lastExit != "" {
 			reason += ", last " + t.lastExit
 		}

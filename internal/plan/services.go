@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/plural"
 )
 
 // Condition is what a dependent waits for.
@@ -248,7 +249,7 @@ func decide(s Service, have []Container, force bool) v1alpha1.ServicePlan {
 	case match == s.Replicas && other == 0:
 		p.Action, p.Reason = v1alpha1.ActionKeep, "did not change"
 	case other == 0 && match != s.Replicas:
-		p.Action, p.Reason = v1alpha1.ActionReplace, fmt.Sprintf("runs %d replicas instead of %d", match, s.Replicas)
+		p.Action, p.Reason = v1alpha1.ActionReplace, fmt.Sprintf("runs %s instead of %d", plural.Of(match, "replica"), s.Replicas)
 	default:
 		p.Action, p.Reason = v1alpha1.ActionReplace, orElse(s.Changed, "changed")
 	}

@@ -53,7 +53,7 @@ func TestServices(t *testing.T) {
 		{"stopped by somebody", SelectInput{Services: []Service{svc("web", "v1")}, Containers: []Container{stopped}}, "1 web Create: is not running\n"},
 		{"no replicas", SelectInput{Services: []Service{svc("web", "v1", func(s *Service) { s.Replicas = 0 })}}, "1 web Keep: has no replicas\n"},
 		{"one replica too few", SelectInput{Services: []Service{svc("web", "v1", func(s *Service) { s.Replicas = 2 })}, Containers: []Container{running("web", "v1", 1)}},
-			"1 web Replace StartFirst (two copies can run side by side): runs 1 replicas instead of 2\n"},
+			"1 web Replace StartFirst (two copies can run side by side): runs 1 replica instead of 2\n"},
 		{"exclusive", SelectInput{Services: []Service{svc("db", "v2", func(s *Service) { s.Exclusive = []string{"runs a database image", "writes to the volume data"} })}, Containers: []Container{running("db", "v1", 1)}},
 			"1 db Replace StopFirst (runs a database image; writes to the volume data): changed\n"},
 		{"a setting for others yields to a port that is held", SelectInput{Services: []Service{svc("web", "v2", func(s *Service) {

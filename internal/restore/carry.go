@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/backup"
 	"github.com/fairlead-dev/fairlead/internal/claim"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/plural"
 )
 
 // part is one part of a restore.
@@ -192,7 +193,7 @@ func (w *work) files(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		w.say("%s: %d files written", item.Artifact.Name, written)
+		w.say("%s: %s written", item.Artifact.Name, plural.Of(written, "file"))
 	}
 	return nil
 }

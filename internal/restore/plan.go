@@ -11,6 +11,7 @@ import (
 	"github.com/docker/go-units"
 
 	"github.com/fairlead-dev/fairlead/internal/backup"
+	"github.com/fairlead-dev/fairlead/internal/plural"
 )
 
 // Skip says what is left as it is.
@@ -177,13 +178,13 @@ func (p *planner) code() {
 		p.say("code: %s goes from %s%s to %s", f.Directory, short(f.Head), onBranch(f.Branch), short(f.Manifest.Commit))
 	}
 	if len(f.Edits) > 0 {
-		p.say("code: %d files that were changed by hand are overwritten: %s", len(f.Edits), list(f.Edits, 10))
+		p.say("code: %s changed by hand will be overwritten: %s", plural.Of(len(f.Edits), "file"), list(f.Edits, 10))
 		if !f.SafetyBackup {
-			p.block("%d files were changed by hand, and without a safety backup they would be lost: commit or remove the changes, or leave out --no-safety-backup", len(f.Edits))
+			p.block("%s changed by hand would be lost without a safety backup: commit or remove the changes, or leave out --no-safety-backup", plural.Of(len(f.Edits), "file"))
 		}
 	}
 	if f.Ahead > 0 {
-		p.say("code: %d commits that are only in this clone stay there, below refs/fairlead/kept", f.Ahead)
+		p.say("code: %s only in this clone will be kept there, below refs/fairlead/kept", plural.Of(f.Ahead, "commit"))
 	}
 }
 
@@ -213,7 +214,7 @@ func (p *planner) decide(a backup.Artifact) Item {
 		for _, file := range a.Files {
 			names = append(names, file.Path)
 		}
-		return Item{a, ActionWrite, fmt.Sprintf("%d settings are written over those that are there: %s", len(names), list(names, 10))}
+		return Item{a, ActionWrite, fmt.Sprintf("%s written over what is there: %s", plural.Of(len(names), "setting"), list(names, 10))}
 	case backup.KindVolume:
 		return Item{a, ActionReplace, "the content of the volume " + a.Volume + p.replaced(a, here)}
 	case backup.KindBind:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/plural"
 )
 
 // checkUpdateConfig says what of update_config, rollback_config and the like has no effect, and why.
@@ -33,7 +34,7 @@ func (p *preflightRun) checkUpdateConfig(context.Context) (string, error) {
 	if set == 0 {
 		return "no service has an update_config or a rollback_config", nil
 	}
-	return fmt.Sprintf("%d services have an update_config or a rollback_config, which are followed", set), nil
+	return fmt.Sprintf("update_config and rollback_config are followed, of %s", plural.Of(set, "service")), nil
 }
 
 // withoutEffect are the settings of a service that do nothing, in words.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/go-units"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -20,6 +21,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/plural"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/source"
 )
@@ -132,9 +134,9 @@ func (p *preflightRun) checkDisk(context.Context) (string, error) {
 }
 
 func enough(what string, free int64, least resource.Quantity, advice string) (string, error) {
-	have := resource.NewQuantity(free&^(1<<20-1), resource.BinarySI)
+	have := units.BytesSize(float64(free))
 	if free < least.Value() {
-		return "", fmt.Errorf("%s: %s free, %s needed: %s", what, have, least.String(), advice)
+		return "", fmt.Errorf("%s: %s free, %s needed: %s", what, have, units.BytesSize(float64(least.Value())), advice)
 	}
 	return fmt.Sprintf("%s: %s free", what, have), nil
 }
@@ -323,8 +325,8 @@ func (p *preflightRun) checkLocalEdits(ctx context.Context) (string, error) {
 		return "", passing(err)
 	}
 	if len(edits) > 0 {
-		return "", fmt.Errorf("%d files in %s were changed by hand and would be overwritten: %s: commit and push them, or restore them (git checkout -- FILE), then ask again",
-			len(edits), p.w.dir, limitTo(strings.Join(edits, ", "), 2000))
+		return "", fmt.Errorf("%s in %s changed by hand would be overwritten: %s: commit and push them, or restore them (git checkout -- FILE), then ask again",
+			plural.Of(len(edits), "file"), p.w.dir, limitTo(strings.Join(edits, ", "), 2000))
 	}
 	if p.goBackTo == nil {
 		lost, err := p.w.repo.UnpushedCommits(ctx, p.target.SHA)
@@ -336,7 +338,7 @@ func (p *preflightRun) checkLocalEdits(ctx context.Context) (string, error) {
 			for _, c := range lost {
 				names = append(names, c.Short+" "+limitTo(c.Subject, 60))
 			}
-			return "", fmt.Errorf("%d commits exist only in %s and would be left behind: %s: push them first", len(lost), p.w.dir, limitTo(strings.Join(names, ", "), 2000))
+			return "", fmt.Errorf("%s only in %s would be left behind: %s: push first", plural.Of(len(lost), "commit"), p.w.dir, limitTo(strings.Join(names, ", "), 2000))
 		}
 	}
 	return "no local edits are in the way", nil
@@ -376,7 +378,7 @@ func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
 	if warnings := modelWarnings(diverged, p.project.UnsetVariables()); len(warnings) > 0 {
 		return "", warn{strings.Join(warnings, "; ")}
 	}
-	return fmt.Sprintf("%d services", len(p.project.Services())), nil
+	return plural.Of(len(p.project.Services()), "service"), nil
 }
 
 // modelWarnings are what a valid model leaves to be said: networks and volumes

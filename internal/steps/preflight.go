@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/follow"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/plural"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/source"
 )
@@ -201,7 +202,7 @@ func (p *preflightRun) decide(ctx context.Context) error {
 		st.Changes, st.ChangesTotal = changes, total
 		st.Plan, st.Services = up, updates
 	})
-	s.say("%s -> %s, %d commits: %s", Short(previous), Short(sha), total, up.Summary)
+	s.say("%s -> %s, %s: %s", Short(previous), Short(sha), plural.Of(total, "commit"), up.Summary)
 	if up.Strategy == v1alpha1.StrategyOneByOne {
 		s.say("one service after another: %s", up.StrategyReason)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/hooks"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/plural"
 )
 
 // hookChecks ask whether the hooks can be run at all, as one that cannot would
@@ -59,7 +60,7 @@ func (p *preflightRun) checkHooks(ctx context.Context) (string, error) {
 	if len(odd) > 0 {
 		return "", warn{strings.Join(odd, "; ")}
 	}
-	return fmt.Sprintf("%d hooks can be run", len(p.Application.Spec.Hooks)), nil
+	return plural.Of(len(p.Application.Spec.Hooks), "hook") + " can be run", nil
 }
 
 // unusable says what is wrong with the command of a hook.

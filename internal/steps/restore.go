@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/plural"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/source"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
@@ -292,7 +293,7 @@ func (p *preflightRun) checkRunning(ctx context.Context) (string, error) {
 	if p.containers, err = observe.Containers(ctx, p.Docker, project.Name()); err != nil {
 		return "", trouble{err}
 	}
-	return fmt.Sprintf("%d services", len(project.Services())), nil
+	return plural.Of(len(project.Services()), "service"), nil
 }
 
 // decideBackup records what is saved.

@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/plural"
 )
 
 const defaultSoak = 30 * time.Second
@@ -170,7 +171,7 @@ func (s *run) soak(ctx context.Context, project *compose.Project) ([]docker.Cont
 	if d <= 0 || len(ids) == 0 {
 		return containers, nil
 	}
-	s.say("watching %d containers for %s", len(ids), d)
+	s.say("watching %s for %s", plural.Of(len(ids), "container"), d)
 	spare := s.spare(project, containers, ids)
 	bad, err := s.soakEach(ctx, ids, d, func(id string) bool {
 		service := serviceOfContainer(containers, id)

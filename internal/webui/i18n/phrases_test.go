@@ -17,9 +17,9 @@ func TestSay(t *testing.T) {
 	}
 	chinese := Choose("zh-Hans", "")
 	for english, want := range map[string]string{
-		"is new":                       "新增",
-		"step Backup runs":             chinese.T("step.Backup"),
-		"runs 1 replicas instead of 2": "正在运行 1 个副本，应为 2 个",
+		"is new":                      "新增",
+		"step Backup runs":            chinese.T("step.Backup"),
+		"runs 1 replica instead of 2": "正在运行 1 个副本，应为 2 个",
 		// What stands in a sentence may be one itself, and contain what looks like a
 		// parameter.
 		"not healthy within 8 s: waiting for its healthcheck":                                     "8 s 内未进入正常状态：等待健康检查",
