@@ -31,7 +31,7 @@ func (a *API) registerNamespaces(h huma.API) {
 	handle(a, h, huma.Operation{
 		OperationID: "listNamespaces", Method: http.MethodGet, Path: "/api/v1/namespaces", Tags: []string{tagCaller},
 		Summary: "List the namespaces", Description: "All of them needs a role in all namespaces; the namespaces of Kubernetes itself are left out. " +
-			"Others are told those with Applications that they may list.",
+			"Others are told those in which they may list Applications; where there are more than 100 namespaces, those without any may be missing.",
 	}, a.listNamespaces)
 	handle(a, h, huma.Operation{
 		OperationID: "checkApplication", Method: http.MethodPost, Path: inNamespace + "applications/{name}/check", Tags: []string{tagApplications},
@@ -70,12 +70,18 @@ func (a *API) listNamespaces(ctx context.Context, _ *struct{}) (*namespacesOutpu
 	return out, nil
 }
 
-// maxCandidates bounds for how many namespaces the API server is asked whether the
-// caller may look into them.
-const maxCandidates = 50
+const (
+	// maxCandidates bounds for how many namespaces the API server is asked whether the
+	// caller may look into them.
+	maxCandidates = 100
+	// namesPatience is how long it is waited for the daemon to know all namespaces,
+	// which in a cluster of others it may not be allowed to.
+	namesPatience = 3 * time.Second
+)
 
-// ownNamespaces are those with Applications which the caller may list, for whoever
-// may not list namespaces. Where they are is known to the daemon alone.
+// ownNamespaces are those whose Applications the caller may list, for whoever may not
+// list namespaces. Which ones there are is known to the daemon alone; those with
+// Applications come first.
 func (a *API) ownNamespaces(ctx context.Context) ([]string, error) {
 	known, err := a.cached()
 	if err != nil {
@@ -85,12 +91,28 @@ func (a *API) ownNamespaces(ctx context.Context) ([]string, error) {
 	if err := known.List(ctx, &apps); err != nil {
 		return nil, err
 	}
-	var all []string
+	var used []string
 	for i := range apps.Items {
-		all = append(all, apps.Items[i].Namespace)
+		used = append(used, apps.Items[i].Namespace)
 	}
-	slices.Sort(all)
-	all = slices.Compact(all)
+	slices.Sort(used)
+	all := slices.Compact(used)
+	names := &metav1.PartialObjectMetadataList{}
+	names.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
+	patience, cancel := context.WithTimeout(ctx, namesPatience)
+	defer cancel()
+	if err := known.List(patience, names); err != nil {
+		a.log.V(1).Info("the namespaces without Applications are not known", "reason", err.Error())
+	}
+	var unused []string
+	for i := range names.Items {
+		ns := &names.Items[i]
+		if ns.DeletionTimestamp == nil && !slices.Contains(internalNamespaces, ns.Name) && !slices.Contains(all, ns.Name) {
+			unused = append(unused, ns.Name)
+		}
+	}
+	slices.Sort(unused)
+	all = append(all, unused...)
 	all = all[:min(len(all), maxCandidates)]
 	may := make([]bool, len(all))
 	g, gctx := errgroup.WithContext(ctx)
@@ -111,6 +133,7 @@ func (a *API) ownNamespaces(ctx context.Context) ([]string, error) {
 			own = append(own, ns)
 		}
 	}
+	slices.Sort(own)
 	return own, nil
 }
 

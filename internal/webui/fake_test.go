@@ -76,7 +76,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"username": "system:serviceaccount:default:fairlead-token-" + role, "may": may})
 	case strings.HasSuffix(path, "events") && stream != nil:
 		stream(w, r)
-	case r.Method != http.MethodGet && role == "viewer":
+	case role == "nobody", r.Method != http.MethodGet && role == "viewer":
 		problem(w, http.StatusForbidden, "you may not")
 	case r.Method != http.MethodGet:
 		w.WriteHeader(http.StatusCreated)

@@ -32,6 +32,9 @@ type overviewPage struct {
 	Denied                     []string // namespaces that may not be looked at
 	// MayCreate says that the person may make an application.
 	MayCreate bool
+	// Nothing says that Person, as roles are given to them, may look at nothing yet.
+	Nothing bool
+	Person  string
 }
 
 // maxSources bounds how many namespaces one stream of the overview is about.
@@ -39,6 +42,9 @@ const maxSources = 50
 
 // Stream implements livePage.
 func (p *overviewPage) Stream() string {
+	if p.Nothing {
+		return ""
+	}
 	n := min(len(p.Namespaces), maxSources)
 	q := url.Values{"namespace": p.Namespaces[:n], "version": p.Versions[:n]}
 	return Prefix + "events?" + q.Encode()
@@ -102,7 +108,7 @@ func (s *Server) overview(c *call) error {
 		page.Namespaces, page.Versions = append(page.Namespaces, ns), append(page.Versions, all[i].Version)
 	}
 	if len(page.Denied) == len(namespaces) && len(namespaces) > 0 {
-		return refused(http.StatusForbidden, "error.noview")
+		page.Nothing, page.Denied, page.Person = true, nil, c.Session.Username
 	}
 	var rows strings.Builder
 	for i, ns := range namespaces {

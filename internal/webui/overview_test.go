@@ -59,3 +59,27 @@ func TestNavigationOfOtherNamespaces(t *testing.T) {
 		t.Error("somebody who may list the tokens of another namespace is not led to them")
 	}
 }
+
+// Without an application, the overview says what can be done: make one, wait for
+// somebody who does, or ask for a role.
+func TestOverviewWithoutApplications(t *testing.T) {
+	w := newWorld(t)
+	w.api.objects["namespaces/default/summary"] = summaryOf()
+	w.api.tokens["nobody-token"] = "nobody"
+	const first = `href="/ui/new"`
+	if p := w.signedIn("owner").get("/ui/"); !strings.Contains(p.body, "No applications yet") || strings.Count(p.body, first) != 1 {
+		t.Errorf("who may make the first application is shown\n%s", p.body)
+	}
+	if p := w.signedIn("viewer").get("/ui/"); !strings.Contains(p.body, "none yet in the namespace default") || strings.Contains(p.body, first) {
+		t.Errorf("who may only look is shown\n%s", p.body)
+	}
+	p := w.signedIn("nobody").get("/ui/")
+	for _, text := range []string{"may not look at any application yet", "system:serviceaccount:default:fairlead-token-nobody"} {
+		if !strings.Contains(p.body, text) {
+			t.Errorf("who may look at nothing is not told %q:\n%s", text, p.body)
+		}
+	}
+	if p.status != 200 || strings.Contains(p.body, first) || strings.Contains(p.body, "data-stream") {
+		t.Errorf("who may look at nothing is answered with %d\n%s", p.status, p.body)
+	}
+}
