@@ -164,8 +164,38 @@ func theme(s string) string {
 // funcs are the functions of templates, in a language.
 func funcs(lang *i18n.Lang, a *assets) template.FuncMap {
 	f := template.FuncMap{
-		"t": lang.T, "tor": lang.Or, "say": lang.Say, "asset": a.url, "firstline": firstLine,
+		"t": lang.T, "tor": lang.Or, "say": func(s string) template.HTML { return sayHTML(lang, s) },
+		"problem": func(s string) template.HTML { return problemHTML(lang, s) }, "asset": a.url, "firstline": firstLine,
 	}
 	maps.Copy(f, formatFuncs(lang))
 	return f
+}
+
+// sayHTML is what the API says, in a language as far as that is known. What other
+// programs said is told as such, and in which language it is.
+func sayHTML(lang *i18n.Lang, english string) template.HTML {
+	var b strings.Builder
+	for _, part := range lang.Parts(english) {
+		text := template.HTMLEscapeString(part.Text)
+		if !part.Said {
+			b.WriteString(text)
+			continue
+		}
+		class := "said"
+		if strings.Contains(text, "\n") {
+			class = "said lines"
+		}
+		fmt.Fprintf(&b, `<samp class="%s" lang="en">%s</samp>`, class, text)
+	}
+	//nolint:gosec // it is escaped
+	return template.HTML(b.String())
+}
+
+// problemHTML is what is wrong: the text of a key, or what the API said.
+func problemHTML(lang *i18n.Lang, s string) template.HTML {
+	if lang.Has(s) {
+		//nolint:gosec // it is escaped
+		return template.HTML(template.HTMLEscapeString(lang.T(s)))
+	}
+	return sayHTML(lang, s)
 }

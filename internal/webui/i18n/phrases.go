@@ -15,7 +15,8 @@ import (
 // phrases are what the API says in English, and the same in a language: messages of
 // a status have no keys. In the file phrases-TAG.json, {} in English is anything, and
 // {1}, {2} in the other language are what stood there; {1|step} is the text of the key
-// step.WHAT-STOOD-THERE.
+// step.WHAT-STOOD-THERE, and {1|said} is what another program said, of any length,
+// which stays as it is.
 type phrases struct {
 	whole    map[string]string
 	patterns []pattern // the longest first
@@ -26,6 +27,14 @@ type pattern struct {
 	text    string
 	length  int  // of the English
 	several bool // it has parts between semicolons itself
+}
+
+// Part of a message in a language.
+type Part struct {
+	Text string
+	// Said by another program, or by this one in words that are not known in the
+	// language: it is in English.
+	Said bool
 }
 
 func loadPhrases(tag string) phrases {
@@ -40,10 +49,20 @@ func loadPhrases(tag string) phrases {
 			p.whole[english] = text
 			continue
 		}
-		for i := range parts {
-			parts[i] = regexp.QuoteMeta(parts[i])
+		said := saidIn(text)
+		var expression strings.Builder
+		for i, part := range parts {
+			expression.WriteString(regexp.QuoteMeta(part))
+			switch {
+			case i == len(parts)-1:
+			case said[i+1]:
+				expression.WriteString(`((?s:.+))`)
+			default:
+				expression.WriteString(`(.+?)`)
+			}
 		}
-		p.patterns = append(p.patterns, pattern{regexp.MustCompile(`^` + strings.Join(parts, `(.+?)`) + `$`), text, len(english), strings.Contains(english, partsEnd)})
+		p.patterns = append(p.patterns, pattern{regexp.MustCompile(`^` + expression.String() + `$`), text, len(english),
+			len(said) > 0 || strings.Contains(english, partsEnd)})
 	}
 	slices.SortFunc(p.patterns, func(a, b pattern) int {
 		if a.length != b.length {
@@ -70,53 +89,116 @@ func readPhrases(tag string) (map[string]string, error) {
 // partsEnd is what parts of a message are separated by.
 const partsEnd = "; "
 
+// saidIn are the parameters of a text that other programs have said.
+func saidIn(text string) map[int]bool {
+	found := map[int]bool{}
+	for _, name := range placeholders.FindAllString(text, -1) {
+		if strings.HasSuffix(name, "|said}") {
+			found[int(name[1]-'0')] = true
+		}
+	}
+	return found
+}
+
 // Say is what the API says in English, in this language, as far as that is known:
 // the whole of it, or those parts between semicolons that are.
 func (l *Lang) Say(english string) string {
-	if text, ok := l.phrase(english); ok {
-		return text
+	var b strings.Builder
+	for _, part := range l.Parts(english) {
+		b.WriteString(part.Text)
 	}
-	parts := strings.Split(english, partsEnd)
-	if len(parts) == 1 {
-		return english
-	}
-	known := false
-	for i, part := range parts {
-		if text, ok := l.phrase(part); ok {
-			parts[i], known = text, true
-		}
-	}
-	if !known {
-		return english
-	}
-	return strings.Join(parts, l.Or("parts.end", partsEnd))
+	return b.String()
 }
 
-func (l *Lang) phrase(english string) (string, bool) {
+// Parts is Say with what was said by others told from what is in this language.
+func (l *Lang) Parts(english string) []Part {
+	if said, ok := l.phrase(english); ok {
+		return merged(said)
+	}
+	parts := strings.Split(english, partsEnd)
+	known := false
+	var out []Part
+	for i, part := range parts {
+		said, ok := l.phrase(part)
+		if !ok {
+			said = []Part{{part, l.foreign(part)}}
+		}
+		known = known || ok
+		if i > 0 {
+			out = append(out, Part{Text: l.Or("parts.end", partsEnd)})
+		}
+		out = append(out, said...)
+	}
+	if !known {
+		return []Part{{english, l.foreign(english)}}
+	}
+	return merged(out)
+}
+
+// foreign reports whether a text that is not known is a sentence in English on a page
+// that is not, and not a name.
+func (l *Lang) foreign(text string) bool {
+	return l.Tag != Languages[0].Tag && sentence.MatchString(text)
+}
+
+// sentence is what has three words or more.
+var sentence = regexp.MustCompile(`[A-Za-z]\S*\s+\S*[A-Za-z]\S*\s+\S*[A-Za-z]`)
+
+// merged joins neighbours of the same kind.
+func merged(parts []Part) []Part {
+	var out []Part
+	for _, p := range parts {
+		if n := len(out); n > 0 && out[n-1].Said == p.Said {
+			out[n-1].Text += p.Text
+		} else if p.Text != "" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func (l *Lang) phrase(english string) ([]Part, bool) {
 	if text, ok := l.phrases.whole[english]; ok {
-		return text, true
+		return []Part{{Text: text}}, true
 	}
 	several := strings.Contains(english, partsEnd)
 	for _, p := range l.phrases.patterns {
 		if several && !p.several {
 			continue // a parameter would take the other parts
 		}
-		found := p.english.FindStringSubmatch(english)
-		if found == nil {
+		if found := p.english.FindStringSubmatch(english); found != nil {
+			return l.expand(p.text, found), true
+		}
+	}
+	return nil, false
+}
+
+// expand puts what was found into the parameters of a text.
+func (l *Lang) expand(text string, found []string) []Part {
+	var out []Part
+	for {
+		at := placeholders.FindStringIndex(text)
+		if at == nil {
+			return append(out, Part{Text: text})
+		}
+		name := text[at[0]:at[1]]
+		out = append(out, Part{Text: text[:at[0]]})
+		text = text[at[1]:]
+		n := int(name[1] - '0')
+		if n >= len(found) {
+			out = append(out, Part{Text: name})
 			continue
 		}
-		return placeholders.ReplaceAllStringFunc(p.text, func(name string) string {
-			n := int(name[1] - '0')
-			if n < 1 || n >= len(found) {
-				return name
-			}
-			if _, keys, ok := strings.Cut(strings.Trim(name, "{}"), "|"); ok {
-				return l.Or(keys+"."+found[n], found[n])
-			}
-			return l.Say(found[n])
-		}), true
+		_, how, _ := strings.Cut(strings.Trim(name, "{}"), "|")
+		switch how {
+		case "":
+			out = append(out, l.Parts(found[n])...)
+		case "said":
+			out = append(out, Part{strings.TrimRight(found[n], "\n"), true})
+		default:
+			out = append(out, Part{Text: l.Or(how+"."+found[n], found[n])})
+		}
 	}
-	return "", false
 }
 
 var placeholders = regexp.MustCompile(`\{[1-9](\|[a-z]+)?\}`)
