@@ -3,13 +3,13 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"slices"
-	"sort"
 	"strings"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -177,29 +177,39 @@ func (j *job) finish(ctx context.Context, id string, steps, cached int) (Result,
 	return Result{ImageID: inspect.ID, UsedBuildKit: j.buildKit != nil, Steps: steps, CachedSteps: cached}, nil
 }
 
-// FindByKey looks for an image that was built under key. An image that somebody
-// built on top of ours inherits its labels, so only one counts that has a name by
+// FindByKeys looks for images that were built under keys, and returns the IDs of those that are there, by
+// key. An image that somebody built on top of ours inherits its labels, so only one counts that has a name by
 // its content, as steps give to what they built: a tag that is the first twelve
-// digits of its own ID. Of several, the oldest counts.
-func (b *Builder) FindByKey(ctx context.Context, key string) (imageID string, found bool, err error) {
-	if key == "" {
-		return "", false, nil
+// digits of its own ID. Of several of one key, the oldest counts.
+//
+// The engine takes as long to list the images of many keys as of one.
+func (b *Builder) FindByKeys(ctx context.Context, keys []string) (map[string]string, error) {
+	keys = slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return key == "" })
+	slices.Sort(keys)
+	label := LabelBuildKey
+	switch keys = slices.Compact(keys); len(keys) {
+	case 0:
+		return nil, nil
+	case 1:
+		label += "=" + keys[0]
 	}
-	images, err := b.docker.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", LabelBuildKey+"="+key))})
+	images, err := b.docker.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", label))})
 	if err != nil {
-		return "", false, fmt.Errorf("cannot look for built images: %w", err)
+		return nil, fmt.Errorf("cannot look for built images: %w", err)
 	}
-	images = slices.DeleteFunc(images, func(i image.Summary) bool { return !namedByContent(i) })
-	if len(images) == 0 {
-		return "", false, nil
-	}
-	sort.Slice(images, func(a, b int) bool {
-		if images[a].Created != images[b].Created {
-			return images[a].Created < images[b].Created
-		}
-		return images[a].ID < images[b].ID
+	images = slices.DeleteFunc(images, func(i image.Summary) bool {
+		return !slices.Contains(keys, i.Labels[LabelBuildKey]) || !namedByContent(i)
 	})
-	return images[0].ID, true, nil
+	slices.SortFunc(images, func(a, b image.Summary) int {
+		return cmp.Or(cmp.Compare(a.Created, b.Created), cmp.Compare(a.ID, b.ID))
+	})
+	found := map[string]string{}
+	for _, i := range images {
+		if key := i.Labels[LabelBuildKey]; found[key] == "" {
+			found[key] = i.ID
+		}
+	}
+	return found, nil
 }
 
 func namedByContent(i image.Summary) bool {
@@ -212,14 +222,28 @@ func (b *Builder) Ensure(ctx context.Context, spec Spec, log io.Writer) (Result,
 	if err := spec.check(); err != nil {
 		return Result{}, err
 	}
-	id, found, err := b.FindByKey(ctx, spec.Key)
+	found, err := b.built(ctx, spec.Name, spec.Key)
 	if err != nil {
-		if ctx.Err() != nil {
-			return Result{}, cancelled(ctx, spec.Name)
-		}
-		return Result{}, engineError(spec.Name, "listing images", err)
+		return Result{}, err
 	}
-	if !found {
+	return b.ensure(ctx, spec, found[spec.Key], log)
+}
+
+// built is FindByKeys with the errors of a build.
+func (b *Builder) built(ctx context.Context, name string, keys ...string) (map[string]string, error) {
+	found, err := b.FindByKeys(ctx, keys)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, cancelled(ctx, name)
+	case err != nil:
+		return nil, engineError(name, "listing images", err)
+	}
+	return found, nil
+}
+
+// ensure gives the image id the Spec's tags, or builds one where id is "".
+func (b *Builder) ensure(ctx context.Context, spec Spec, id string, log io.Writer) (Result, error) {
+	if id == "" {
 		return b.Build(ctx, spec, log)
 	}
 	tags, err := spec.tags()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -223,7 +224,7 @@ func TestBuildWaitsForSlot(t *testing.T) {
 	}
 }
 
-func TestFindByKeyTakesOldest(t *testing.T) {
+func TestFindByKeysTakesOldest(t *testing.T) {
 	e := newEngine(t)
 	var query, list string
 	e.mux.HandleFunc("/v1.41/images/json", func(w http.ResponseWriter, r *http.Request) {
@@ -231,23 +232,44 @@ func TestFindByKeyTakesOldest(t *testing.T) {
 		fmt.Fprint(w, list)
 	})
 	entry := func(digit string, created int, tags string) string {
-		return fmt.Sprintf(`{"Id":"sha256:%s","Created":%d,"RepoTags":[%s]}`, strings.Repeat(digit, 64), created, tags)
+		return fmt.Sprintf(`{"Id":"sha256:%s","Created":%d,"RepoTags":[%s],"Labels":{%q:"v1-k"}}`, strings.Repeat(digit, 64), created, tags, LabelBuildKey)
 	}
 	ours := entry("a", 100, `"shop-web:latest","shop-web:aaaaaaaaaaaa"`)
 	// By its first name only, or by another's content, it is somebody's child of ours.
 	child, other := entry("b", 50, `"mine:latest","mine:aaaaaaaaaaaa"`), entry("c", 60, "")
 	newer := entry("d", 200, `"blog-web:dddddddddddd"`)
 	list = "[" + child + "," + other + "]"
-	if id, found, err := NewBuilder(e.client, Options{}).FindByKey(t.Context(), "v1-k"); found || err != nil {
-		t.Errorf("an image that inherited the key is taken: %s %v", id, err)
+	if found, err := NewBuilder(e.client, Options{}).FindByKeys(t.Context(), []string{"v1-k"}); len(found) > 0 || err != nil {
+		t.Errorf("an image that inherited the key is taken: %s %v", found, err)
 	}
 	list = "[" + strings.Join([]string{newer, child, ours, other}, ",") + "]"
-	id, found, err := NewBuilder(e.client, Options{}).FindByKey(t.Context(), "v1-k")
-	if err != nil || !found || id != "sha256:"+strings.Repeat("a", 64) || !strings.Contains(query, LabelBuildKey+"=v1-k") {
-		t.Errorf("%s %v %v, filter %s", id, found, err, query)
+	found, err := NewBuilder(e.client, Options{}).FindByKeys(t.Context(), []string{"v1-k"})
+	if err != nil || found["v1-k"] != "sha256:"+strings.Repeat("a", 64) || !strings.Contains(query, LabelBuildKey+"=v1-k") {
+		t.Errorf("%s %v, filter %s", found, err, query)
 	}
-	if _, found, err := NewBuilder(e.client, Options{}).FindByKey(t.Context(), ""); found || err != nil {
-		t.Errorf("the empty key is found: %v %v", found, err)
+	query = ""
+	if found, err := NewBuilder(e.client, Options{}).FindByKeys(t.Context(), []string{""}); len(found) > 0 || err != nil || query != "" {
+		t.Errorf("the empty key is found: %v %v, filter %s", found, err, query)
+	}
+}
+
+// TestFindByKeysAsksOnce has images of several keys, and of one that nobody asked for.
+func TestFindByKeysAsksOnce(t *testing.T) {
+	e := newEngine(t)
+	asked := 0
+	e.mux.HandleFunc("/v1.41/images/json", func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		var list []string
+		for digit, key := range map[string]string{"a": "v1-a", "b": "v1-b", "c": "v1-c"} {
+			list = append(list, fmt.Sprintf(`{"Id":"sha256:%s","RepoTags":["shop:%s"],"Labels":{%q:%q}}`,
+				strings.Repeat(digit, 64), strings.Repeat(digit, 12), LabelBuildKey, key))
+		}
+		fmt.Fprint(w, "["+strings.Join(list, ",")+"]")
+	})
+	found, err := NewBuilder(e.client, Options{}).FindByKeys(t.Context(), []string{"v1-a", "", "v1-b", "v1-d", "v1-a"})
+	want := map[string]string{"v1-a": "sha256:" + strings.Repeat("a", 64), "v1-b": "sha256:" + strings.Repeat("b", 64)}
+	if err != nil || !maps.Equal(found, want) || asked != 1 {
+		t.Errorf("%v, %v, asked %d times; want %v, asked once", found, err, asked, want)
 	}
 }
 

@@ -63,12 +63,12 @@ func TestBuildTagsAndCache(t *testing.T) {
 	if i, err := b.docker.ImageInspect(t.Context(), child.ImageID); err != nil || i.Config.Labels[LabelBuildKey] != "" {
 		t.Errorf("the child has the labels %v, %v", i.Config.Labels, err)
 	}
-	id, found, err := b.builder.FindByKey(t.Context(), spec.Key)
-	if err != nil || !found || id != first.ImageID {
-		t.Errorf("FindByKey: %s %v %v", id, found, err)
+	found, err := b.builder.FindByKeys(t.Context(), []string{spec.Key})
+	if err != nil || found[spec.Key] != first.ImageID {
+		t.Errorf("FindByKeys: %s %v", found, err)
 	}
-	if _, found, err := b.builder.FindByKey(t.Context(), spec.Key+"0"); err != nil || found {
-		t.Errorf("FindByKey of another key: %v %v", found, err)
+	if found, err := b.builder.FindByKeys(t.Context(), []string{spec.Key + "0"}); err != nil || len(found) > 0 {
+		t.Errorf("FindByKeys of another key: %v %v", found, err)
 	}
 	spec.Tags = []string{"fairlead-test/build-third"}
 	spec.Context = t.TempDir() // would fail if it were built

@@ -32,8 +32,8 @@ func TestClassic(t *testing.T) {
 		}
 	}
 	b.nameByContent(first.ImageID)
-	if id, found, err := b.builder.FindByKey(t.Context(), spec.Key); err != nil || !found || id != first.ImageID {
-		t.Errorf("FindByKey: %s %v %v", id, found, err)
+	if found, err := b.builder.FindByKeys(t.Context(), []string{spec.Key}); err != nil || found[spec.Key] != first.ImageID {
+		t.Errorf("FindByKeys: %s %v", found, err)
 	}
 }
 

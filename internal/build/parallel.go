@@ -32,12 +32,26 @@ func (b *Builder) Parallel(ctx context.Context, specs []Spec, log io.Writer) (ma
 	if log == nil {
 		log = io.Discard
 	}
+	var names, keys []string
+	for _, g := range groups {
+		if err := g.spec.check(); err != nil {
+			return nil, err
+		}
+		names = append(names, g.names...)
+		if !g.spec.NoCache { // a build is wanted, whatever there is
+			keys = append(keys, g.spec.Key)
+		}
+	}
+	found, err := b.built(ctx, strings.Join(names, ", "), keys...)
+	if err != nil {
+		return nil, err
+	}
 	var mu, logMu sync.Mutex
 	results := make(map[string]Result, len(specs))
 	eg, ctx := errgroup.WithContext(ctx)
 	for _, g := range groups {
 		eg.Go(func() error {
-			result, err := b.Ensure(ctx, g.spec, prefixed(log, &logMu, strings.Join(g.names, ",")+" | "))
+			result, err := b.ensure(ctx, g.spec, found[g.spec.Key], prefixed(log, &logMu, strings.Join(g.names, ",")+" | "))
 			if err != nil {
 				return err
 			}

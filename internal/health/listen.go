@@ -81,6 +81,10 @@ const (
 	tcpListen        = 10
 )
 
+// engineNames is the address of the name server that the engine puts into the network of every
+// container, where it listens before the application does.
+var engineNames = [4]byte{127, 0, 0, 11}
+
 // listening asks for the listening sockets only: going through /proc/net/tcp
 // takes the kernel milliseconds on a host with much memory.
 func (e *ears) listening() []string {
@@ -99,9 +103,10 @@ func (e *ears) listening() []string {
 			return nil
 		}
 		for _, a := range answers {
-			if len(a.Data) >= diagAtEnd {
-				found = append(found, fmt.Sprintf("%x:%d", a.Data[diagAt:diagAtEnd], binary.BigEndian.Uint16(a.Data[diagPort:])))
+			if len(a.Data) < diagAtEnd || family == unix.AF_INET && [4]byte(a.Data[diagAt:]) == engineNames {
+				continue
 			}
+			found = append(found, fmt.Sprintf("%x:%d", a.Data[diagAt:diagAtEnd], binary.BigEndian.Uint16(a.Data[diagPort:])))
 		}
 	}
 	slices.Sort(found)

@@ -28,6 +28,15 @@ var ownTag = regexp.MustCompile(`:[0-9a-f]{12}$`)
 // they were pulled as well. What another application needs keeps all names but those
 // that are this application's alone.
 func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release, keep []string) error {
+	candidates, err := s.imageCandidates(ctx, slices.Concat(gone, left)) // of those that are left, the expired ones
+	if err != nil {
+		return err
+	}
+	return s.removeImages(ctx, candidates, gone, left, keep)
+}
+
+// removeImages is cleanImages for images that may go, by their IDs.
+func (s *run) removeImages(ctx context.Context, candidates []string, gone, left []v1alpha1.Release, keep []string) error {
 	others, err := s.Store.ImagesOfOthers(ctx, s.Application)
 	if err != nil {
 		return err
@@ -36,10 +45,6 @@ func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release, ke
 	// Where the Compose file names an image, all applications that build it keep it
 	// under the same names; and the same content is the same image for all.
 	own, private := ownRepositories(slices.Concat(gone, left)), projectRepositories(slices.Concat(gone, left))
-	candidates, err := s.imageCandidates(ctx, slices.Concat(gone, left)) // of those that are left, the expired ones
-	if err != nil {
-		return err
-	}
 	pulled := s.pulledRepositories(slices.Concat(gone, left))
 	inUse := sync.OnceValues(func() (map[string]bool, error) { return s.Docker.ImagesInUse(ctx) })
 	var errs []error

@@ -40,45 +40,67 @@ const (
 // more, which never fails the update: what could not be removed is told, and the
 // next update tries again.
 func (s *run) cleanUp(ctx context.Context) error {
-	settled := s.settle(ctx)
+	var settled, looked error
+	var keep kept
+	// Old containers take their time to end; nothing else of this changes what runs, or needs them gone.
+	_ = s.together(
+		func() error { settled = s.settle(ctx); return nil },
+		func() error { keep, looked = s.forget(ctx); return nil },
+	)
 	if settled != nil && (ctx.Err() != nil || failure.AsTerminal(settled) == nil) {
 		return settled
 	}
 	if unsynced := (*unsyncedError)(nil); settled != nil && !asError(settled, &unsynced) {
 		settled = fmt.Errorf("the old containers run on beside the new ones: %w", settled)
 	}
-	w, err := s.workspace(ctx)
-	if err != nil {
-		return s.tell(errors.Join(settled, err))
-	}
-	err = s.clean(ctx, w)
+	err := errors.Join(looked, s.clean(ctx, keep))
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return s.tell(errors.Join(settled, err))
 }
 
-// clean does beside each other what does not depend on another.
-func (s *run) clean(ctx context.Context, w *workspace) error {
-	files := func() error {
-		return errors.Join(s.cleanLogs(ctx, w), s.cleanWork(w), s.endRestore(w), w.repo.Maintain(ctx))
+// kept is what a clean-up keeps and what it lets go.
+type kept struct {
+	w *workspace
+	// all are the releases that there were, gone those of them that are forgotten, left the others.
+	all, gone, left []v1alpha1.Release
+	// images may be needed by none any more.
+	images []string
+}
+
+// forget lets go what old containers do not need.
+func (s *run) forget(ctx context.Context) (k kept, err error) {
+	if k.w, err = s.workspace(ctx); err != nil {
+		return k, err
 	}
-	releases, err := s.Store.Releases(ctx, s.Application)
-	if err != nil {
-		return errors.Join(err, files())
+	if k.all, err = s.Store.Releases(ctx, s.Application); err != nil {
+		return k, errors.Join(err, s.cleanLogs(ctx, k.w), k.w.repo.Maintain(ctx))
 	}
-	var gone, left []v1alpha1.Release
 	err = s.together(
-		func() error { return s.cleanContainers(ctx, releases) },
 		func() error {
 			var err error
-			gone, left, err = s.forgetReleases(ctx, w, releases)
-			return errors.Join(err, s.cleanBackups(ctx, w, left))
+			k.gone, k.left, err = s.forgetReleases(ctx, k.w, k.all)
+			return errors.Join(err, s.cleanBackups(ctx, k.w, k.left))
 		},
-		files,
+		func() (err error) { k.images, err = s.imageCandidates(ctx, k.all); return err },
+		func() error { return errors.Join(s.cleanLogs(ctx, k.w), k.w.repo.Maintain(ctx)) },
 	)
+	return k, err
+}
+
+// clean removes what is left when the old containers have ended.
+func (s *run) clean(ctx context.Context, k kept) error {
+	if k.w == nil {
+		return nil // Git does not answer
+	}
+	files := func() error { return errors.Join(s.cleanWork(k.w), s.endRestore(k.w)) }
+	if k.all == nil {
+		return files()
+	}
+	err := s.together(files, func() error { return s.cleanContainers(ctx, k.all) })
 	// A container that is there would keep its image.
-	return errors.Join(err, s.expireAged(ctx, left), s.cleanImages(ctx, gone, left, nil), s.expireReleases(ctx, left))
+	return errors.Join(err, s.expireAged(ctx, k.left), s.removeImages(ctx, k.images, k.gone, k.left, nil), s.expireReleases(ctx, k.left))
 }
 
 // together runs the parts at the same time. A panic of one is its error.
@@ -128,15 +150,17 @@ func (s *run) cleanContainers(ctx context.Context, releases []v1alpha1.Release) 
 	if err != nil {
 		return err
 	}
-	var errs []error
+	var parts []func() error
 	for _, c := range s.leftBehind(containers, releases, current) {
-		if err := s.Docker.Remove(ctx, c.ID, false); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		s.say("removed the old container %s", c.Name)
+		parts = append(parts, func() error {
+			if err := s.Docker.Remove(ctx, c.ID, false); err != nil {
+				return err
+			}
+			s.say("removed the old container %s", c.Name)
+			return nil
+		})
 	}
-	return errors.Join(errs...)
+	return s.together(parts...)
 }
 
 // leftBehind are the stopped containers that the current release does not need.

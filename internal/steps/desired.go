@@ -90,76 +90,11 @@ func (s *run) desire(ctx context.Context, w *workspace, project *compose.Project
 		}
 		out = append(out, d)
 	}
+	if err := s.findBuilt(ctx, out); err != nil {
+		return nil, err
+	}
 	shareBuilt(out)
 	return out, nil
-}
-
-// imageBuilders are the services that build an image, by its full name. Where
-// several do, the first one counts.
-func imageBuilders(services []compose.Service) map[string]string {
-	out := map[string]string{}
-	for _, svc := range services {
-		if name := fullName(svc.ImageName); svc.Build != nil && name != "" && out[name] == "" {
-			out[name] = svc.Name
-		}
-	}
-	return out
-}
-
-// fullName is a reference with registry and tag; "" if it is none.
-func fullName(image string) string {
-	named, err := reference.ParseNormalizedNamed(image)
-	if err != nil {
-		return ""
-	}
-	return reference.TagNameOnly(named).String()
-}
-
-// shareBuilt gives services that name an image which another one builds that
-// image, as far as it is known.
-func shareBuilt(want []wanted) {
-	for i := range want {
-		d := &want[i]
-		j := slices.IndexFunc(want, func(o wanted) bool { return d.builtBy != "" && o.Name == d.builtBy })
-		if j >= 0 {
-			d.how, d.image = want[j].how, want[j].image
-		}
-	}
-}
-
-func (s *run) desireBuilt(ctx context.Context, w *workspace, project *compose.Project, commit string, releases []v1alpha1.Release, d *wanted) error {
-	spec, err := s.buildSpec(ctx, w, project, commit, d.Service)
-	if err != nil {
-		return err
-	}
-	d.spec, d.buildKey, d.how = spec, spec.Key, imageBuild
-	if d.buildKey == "" || s.Request.Spec.Force {
-		return nil
-	}
-	for _, r := range releases {
-		rs, ok := release.Service(&r, d.Name)
-		if !ok || rs.BuildKey != d.buildKey || rs.ImageID == "" {
-			continue
-		}
-		if found, err := s.lookup(ctx, rs.ImageID, d); err != nil || found {
-			d.how = orBuild(found)
-			return err
-		}
-	}
-	id, found, err := s.Builder(1).FindByKey(ctx, d.buildKey)
-	if err != nil || !found {
-		return err
-	}
-	found, err = s.lookup(ctx, id, d)
-	d.how = orBuild(found)
-	return err
-}
-
-func orBuild(found bool) string {
-	if found {
-		return imageReuse
-	}
-	return imageBuild
 }
 
 func (s *run) desirePulled(ctx context.Context, d *wanted) error {
