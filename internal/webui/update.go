@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
+	"github.com/fairlead-dev/fairlead/internal/webui/i18n"
 )
 
 // plainTail is how many lines of the log are shown without scripts.
@@ -28,6 +29,8 @@ type updatePage struct {
 	Outcome string // tone
 	Reason  string
 	Cause   string
+	// Why is the cause in a few words, where Cause is not all in the person's language.
+	Why string
 	// FailedStep is the step that failed, empty if none did.
 	FailedStep v1alpha1.StepName
 	Steps      []stepRow
@@ -167,6 +170,9 @@ func (p *updatePage) outcome(c *call) {
 		p.FailedStep, p.Cause = st.Failure.Step, cmp.Or(st.Failure.Message, st.Message)
 	} else if i := slices.IndexFunc(st.Steps, func(s v1alpha1.StepStatus) bool { return s.State == v1alpha1.StepFailed }); i >= 0 {
 		p.FailedStep = st.Steps[i].Name
+	}
+	if slices.ContainsFunc(c.Lang.Parts(p.Cause), func(part i18n.Part) bool { return part.Said }) {
+		p.Why = c.Lang.Or("reason."+p.Reason, "")
 	}
 	if key := "advice." + p.Reason; c.Lang.Has(key) {
 		p.Advice = append(p.Advice, c.T(key))

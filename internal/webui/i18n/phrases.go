@@ -13,8 +13,8 @@ import (
 )
 
 // phrases are what the API says in English, and the same in a language: messages of
-// a status have no keys. In the file phrases-TAG.json, {} in English is anything, and
-// {1}, {2} in the other language are what stood there; {1|step} is the text of the key
+// a status have no keys. In the file phrases-TAG.json, {} in English is anything, {#} a
+// number, and {1}, {2} in the other language are what stood there; {1|step} is the text of the key
 // step.WHAT-STOOD-THERE, and {1|said} is what another program said, of any length,
 // which stays as it is.
 type phrases struct {
@@ -44,8 +44,8 @@ func loadPhrases(tag string) phrases {
 		panic(fmt.Sprintf("phrases of %s: %v", tag, err)) // tests read it
 	}
 	for english, text := range texts {
-		parts := strings.Split(english, "{}")
-		if len(parts) == 1 {
+		parts, params := gaps.Split(english, -1), gaps.FindAllString(english, -1)
+		if len(params) == 0 {
 			p.whole[english] = text
 			continue
 		}
@@ -54,9 +54,11 @@ func loadPhrases(tag string) phrases {
 		for i, part := range parts {
 			expression.WriteString(regexp.QuoteMeta(part))
 			switch {
-			case i == len(parts)-1:
+			case i == len(params):
+			case params[i] == "{#}":
+				expression.WriteString(`([0-9]+)`)
 			case said[i+1]:
-				expression.WriteString(`((?s:.+))`)
+				expression.WriteString(`((?s:.+?))`)
 			default:
 				expression.WriteString(`(.+?)`)
 			}
@@ -200,5 +202,8 @@ func (l *Lang) expand(text string, found []string) []Part {
 		}
 	}
 }
+
+// gaps are the parameters of the English, placeholders those of the other language.
+var gaps = regexp.MustCompile(`\{#?\}`)
 
 var placeholders = regexp.MustCompile(`\{[1-9](\|[a-z]+)?\}`)

@@ -7,6 +7,8 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -37,12 +39,40 @@ func TestSay(t *testing.T) {
 	}
 }
 
+// What other programs said is told from what Fairlead says, of any length.
+func TestParts(t *testing.T) {
+	chinese := Choose("zh-Hans", "")
+	for english, want := range map[string][]Part{
+		"build of web: [3/3] RUN [\"/x\"] failed with exit code 1; its last lines:\n  one; two\n  three": {
+			{Text: "构建 web 失败："}, {"[3/3] RUN [\"/x\"]", true}, {Text: " 以代码 1 退出。最后的输出："}, {"one; two\n  three", true}},
+		"preflight: Commit: https://x/y.git: authentication failed: give valid credentials with source.secretRef and see that they may read this repository (fatal: a; fatal: b)": {
+			{Text: "预检：提交：https://x/y.git：身份验证失败：请用 source.secretRef 提供有效的凭据，并确认它有权读取此仓库（"}, {"fatal: a; fatal: b", true}, {Text: "）"}},
+		"the engine said something odd":     {{"the engine said something odd", true}},
+		"web-1":                             {{Text: "web-1"}},
+		"is new; something else altogether": {{Text: "新增；"}, {"something else altogether", true}},
+	} {
+		if got := chinese.Parts(english); !slices.Equal(got, want) {
+			t.Errorf("%q is\n%+v, want\n%+v", english, got, want)
+		}
+	}
+	if got := Languages[0].Parts("the engine said something odd"); len(got) != 1 || got[0].Said {
+		t.Errorf("in English it is %+v", got)
+	}
+}
+
+// ofKubernetes are the beginnings of what the API server says of an object that is not
+// valid.
+var ofKubernetes = []string{"Invalid value: ", "Unsupported value: ", "Too long: ", "Too many: ", "Duplicate value", "Required value"}
+
+// pieces are what a sentence may be made of.
+var pieces = regexp.MustCompile("[,:] |`")
+
 // The English of a phrase is what the program says: whoever changes that is told to
 // change the phrase.
 func TestPhrasesAreSaid(t *testing.T) {
 	root := filepath.Join("..", "..", "..")
 	var source strings.Builder
-	for _, dir := range []string{"internal", "controllers"} {
+	for _, dir := range []string{"internal", "controllers", "api"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "webui") {
 				return err
@@ -58,13 +88,16 @@ func TestPhrasesAreSaid(t *testing.T) {
 	said := strings.ReplaceAll(source.String(), `\"`, `"`)
 	seen := 0
 	for english := range allPhrases(t) {
-		for _, part := range strings.Split(english, "{}") {
-			if part = strings.Trim(part, " (),:;."); len(part) < 6 {
+		if slices.ContainsFunc(ofKubernetes, func(begin string) bool { return strings.HasPrefix(english, begin) }) {
+			continue
+		}
+		for _, part := range gaps.Split(english, -1) {
+			if part = strings.Trim(part, " (),:;.\n"); len(part) < 6 {
 				continue
 			}
 			seen++
 			// A sentence may be made of pieces.
-			for _, piece := range strings.Split(part, ", ") {
+			for _, piece := range pieces.Split(part, -1) {
 				if !strings.Contains(said, piece) {
 					t.Errorf("nothing says %q of the phrase %q", piece, english)
 				}
@@ -79,7 +112,7 @@ func TestPhrasesAreSaid(t *testing.T) {
 // Every parameter of a phrase exists.
 func TestParametersOfPhrases(t *testing.T) {
 	for english, text := range allPhrases(t) {
-		n := strings.Count(english, "{}")
+		n := len(gaps.FindAllString(english, -1))
 		for _, name := range placeholders.FindAllString(text, -1) {
 			if int(name[1]-'0') > n {
 				t.Errorf("%q has no parameter %s", english, name)
