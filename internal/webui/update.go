@@ -49,6 +49,13 @@ type updatePage struct {
 	MayCancel, MayCreate bool
 }
 
+// Planned reports whether what is told of services was never begun, as it ended before.
+func (p *updatePage) Planned() bool {
+	return !p.Running && !slices.ContainsFunc(p.Request.Status.Steps, func(s v1alpha1.StepStatus) bool {
+		return s.Name == v1alpha1.StepRollout || s.Name == v1alpha1.StepRestore
+	})
+}
+
 // stepRow is a step of the timeline.
 type stepRow struct {
 	v1alpha1.StepStatus

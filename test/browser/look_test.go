@@ -41,6 +41,8 @@ type look struct {
 	before func(*tab)
 	// ready is true when the page shows what it is for.
 	ready string
+	// wide has it looked at on a screen of 4K too.
+	wide bool
 }
 
 // TestLook opens each page in both languages, and looks at it in both themes, as wide
@@ -76,11 +78,11 @@ func TestLook(t *testing.T) {
 	admin.until("there is a backup", `document.querySelector("a[href$='/restore']") !== null`)
 	restore := eval[string](admin, `document.querySelector("a[href$='/restore']").getAttribute("href")`)
 	s.looks(admin,
-		look{name: "overview", path: "/ui/", ready: heading},
-		look{name: "application", path: s.app(), ready: heading},
+		look{name: "overview", path: "/ui/", ready: heading, wide: true},
+		look{name: "application", path: s.app(), ready: heading, wide: true},
 		look{name: "plan", path: s.app(), ready: `document.querySelector("dialog[open] #confirm") !== null`, before: func(b *tab) { b.click("#update-now") }},
 		look{name: "update-done", path: update(done), ready: `document.getElementById("outcome") !== null && document.querySelector(".logline") !== null`},
-		look{name: "update-undone", path: update(undone), ready: `document.getElementById("outcome") !== null && document.querySelector(".logline") !== null`},
+		look{name: "update-undone", path: update(undone), ready: `document.getElementById("outcome") !== null && document.querySelector(".logline") !== null`, wide: true},
 		look{name: "backups", path: s.app() + "/backups", ready: heading},
 		look{name: "restore", path: restore, ready: heading},
 		look{name: "figures", path: s.app() + "/figures", ready: heading},
@@ -96,9 +98,12 @@ func TestLook(t *testing.T) {
 	stranger := s.tab()
 	stranger.open("/ui/sign-in")
 	s.looks(stranger, look{name: "sign-in", path: "/ui/sign-in", ready: heading})
-	empty := s.tab()
-	empty.signIn(s.token("viewer", "-n", s.emptyNamespace()))
-	s.looks(empty, look{name: "empty", path: "/ui/", ready: heading})
+	namespace := s.emptyNamespace()
+	for name, role := range map[string]string{"empty": "viewer", "empty-admin": "admin"} {
+		empty := s.tab()
+		empty.signIn(s.token(role, "-n", namespace))
+		s.looks(empty, look{name: name, path: "/ui/", ready: heading})
+	}
 }
 
 // emptyNamespace makes a namespace without an application.
@@ -123,16 +128,26 @@ func (s *site) looks(b *tab, pages ...look) {
 				l.before(b)
 			}
 			b.until(l.name+" is there in "+language, fmt.Sprintf(`document.documentElement.lang === %q && (%s)`, language, l.ready))
-			for _, theme := range []string{"light", "dark"} {
-				for _, width := range []int64{360, 1440} {
-					b.view(width, 900)
-					eval[any](b, fmt.Sprintf(`document.documentElement.dataset.theme = %q`, theme))
-					name := fmt.Sprintf("%s-%s-%s-%d", l.name, language, theme, width)
-					b.fits(name)
-					b.axe(name)
-					b.picture(name)
-				}
-			}
+			b.look(l.name+"-"+language, l.wide)
+		}
+	}
+}
+
+// look looks at the page that is open.
+func (b *tab) look(name string, wide bool) {
+	b.t.Helper()
+	sizes := [][2]int64{{360, 900}, {1440, 900}}
+	if wide {
+		sizes = append(sizes, [2]int64{3840, 2160})
+	}
+	for _, theme := range []string{"light", "dark"} {
+		for _, size := range sizes {
+			b.view(size[0], size[1])
+			eval[any](b, fmt.Sprintf(`document.documentElement.dataset.theme = %q`, theme))
+			name := fmt.Sprintf("%s-%s-%d", name, theme, size[0])
+			b.fits(name)
+			b.axe(name)
+			b.picture(name)
 		}
 	}
 }

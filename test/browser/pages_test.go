@@ -173,6 +173,27 @@ func (s *site) settings(t *testing.T, b *tab) {
 		t.Errorf("soak is %v", soak)
 	}
 
+	// The gateway, for all services and for one: what the page knows to be wrong, what
+	// only the API server does, and what is saved.
+	const ofWeb = "input[name='gateway.services[web].%s']"
+	b.typed("#gateway-holdBytes", "much")
+	b.typed(fmt.Sprintf(ofWeb, "holdTimeout"), "90s")
+	b.click("button[value=save]")
+	b.until("the error stands beside its field", `document.querySelector("#gateway-holdBytes[aria-invalid]")?.value === "much"`)
+	b.typed("#gateway-holdBytes", "32Mi")
+	b.typed(fmt.Sprintf(ofWeb, "probe.failing"), "1000")
+	b.click("button[value=check]")
+	b.until("the error of the service stands beside its field, which is shown", fmt.Sprintf(`(() => {
+		const field = document.querySelector(%s);
+		return field?.ariaInvalid === "true" && field.checkVisibility() && field.parentElement.innerText.includes("100 at most");
+	})()`, quote(fmt.Sprintf(ofWeb, "probe.failing"))))
+	b.typed(fmt.Sprintf(ofWeb, "probe.failing"), "4")
+	b.click("button[value=save]")
+	b.shows("Saved.")
+	if g := s.App(s.name).Spec.Gateway; g.HoldBytes.String() != "32Mi" || len(g.Services) != 1 || g.Services[0].HoldTimeout.Duration != 90*time.Second || g.Services[0].Probe.Failing != 4 {
+		t.Errorf("the gateway is set to %+v", g)
+	}
+
 	b.open(page + "?as=yaml")
 	text := eval[string](b, `document.querySelector("#text").value`)
 	b.typed("#text", strings.Replace(text, "attempts: 10", "attempts: many", 1))

@@ -206,4 +206,4 @@ func (l *Lang) expand(text string, found []string) []Part {
 // gaps are the parameters of the English, placeholders those of the other language.
 var gaps = regexp.MustCompile(`\{#?\}`)
 
-var placeholders = regexp.MustCompile(`\{[1-9](\|[a-z]+)?\}`)
+var placeholders = regexp.MustCompile(`\{[1-9](\|[a-z.]+)?\}`)

@@ -6,7 +6,7 @@
 import { on, open, after } from './live.js';
 import { parse, plain } from './ansi.js';
 
-const LINE = 20; // px, as in app.css
+let LINE = 20; // px; app.css says it
 const MORE = 20; // lines above and below the view
 const MAX_LINES = 400_000; // that are kept
 const MAX_HEIGHT = 8_000_000; // px; browsers cannot scroll elements much taller
@@ -79,7 +79,14 @@ class LogView {
     root.querySelector('.logbar').hidden = false;
     this.view.hidden = false;
     this.view.addEventListener('scroll', () => this.scrolled(), { passive: true });
-    new ResizeObserver(() => this.draw()).observe(this.view);
+    new ResizeObserver(() => {
+      const line = parseFloat(getComputedStyle(this.view).lineHeight) || LINE;
+      if (line === LINE) this.draw();
+      else {
+        LINE = line;
+        this.settle();
+      }
+    }).observe(this.view);
     this.search.addEventListener('input', () => this.find(this.search.value));
     this.search.addEventListener('keydown', (event) => {
       if (event.key !== 'Enter') return;
