@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Checks what no linter sees, and changes nothing: generated files are current,
-# the modules are tidy, sources are formatted and carry their licence. All
-# complaints are reported, not only the first.
+# PROJECT is complete, the modules are tidy, sources are formatted and carry their
+# licence. All complaints are reported, not only the first.
 #
 #   CONTROLLER_GEN=bin/tools/controller-gen hack/verify.sh
 set -euo pipefail
@@ -80,11 +80,21 @@ check_licences() {
   done < <(sources '*.go' '*.sh' .ci/run Makefile)
 }
 
+# PROJECT, which kubebuilder goes by, names the kinds that there are.
+check_project() {
+  local named there
+  named="$(sed -nE 's/^  kind: (.+)$/\1/p' PROJECT | sort)"
+  there="$(sed -nE 's/^    kind: (.+)$/\1/p' config/crd/bases/*.yaml | sort)"
+  [[ $named == "$there" ]] ||
+    complain "PROJECT has the kinds ${named//$'\n'/ }, and config/crd/bases ${there//$'\n'/ }"
+}
+
 check_generated
+check_project
 check_modules
 check_format
 check_licences
 if [[ $failed -eq 0 ]]; then
-  echo "verify: generated files, modules, format and licences are as they must be"
+  echo "verify: generated files, PROJECT, modules, format and licences are as they must be"
 fi
 exit "$failed"

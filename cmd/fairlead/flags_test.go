@@ -3,6 +3,8 @@
 package main
 
 import (
+	"net"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -31,6 +33,20 @@ func TestEnvironmentSetsFlags(t *testing.T) {
 	t.Setenv("FAIRLEAD_SECURE_PORT", "many")
 	if err := applyEnv(newServeCommand(nil).Flags()); err == nil || !strings.Contains(err.Error(), "FAIRLEAD_SECURE_PORT") {
 		t.Errorf("got %v, want an error that names the variable", err)
+	}
+}
+
+// Nothing listens for other hosts unless somebody says so: neither the API nor the web page nor the metrics.
+func TestListensOnLoopbackAlone(t *testing.T) {
+	flags := newServeCommand(nil).Flags()
+	for _, name := range []string{"bind-address", "listen", "metrics-bind-address"} {
+		host := flags.Lookup(name).DefValue
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		if ip, err := netip.ParseAddr(host); err != nil || !ip.IsLoopback() {
+			t.Errorf("--%s is %s by default", name, flags.Lookup(name).DefValue)
+		}
 	}
 }
 

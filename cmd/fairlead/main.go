@@ -53,8 +53,10 @@ func newRootCommand() *cobra.Command {
 		Short:         "Update Docker Compose applications declaratively, with backup, health gates and rollback",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Version:       buildVersion(),
 	}
-	cmd.AddCommand(newServeCommand(composeAgent), newRollbackOfflineCommand(), newDoctorCommand(),
+	cmd.SetVersionTemplate(versionLine())
+	cmd.AddCommand(newServeCommand(composeAgent), newRollbackOfflineCommand(), newDoctorCommand(), newVersionCommand(),
 		newUnpackVolumeCommand(), newSelfSwapCommand(), newGatewayCommand())
 	for _, own := range cmd.Commands() {
 		cli.Strict(own)

@@ -41,3 +41,17 @@ func TestHelpIsNoError(t *testing.T) {
 		}
 	}
 }
+
+func TestVersion(t *testing.T) {
+	version = "v1.2.3"
+	t.Cleanup(func() { version = "" })
+	for _, line := range []string{"version", "--version"} {
+		cmd := newRootCommand()
+		cmd.SetArgs(strings.Fields(line))
+		var out strings.Builder
+		cmd.SetOut(&out)
+		if err := cmd.Execute(); err != nil || !strings.HasPrefix(out.String(), "fairlead v1.2.3 (go1.") || strings.Count(out.String(), "\n") != 1 {
+			t.Errorf("%q: %v\n%s", line, err, out.String())
+		}
+	}
+}

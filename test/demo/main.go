@@ -48,7 +48,7 @@ kind: UpdateRequest
 metadata: {name: first}
 spec:
   applicationRef: {name: hello}
-  commit: %s
+  commit: %q
 `
 
 func demo(ctx context.Context) (err error) {

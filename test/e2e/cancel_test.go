@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/cli"
 	"github.com/fairlead-dev/fairlead/test/apps"
 	"github.com/fairlead-dev/fairlead/test/harness"
 )
@@ -43,8 +44,10 @@ func TestCancel(t *testing.T) {
 		s := s.in(t)
 		r := s.Update(s.name, "", harness.Suspend)
 		s.WaitPhase(r.Name, v1alpha1.PhasePending)
+		s.fairlead(cli.ExitUnknown, "status", "ur/"+r.Name, "--watch", "--timeout", "500ms") // it goes on waiting
 		s.Cancel(r.Name)
 		wantAsBefore(t, s.WantEnd(r.Name, v1alpha1.PhaseCancelled))
+		s.fairlead(cli.ExitCancelled, "status", "ur/"+r.Name, "--watch")
 		s.wantUntouched(before)
 	})
 	t.Run("while building", func(t *testing.T) {

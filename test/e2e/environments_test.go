@@ -69,10 +69,10 @@ func TestEnvironmentsInOneDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Apply(fmt.Sprintf("apiVersion: fairlead.dev/v1alpha1\nkind: UpdateRequest\nmetadata: {name: %s-refused}\nspec:\n"+
-		"  applicationRef: {name: %s}\n  commit: %s\n  variables: {OTHER: x}\n", s.name, s.name, next))
+		"  applicationRef: {name: %s}\n  commit: %q\n  variables: {OTHER: x}\n", s.name, s.name, next))
 	wantContains(t, "the message", s.WantEnd(s.name+"-refused", "Failed").Status.Message, "OTHER", "compose.requestVariables")
 	s.Apply(fmt.Sprintf("apiVersion: fairlead.dev/v1alpha1\nkind: UpdateRequest\nmetadata: {name: %s-port}\nspec:\n"+
-		"  applicationRef: {name: %s}\n  commit: %s\n  variables: {HELLO_PORT: %q}\n", s.name, s.name, next, strconv.Itoa(third)))
+		"  applicationRef: {name: %s}\n  commit: %q\n  variables: {HELLO_PORT: %q}\n", s.name, s.name, next, strconv.Itoa(third)))
 	s.WantEnd(s.name+"-port", "Succeeded")
 	if got, err := harness.Get(t.Context(), fmt.Sprintf("http://127.0.0.1:%d/version", third)); err != nil || got != "two" {
 		t.Errorf("at the port of the request: %q, %v", got, err)

@@ -49,7 +49,7 @@ kind: UpdateRequest
 metadata: {name: %s}
 spec:
   applicationRef: {name: %s}
-  commit: %s
+  commit: %q
 `
 
 // Everything that a person with nothing but kubectl does.
@@ -153,7 +153,7 @@ func wantColumns(t *testing.T, table string, want map[string]string) {
 // explainAll checks that every field of every kind is described.
 func (s *site) explainAll() {
 	t := s.t
-	for _, kind := range []string{"applications", "updaterequests", "releases", "backups", "dockerhosts"} {
+	for _, kind := range []string{"applications", "updaterequests", "releases", "backups", "dockerhosts", "manifestsources"} {
 		text := s.kubectl("", "explain", kind, "--recursive")
 		wantContains(t, "explain "+kind, text, "DESCRIPTION:", "spec", "status")
 		if strings.Contains(text, "<empty>") {

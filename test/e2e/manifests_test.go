@@ -107,7 +107,7 @@ func (f *fleet) look(want metav1.ConditionStatus, parts ...string) v1alpha1.Mani
 }
 
 func wish(app, name, commit string) string {
-	return fmt.Sprintf("# Written by a bot.\napiVersion: fairlead.dev/v1alpha1\nkind: UpdateRequest\nmetadata: {name: %s}\nspec:\n  applicationRef: {name: %s}\n  commit: %s\n", name, app, commit)
+	return fmt.Sprintf("# Written by a bot.\napiVersion: fairlead.dev/v1alpha1\nkind: UpdateRequest\nmetadata: {name: %s}\nspec:\n  applicationRef: {name: %s}\n  commit: %q\n", name, app, commit)
 }
 
 // What a bot commits to a directory in Git is applied and carried out, once.
