@@ -24,6 +24,8 @@ type Gateway struct {
 	GivenUp bool
 	// BlockedBy are the IDs of running containers that have its ports.
 	BlockedBy []string
+	// Replaces are the names of gateways, wanted no more, whose ports it takes over when it is opened.
+	Replaces []string
 }
 
 // openInner opens what has names, before anything else: nothing stands in its way,
@@ -55,7 +57,11 @@ func (r *rollout) openFronts() []Action {
 			stops = append(stops, retire(t, []Container{c}, "gives its ports of the host to the gateway")...)
 		}
 		if len(blocked) == 0 {
-			opens = append(opens, Action{Verb: VerbOpen, Gateway: g.Name, Reason: "publishes the ports of the host"})
+			reason := "publishes the ports of the host"
+			if len(g.Replaces) > 0 {
+				reason = "publishes those ports of the host that are still wanted"
+			}
+			opens = append(opens, Action{Verb: VerbOpen, Gateway: g.Name, Reason: reason})
 		}
 	}
 	if len(stops) > 0 {
@@ -72,13 +78,25 @@ func (r *rollout) unblock(t Target) []Action {
 		if !slices.Contains(t.BlockedBy, g.Name) || g.Wanted == g.Up || g.GivenUp {
 			continue // it is as it is to be
 		}
-		verb := VerbClose
+		a := Action{Verb: VerbClose, Gateway: g.Name, Reason: "gives ports of the host to " + t.Name}
 		if g.Wanted {
-			verb = VerbOpen // anew, without the port
+			a.Verb = VerbOpen // anew, without the port
+		} else if next := r.successor(g.Name); next != "" {
+			a.Verb, a.Gateway, a.Reason = VerbOpen, next, "publishes what "+g.Name+" does, without the ports of "+t.Name
 		}
-		actions = append(actions, Action{Verb: verb, Gateway: g.Name, Reason: "gives ports of the host to " + t.Name})
+		actions = append(actions, a)
 	}
 	return actions
+}
+
+// successor is the gateway that takes over the ports of another one and is yet to be opened; "" if none is.
+func (r *rollout) successor(name string) string {
+	for _, g := range r.in.Gateways {
+		if g.Wanted && !g.Up && !g.GivenUp && slices.Contains(g.Replaces, name) {
+			return g.Name
+		}
+	}
+	return ""
 }
 
 // closeRest ends gateways that nothing needs any more.

@@ -27,6 +27,9 @@ func (w *world) gateway(t *testing.T, in RolloutInput, a Action) {
 			}
 		}
 		w.gateways[i].Up = a.Verb == VerbOpen
+		if a.Verb == VerbOpen {
+			w.gateways = slices.DeleteFunc(w.gateways, func(g Gateway) bool { return slices.Contains(w.gateways[i].Replaces, g.Name) })
+		}
 	case VerbHold:
 		w.held[a.Service] = true
 	case VerbSwitch:
@@ -90,6 +93,7 @@ func TestGatewayTranscripts(t *testing.T) {
 	up := []Gateway{{Name: "p-gateway-1", Wanted: true, Up: true}, {Name: "p-gateway-front-1", Front: true, Wanted: true, Up: true}}
 	down := []Gateway{{Name: "p-gateway-1", Wanted: true}, {Name: "p-gateway-front-1", Front: true, Wanted: true, BlockedBy: []string{"old1-front"}}}
 	away := []Gateway{{Name: "p-gateway-1", Up: true}, {Name: "p-gateway-front-1", Front: true, Up: true}}
+	next := Gateway{Name: "p-gateway-front-2", Front: true, Wanted: true, Replaces: []string{"p-gateway-front-1"}}
 	withName := func(ts []Target) []Target {
 		for i := range ts {
 			if ts[i].Name == "front" {
@@ -103,6 +107,14 @@ func TestGatewayTranscripts(t *testing.T) {
 			ts[i].Gateway = false
 			if ts[i].Name == "front" {
 				ts[i].Order, ts[i].BlockedBy = stopFirst, []string{"p-gateway-front-1"}
+			}
+		}
+		return ts
+	}
+	leaving := func(ts []Target) []Target { // one of several whose ports the front has
+		for i := range ts {
+			if ts[i].Name == "front" {
+				ts[i].Gateway, ts[i].Order, ts[i].BlockedBy = false, stopFirst, []string{"p-gateway-front-1"}
 			}
 		}
 		return ts
@@ -142,6 +154,12 @@ func TestGatewayTranscripts(t *testing.T) {
 			{in: RolloutInput{Targets: back(direct(withName(fleet()))), Undo: true}, undo: true, gateways: []Gateway{{Name: "p-gateway-1", Up: true}}},
 		}},
 		{"give-back", fleetRunning(), nil, away, []phase{{in: RolloutInput{Targets: direct(withName(fleet())), Warm: true}}}},
+		{"front-with-a-port-less", fleetRunning(), nil, []Gateway{up[0], {Name: "p-gateway-front-1", Front: true, Up: true}, next}, []phase{
+			{in: RolloutInput{Targets: withName(fleet()), Warm: true}},
+		}},
+		{"front-without-one-that-leaves", fleetRunning(), nil, []Gateway{up[0], {Name: "p-gateway-front-1", Front: true, Up: true}, next}, []phase{
+			{in: RolloutInput{Targets: leaving(fleet()), Warm: true}},
+		}},
 		{"first-deployment", nil, nil, []Gateway{{Name: "p-gateway-1", Wanted: true}, {Name: "p-gateway-front-1", Front: true, Wanted: true}}, []phase{
 			{in: RolloutInput{Targets: fleet(), Warm: true}},
 		}},
@@ -201,8 +219,8 @@ func TestGatewaysThatDoNotAgree(t *testing.T) {
 
 // A gateway that is made anew interrupts those behind it that are not replaced, too; but only where something is.
 func TestInterruptionsByGatewaysMadeAnew(t *testing.T) {
-	const anew = "once, as the gateway that has 127.0.0.1:80 is made anew: until what is open there has ended, for at most 10s, and the new one listens"
-	front := Service{Name: "front", Revision: "v1", Replicas: 1, Gateway: true, Anew: "the gateway that has 127.0.0.1:80"}
+	const anew = "once, as a new gateway takes over 127.0.0.1:80: until it listens"
+	front := Service{Name: "front", Revision: "v1", Replicas: 1, Gateway: true, Anew: "a new gateway takes over 127.0.0.1:80: until it listens"}
 	held := Service{Name: "db", Revision: "v2", Replicas: 1, Gateway: true, Exclusive: []string{"runs a database image"}, HoldTimeout: "1m0s", Anew: front.Anew}
 	have := []Container{running("front", "v1", 1), running("db", "v1", 2)}
 	for _, p := range Services(SelectInput{Services: []Service{front, held}, Containers: have}) {

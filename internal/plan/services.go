@@ -72,8 +72,8 @@ type Service struct {
 	// Handover are the ports of the host that come to the gateway, or come back
 	// from it, as "127.0.0.1:8080"; "" for none.
 	Handover string
-	// Anew says what of its gateway is made anew by a rollout, whatever becomes of its own
-	// containers: "the gateway that has 127.0.0.1:8080"; "" for nothing.
+	// Anew says what a rollout interrupts as a gateway is made anew, whatever becomes of the service's own
+	// containers: "a new gateway takes over 127.0.0.1:8080: until it listens"; "" for nothing.
 	Anew string
 	// HoldTimeout is how long requests may be held, as "60s".
 	HoldTimeout string
@@ -342,7 +342,7 @@ func changes(p *v1alpha1.ServicePlan) bool { return p.Action != v1alpha1.ActionK
 
 // alsoAnew adds to an interruption that of a gateway that is made anew.
 func alsoAnew(others, what string) string {
-	text := "once, as " + what + " is made anew: until what is open there has ended, for at most 10s, and the new one listens"
+	text := "once, as " + what
 	if others == "none" {
 		return text
 	}

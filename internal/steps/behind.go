@@ -114,15 +114,17 @@ func directParts(svc compose.Service) string {
 		if !p.Fixed() {
 			host := "that the engine chooses for " + strconv.Itoa(int(p.Target))
 			if p.Published != "" && p.Published != "0" {
-				host = "from " + p.Published
+				host = "that the engine takes from " + p.Published
 			}
-			parts = append(parts, "the port "+host+" is published by each container itself, and changes with it")
+			parts = append(parts, "the port "+host+" is published by each container itself, and is another one after each update: "+
+				"publish a port by its number to have the gateway keep it")
 		}
 	}
 	for _, n := range svc.Networks {
 		for _, a := range []string{n.IPv4Address, n.IPv6Address} {
 			if a != "" {
-				parts = append(parts, "the address "+a+" in "+n.Key+" stays with the container: clients that go by it reach no other while that is replaced")
+				parts = append(parts, "the address "+a+" in "+n.Key+" stays with the container, which may listen on it by its number: "+
+					"clients that go by it reach nobody while that is replaced, those that go by the name "+svc.Name+" wait")
 			}
 		}
 	}
@@ -313,13 +315,15 @@ func anew(want []wanted, containers []docker.Container, project string, have []b
 	out := map[string]string{}
 	for service, all := range layout.Anew(in.Existing, layout.Plan(in)) {
 		var parts []string
-		for _, what := range all {
-			if what == "" {
-				what = "its name in the networks"
-			}
-			parts = append(parts, what)
+		ports := slices.DeleteFunc(slices.Clone(all), func(what string) bool { return what == "" })
+		if len(ports) > 0 {
+			parts = append(parts, "a new gateway takes over "+joinAnd(ports)+": until what is open there has ended, for at most 1s, and the new one, "+
+				"which is ready before, listens")
 		}
-		out[service] = "the gateway that has " + joinAnd(parts)
+		if len(ports) < len(all) {
+			parts = append(parts, "the gateway that has its name in the networks is made anew: until what is open there has ended, for at most 10s, and the new one listens")
+		}
+		out[service] = strings.Join(parts, "; and once, as ")
 	}
 	return out, nil
 }

@@ -163,10 +163,15 @@ services:
 	for _, b := range layout.Plan(in) {
 		have = append(have, boxes.Box{Box: b})
 	}
+	ports := func(ports string) string {
+		return "a new gateway takes over " + ports + ": until what is open there has ended, for at most 1s, and the new one, which is ready before, listens"
+	}
 	for text, want := range map[string]string{
 		both: "map[]",
-		strings.Replace(both, `, "127.0.0.1:8082:82"`, "", 1): "map[api:the gateway that has 127.0.0.1:8081 web:the gateway that has 127.0.0.1:8080]",
-		strings.Replace(both, `8080:80"`, `8083:80"`, 1):      "map[api:the gateway that has 127.0.0.1:8081 and 127.0.0.1:8082]",
+		strings.Replace(both, `, "127.0.0.1:8082:82"`, "", 1): "map[api:" + ports("127.0.0.1:8081") + " web:" + ports("127.0.0.1:8080") + "]",
+		strings.Replace(both, `8080:80"`, `8083:80"`, 1):      "map[api:" + ports("127.0.0.1:8081 and 127.0.0.1:8082") + "]",
+		strings.Replace(both, `81:81"`, `81:82"`, 1): "map[api:" + ports("127.0.0.1:8081 and 127.0.0.1:8082") +
+			" web:" + ports("127.0.0.1:8080") + "]",
 	} {
 		got, err := anew(behind(text), nil, "shop", have)
 		if err != nil || fmt.Sprint(got) != want {
@@ -217,11 +222,11 @@ func TestGatewayNote(t *testing.T) {
 		"listens where": {with(func(s *compose.Service) { s.Ports = nil }), false, auto, "nothing is known to listen"},
 		"a range": {with(func(s *compose.Service) {
 			s.Ports = []compose.Port{{Published: "8000-8010", Target: 80, Protocol: "tcp"}}
-		}), true, auto, "the port from 8000-8010 is published by each container itself"},
+		}), true, auto, "the port that the engine takes from 8000-8010 is published by each container itself, and is another one after each update"},
 		"any port": {with(func(s *compose.Service) { s.Ports = []compose.Port{{Target: 81, Protocol: "tcp"}} }), true, auto, "the port that the engine chooses for 81"},
 		"an address": {with(func(s *compose.Service) {
 			s.Networks = []compose.ServiceNetwork{{Key: "back", Name: "p_back", IPv4Address: "172.28.0.9"}}
-		}), true, auto, "the address 172.28.0.9 in back stays with the container"},
+		}), true, auto, "the address 172.28.0.9 in back stays with the container, which may listen on it"},
 	} {
 		if got := gatewayNote(c.svc, c.behind, c.mode); c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)

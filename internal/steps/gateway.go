@@ -258,7 +258,7 @@ func (e *executor) gatewayFacts(in *plan.RolloutInput, containers []docker.Conta
 		have := g.there[w.Name]
 		f := plan.Gateway{Name: w.Name, Front: w.Front, Wanted: true, Up: have != nil && have.answers && have.Named && have.Same(w), GivenUp: e.closed[w.Name] != nil}
 		if w.Front && !f.Up {
-			f.BlockedBy = blockers(w, containers)
+			f.BlockedBy, f.Replaces = blockers(w, containers), g.replaced(w)
 		}
 		in.Gateways = append(in.Gateways, f)
 	}

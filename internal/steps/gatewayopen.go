@@ -6,7 +6,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/failure"
@@ -20,7 +22,14 @@ import (
 func (e *executor) open(ctx context.Context, a plan.Action, b layout.Box) error {
 	g := e.gw
 	e.say("gateway %s: starting (%s)", a.Gateway, a.Reason)
-	if err := g.keeper.Open(ctx, g.project, g.application, b); err != nil {
+	g.mu.Lock()
+	from := g.replaced(b)
+	g.mu.Unlock()
+	open := g.keeper.Open
+	if len(from) > 0 {
+		open = g.keeper.OpenBeside
+	}
+	if err := open(ctx, g.project, g.application, b); err != nil {
 		return err
 	}
 	g.mu.Lock()
@@ -37,11 +46,41 @@ func (e *executor) open(ctx context.Context, a plan.Action, b layout.Box) error 
 	if err := e.tellGateways(ctx); err != nil {
 		return err
 	}
-	if err := g.keeper.Name(ctx, b); err != nil {
+	if len(from) == 0 {
+		err = g.keeper.Name(ctx, b)
+	} else {
+		err = e.takeOver(ctx, b, from)
+	}
+	if err != nil {
 		return err
 	}
 	g.there[a.Gateway].Named = true
 	return nil
+}
+
+// takeOver has a gateway take the ports of others. It needs the lock of the gateways.
+func (e *executor) takeOver(ctx context.Context, b layout.Box, from []string) error {
+	begin := e.Clock.Now()
+	if err := e.gw.keeper.TakeOver(ctx, e.gw.project, b, from); err != nil {
+		delete(e.gw.there, b.Name)
+		return fmt.Errorf("let the gateway %s have the ports of %s: %w", b.Name, joinAnd(from), err)
+	}
+	for _, name := range from {
+		delete(e.gw.there, name)
+	}
+	e.say("gateway %s: has taken over the ports of %s (within %s)", b.Name, joinAnd(from), e.Clock.Since(begin).Round(time.Millisecond))
+	return nil
+}
+
+// replaced are the gateways that are there, and wanted no more, whose ports b is to publish. It needs the lock.
+func (g *gatewayRun) replaced(b layout.Box) []string {
+	var others []layout.Box
+	for _, name := range slices.Sorted(maps.Keys(g.there)) {
+		if !slices.ContainsFunc(g.wanted, func(w layout.Box) bool { return w.Name == name }) {
+			others = append(others, g.there[name].Box.Box)
+		}
+	}
+	return b.Replaces(others)
 }
 
 // unsyncedError says that all containers are as they are to be, but a gateway does not know all of it.

@@ -9,6 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -135,7 +138,9 @@ func startTogether(f *fixture) time.Duration {
 	}
 	var times []time.Duration
 	for range 3 {
-		each(func(ctx context.Context, id string) error { return engine.ContainerStop(ctx, id, container.StopOptions{}) })
+		each(func(ctx context.Context, id string) error {
+			return engine.ContainerStop(ctx, id, container.StopOptions{})
+		})
 		begin := time.Now()
 		each(func(ctx context.Context, id string) error {
 			if err := engine.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
@@ -165,6 +170,45 @@ func startTogether(f *fixture) time.Duration {
 		times = append(times, time.Since(begin))
 	}
 	return median(times)
+}
+
+// TestGatewayFront measures, from outside, for how long a published port has nobody when another one of its gateway is
+// not published any more.
+func TestGatewayFront(t *testing.T) {
+	f := deploy(t, apps.Hello)
+	compose, err := os.ReadFile(filepath.Join(f.repo.Dir, "docker-compose.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ports []string
+	for range 3 {
+		port, err := apps.FreePort(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports = append(ports, "    ports:\n      - 127.0.0.1:"+strconv.Itoa(port)+":8080\n")
+	}
+	publish := func() string {
+		text := string(compose)
+		for _, p := range ports {
+			text = strings.Replace(text, "    ports:\n", p, 1)
+		}
+		sha, err := f.repo.Publish(t.Context(), "ports", map[string]string{"docker-compose.yml": text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sha
+	}
+	f.update(publish())
+	f.behindGateway("")
+	var gaps []time.Duration
+	for len(ports) > 0 {
+		ports = ports[1:]
+		l := harness.StartLoad(f.repo.URL("/version"), 1, 5*time.Millisecond)
+		f.update(publish())
+		gaps = append(gaps, l.End().Longest)
+	}
+	row("gateway: a port removed: the longest time without an answer at another port of the same gateway", "under 1 s", "%.2f s", median(gaps).Seconds())
 }
 
 // TestGatewayRollback measures from a check that fails after the traffic has moved until the old

@@ -5,11 +5,14 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -206,6 +209,76 @@ func TestGatewayTakeover(t *testing.T) {
 	if cs := s.containers()["web"]; len(cs) != 1 {
 		t.Errorf("web has %v", identities(cs))
 	}
+}
+
+// publishing is the Compose file of apps.Hello with further ports of the host.
+func (s *site) publishing(ports ...int) map[string]string {
+	s.t.Helper()
+	const mark = "    ports:\n"
+	data, err := os.ReadFile(filepath.Join(s.repo.Dir, "docker-compose.yml"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	head, rest, ok := strings.Cut(string(data), mark)
+	if !ok {
+		s.t.Fatalf("the Compose file publishes nothing:\n%s", data)
+	}
+	for _, port := range ports {
+		rest = fmt.Sprintf("      - 127.0.0.1:%d:8080\n", port) + rest
+	}
+	return map[string]string{"docker-compose.yml": head + mark + rest}
+}
+
+// A port that is not published any more is free; the front of the others gives way to one that is ready before.
+func TestGatewayPortRemoved(t *testing.T) {
+	t.Parallel()
+	s := siteOf(t, shared, apps.Hello)
+	t.Cleanup(func() { s.removeGateways() })
+	more, err := apps.FreePort(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := s.publishing(), s.publishing(more)
+	s.apply(gatewayOn)
+	s.succeeds(s.publish("Two ports", two))
+	s.wantBehind("web")
+	further := "http://127.0.0.1:" + strconv.Itoa(more) + "/version"
+	if _, err := harness.Get(t.Context(), further); err != nil {
+		t.Errorf("the further port: %v", err)
+	}
+	before := map[string]bool{}
+	for _, c := range s.gateways() {
+		before[c.ID] = true
+	}
+	l := s.load("/version")
+	r := s.succeeds(s.publish("One port", one))
+	got := l.End()
+	t.Logf("%d of %d requests failed, longest gap %s; %+v", got.Failed, got.Sent, got.Longest, r.Status.Downtime)
+	s.wantVersion("1")
+	if plan := r.Status.Plan.Services[0].Interruption; !strings.Contains(plan, "once, as a new gateway takes over "+strings.TrimPrefix(s.repo.URL(""), "http://")) {
+		t.Errorf("the plan says of the interruption: %q", plan)
+	}
+	if !strings.Contains(s.Log(r), "has taken over the ports of") {
+		t.Errorf("nothing was taken over:\n%s", s.Log(r))
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(more))
+	if err != nil {
+		t.Errorf("the port that is published no more: %v", err)
+	} else if err := free.Close(); err != nil {
+		t.Error(err)
+	}
+	gateways, anew := s.gateways(), 0
+	for _, c := range gateways {
+		if !before[c.ID] {
+			anew++
+		}
+	}
+	if len(gateways) != 2 || anew != 1 {
+		t.Errorf("there are %d gateways, of which %d are new", len(gateways), anew)
+	}
+	l = s.load("/version")
+	s.succeeds(s.publish("Two", map[string]string{"version.txt": "2\n"}))
+	wantLossless(t, l, "1", "2")
 }
 
 // The daemon is killed while it moves traffic, and goes on.

@@ -110,6 +110,16 @@ func (k *Keeper) dir(name string) string {
 //
 // application is the value of the label that says what it belongs to.
 func (k *Keeper) Open(ctx context.Context, project, application string, b layout.Box) error {
+	return k.open(ctx, project, application, b, false)
+}
+
+// OpenBeside is Open for one that is to have ports of the host which others still publish: it answers, and is in no
+// network, until TakeOver.
+func (k *Keeper) OpenBeside(ctx context.Context, project, application string, b layout.Box) error {
+	return k.open(ctx, project, application, b, true)
+}
+
+func (k *Keeper) open(ctx context.Context, project, application string, b layout.Box, beside bool) error {
 	img, err := k.ensureImage(ctx)
 	if err != nil {
 		return err
@@ -150,6 +160,11 @@ func (k *Keeper) Open(ctx context.Context, project, application string, b layout
 	// One that was about to be removed when the daemon died would not come back with the engine.
 	if have.ID != "" {
 		if err := k.Engine.SetRestartPolicy(ctx, id, docker.RestartPolicy{Name: string(container.RestartPolicyAlways)}); err != nil {
+			return err
+		}
+	}
+	if beside && have.State != docker.StateRunning {
+		if err := k.leaveNetworks(ctx, id); err != nil {
 			return err
 		}
 	}
@@ -203,8 +218,8 @@ func (k *Keeper) Close(ctx context.Context, project, name string) error {
 	case docker.IsNotFound(err):
 	case err != nil:
 		return err
-	case have.Labels[v1alpha1.LabelGatewayProject] != project:
-		return fmt.Errorf("the container %s is no gateway of the project %s", name, project)
+	case ofProject(have, project) != nil:
+		return ofProject(have, project)
 	default:
 		if err := k.remove(ctx, have.ID); err != nil {
 			return err
@@ -215,6 +230,13 @@ func (k *Keeper) Close(ctx context.Context, project, name string) error {
 		return nil
 	}
 	return os.RemoveAll(k.dir(name))
+}
+
+func ofProject(c docker.Container, project string) error {
+	if c.Labels[v1alpha1.LabelGatewayProject] != project {
+		return fmt.Errorf("the container %s is no gateway of the project %s", c.Name, project)
+	}
+	return nil
 }
 
 func (k *Keeper) remove(ctx context.Context, id string) error {
@@ -253,8 +275,10 @@ func (k *Keeper) create(ctx context.Context, project, application, img, source s
 		SecurityOpt:    []string{"no-new-privileges"},
 		Binds:          []string{source + ":" + mountPoint},
 		LogConfig:      container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "5m", "max-file": "2"}},
-		// Short names that nobody has are not for name servers outside.
+		// Only containers are asked for, so no name server outside is: not for short names that nobody has, and not
+		// while it is in no network yet and the engine's own is not known, where one outside would say that nobody has them.
 		DNSOptions:   []string{"ndots:1"},
+		DNS:          []string{"127.0.0.1"},
 		PortBindings: nat.PortMap{},
 	}
 	for _, p := range b.Publish {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -294,4 +295,147 @@ func TestAGatewayServesBeforeItHasNames(t *testing.T) {
 	if seen, err := w.keeper.Client(b.Name).Observed(t.Context()); err != nil || seen.AppliedRevision != 1 {
 		t.Errorf("after a restart it serves %+v, %v", seen, err)
 	}
+}
+
+// A front whose ports are taken over by one that is ready before, and one that goes on as its ports cannot be.
+func TestTakeOver(t *testing.T) {
+	w := newEngineWorld(t)
+	target := w.run("target", w.networks[0], "serve")
+	ports := freePorts(t, 2)
+	front := func(n int, ports ...int) layout.Box {
+		b := layout.Box{Name: fmt.Sprintf("%s.gateway-front-%d", boxesTest, n), Front: true, Networks: map[string][]string{w.networks[0]: nil, w.networks[1]: nil}}
+		for i, port := range ports {
+			b.Publish = append(b.Publish, layout.Publish{HostIP: "127.0.0.1", HostPort: port, Service: "web", Target: 8080, Inside: 20001 + i})
+		}
+		t.Cleanup(func() {
+			if err := w.keeper.Close(context.Background(), boxesTest, b.Name); err != nil {
+				t.Error(err)
+			}
+		})
+		return b
+	}
+	addresses := map[string]string{}
+	if c, err := w.InspectContainer(t.Context(), target); err != nil {
+		t.Fatal(err)
+	} else {
+		addresses[w.networks[0]] = c.Networks[w.networks[0]].IP
+	}
+	tell := func(b layout.Box) {
+		t.Helper()
+		state := layout.State(b, map[string]layout.Route{"web": {Targets: []layout.Target{{ID: target, Addresses: addresses}}}}, layout.Settings{Application: "default/boxes"})
+		state.Revision = 1
+		if _, err := w.keeper.Client(b.Name).Put(t.Context(), state); err != nil {
+			t.Fatal(err)
+		}
+	}
+	served := func(port int) error {
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+		resp, err := client.Get("http://127.0.0.1:" + strconv.Itoa(port) + "/")
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "served" {
+			return fmt.Errorf("%s, %q, %w", resp.Status, body, err)
+		}
+		return nil
+	}
+	old := front(1, ports[0])
+	if err := w.keeper.Open(t.Context(), boxesTest, "default/boxes", old); err != nil {
+		t.Fatal(err)
+	}
+	tell(old)
+	first := w.box(old.Name).ID
+	if err := served(ports[0]); err != nil {
+		t.Fatal(err)
+	}
+
+	// Somebody else has a port that the new one is to have as well.
+	taken, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(ports[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := front(2, ports...)
+	beside := func() {
+		t.Helper()
+		for range 2 { // once more, as after a crash
+			if err := w.keeper.OpenBeside(t.Context(), boxesTest, "default/boxes", next); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tell(next)
+	}
+	beside()
+	if b := w.box(next.Name); b.Named || !b.Running {
+		t.Errorf("before it takes over it is %+v", b)
+	}
+	if err := served(ports[0]); err != nil {
+		t.Errorf("while the new one is made: %v", err)
+	}
+	if err := w.keeper.TakeOver(t.Context(), boxesTest, next, []string{old.Name}); err == nil {
+		t.Fatal("it has a port that somebody else has")
+	}
+	if b := w.box(old.Name); b.ID != first || !b.Running {
+		t.Errorf("the old one does not go on: %+v", b)
+	}
+	if c, err := w.InspectContainer(t.Context(), first); err != nil || c.RestartPolicy.Name != "always" {
+		t.Errorf("the old one has the restart policy %+v, %v", c.RestartPolicy, err)
+	}
+	again := func(when string) { // a gateway that starts again looks first where its targets are
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		ticker := time.NewTicker(20 * time.Millisecond)
+		defer ticker.Stop()
+		for err := served(ports[0]); err != nil; err = served(ports[0]) {
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				t.Fatalf("%s: %v", when, err)
+			}
+		}
+	}
+	again("after the new one could not take over")
+	if err := taken.Close(); err != nil {
+		t.Fatal(err)
+	}
+	beside()
+
+	if err := w.keeper.TakeOver(t.Context(), boxesTest, next, []string{old.Name, "no-such-gateway"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, port := range ports {
+		if err := served(port); err != nil {
+			t.Errorf("port %d of the new one: %v", port, err)
+		}
+	}
+	if b := w.box(next.Name); !b.Named || !b.Running {
+		t.Errorf("when it has taken over it is %+v", b)
+	}
+	if _, err := w.InspectContainer(t.Context(), first); !docker.IsNotFound(err) {
+		t.Errorf("the old one is still there: %v", err)
+	}
+	// What it publishes comes back with it.
+	if err := w.ContainerRestart(t.Context(), w.box(next.Name).ID, container.StopOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.keeper.Open(t.Context(), boxesTest, "default/boxes", next); err != nil {
+		t.Fatal(err)
+	}
+	again("after a restart")
+}
+
+// freePorts are ports of the loopback that nobody has.
+func freePorts(t *testing.T, n int) []int {
+	t.Helper()
+	var out []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		out = append(out, l.Addr().(*net.TCPAddr).Port)
+	}
+	return out
 }

@@ -10,8 +10,27 @@ import (
 // Same reports whether a gateway container that was made as b serves as o as well.
 func (b Box) Same(o Box) bool { return b.Encode() == o.Encode() }
 
+// Replaces are the names of existing fronts that have ports of the host which the front b is to publish. None of
+// them may be wanted any more.
+func (b Box) Replaces(existing []Box) []string {
+	var out []string
+	for _, e := range existing {
+		taken := func(p Publish) bool { return slices.ContainsFunc(e.Publish, p.collides) }
+		if b.Front && e.Front && e.Name != b.Name && slices.ContainsFunc(b.Publish, taken) {
+			out = append(out, e.Name)
+		}
+	}
+	return out
+}
+
+// collides reports whether only one of two can be published at a time.
+func (p Publish) collides(o Publish) bool {
+	all := func(ip string) bool { return ip == "" || ip == "0.0.0.0" || ip == "::" }
+	return p.HostPort == o.HostPort && p.UDP == o.UDP && (p.HostIP == o.HostIP || all(p.HostIP) || all(o.HostIP))
+}
+
 // Anew tells which services lose, for a moment, what as existing gateway containers give way to
-// wanted ones of the same name: the addresses of the host where they are published, and "" for their names.
+// wanted ones: the addresses of the host where they are published, and "" for their names.
 func Anew(existing, wanted []Box) map[string][]string {
 	out := map[string][]string{}
 	add := func(service, what string) {
@@ -20,19 +39,23 @@ func Anew(existing, wanted []Box) map[string][]string {
 		}
 	}
 	for _, w := range wanted {
-		i := slices.IndexFunc(existing, func(b Box) bool { return b.Name == w.Name })
-		if i < 0 || existing[i].Same(w) {
-			continue
-		}
-		for _, p := range w.Publish {
-			if slices.ContainsFunc(existing[i].Publish, p.same) {
-				add(p.Service, p.Address())
+		for _, e := range existing {
+			if e.Front != w.Front || e.Name == w.Name && e.Same(w) {
+				continue
 			}
-		}
-		for network, owners := range w.Owners {
-			for name, service := range owners {
-				if existing[i].Owners[network][name] == service {
-					add(service, "")
+			for _, p := range w.Publish {
+				if slices.ContainsFunc(e.Publish, p.collides) {
+					add(p.Service, p.Address())
+				}
+			}
+			if e.Name != w.Name {
+				continue
+			}
+			for network, owners := range w.Owners {
+				for name, service := range owners {
+					if e.Owners[network][name] == service {
+						add(service, "")
+					}
 				}
 			}
 		}

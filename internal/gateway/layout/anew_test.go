@@ -35,3 +35,28 @@ func TestAnew(t *testing.T) {
 		})
 	}
 }
+
+func TestReplaces(t *testing.T) {
+	front := func(name string, ports ...Publish) Box { return Box{Name: name, Front: true, Publish: ports} }
+	existing := []Box{
+		front("p.gateway-front-1", Publish{HostIP: "127.0.0.1", HostPort: 80}, Publish{HostPort: 53, UDP: true}),
+		front("p.gateway-front-2", Publish{HostIP: "10.0.0.1", HostPort: 443}),
+		{Name: "p.gateway-1"},
+	}
+	for _, tt := range []struct {
+		name string
+		box  Box
+		want []string
+	}{
+		{"the same port", front("p.gateway-front-3", Publish{HostIP: "127.0.0.1", HostPort: 80}), []string{"p.gateway-front-1"}},
+		{"on all addresses", front("p.gateway-front-3", Publish{HostPort: 80}, Publish{HostIP: "0.0.0.0", HostPort: 443}), []string{"p.gateway-front-1", "p.gateway-front-2"}},
+		{"on another address", front("p.gateway-front-3", Publish{HostIP: "127.0.0.1", HostPort: 443}), nil},
+		{"another protocol", front("p.gateway-front-3", Publish{HostPort: 53}), nil},
+		{"itself", existing[0], nil},
+		{"one that publishes nothing", Box{Name: "p.gateway-2"}, nil},
+	} {
+		if got := tt.box.Replaces(existing); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}

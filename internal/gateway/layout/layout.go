@@ -133,7 +133,7 @@ type Input struct {
 const firstInside = 20001
 
 // Plan says which gateway containers there are to be. One that is the same as an
-// existing one of that name stays; one that is not takes its place.
+// existing one of that name stays; one that is not takes its place. See Replaces for fronts.
 func Plan(in Input) []Box {
 	slices.SortFunc(in.Services, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
 	boxes := inner(in)
@@ -335,21 +335,27 @@ func boxName(project, kind string, taken func(string) bool) string {
 }
 
 // fronts keep the ports that they publish; those that are published already by
-// none go to another one, so that nothing is interrupted. A front with a port
-// that is not wanted any more is made anew without it.
+// none go to another one, so that nothing is interrupted. A front that is to publish
+// less, or in other networks, gets a successor of another name, which can be ready beside it and
+// takes further ports as well.
 func fronts(in Input) []Box {
 	var want []Publish
 	for _, s := range in.Services {
 		want = append(want, s.Publish...)
 	}
 	var out []Box
+	var more []Publish
+	networks := map[string][]string{} // of those that get a successor
+	names := map[string]bool{}
 	placed := func(p Publish) bool {
-		return slices.ContainsFunc(out, func(b Box) bool { return slices.ContainsFunc(b.Publish, p.same) })
+		return slices.ContainsFunc(more, p.same) ||
+			slices.ContainsFunc(out, func(b Box) bool { return slices.ContainsFunc(b.Publish, p.same) })
 	}
 	for _, b := range in.Existing {
 		if !b.Front {
 			continue
 		}
+		names[b.Name] = true
 		keep := Box{Name: b.Name, Front: true}
 		for _, have := range b.Publish {
 			if i := slices.IndexFunc(want, have.same); i >= 0 && !placed(have) {
@@ -361,17 +367,21 @@ func fronts(in Input) []Box {
 			continue
 		}
 		keep.Networks = reach(keep.Publish, in, b.Networks)
-		out = append(out, keep)
+		if keep.Same(b) {
+			out = append(out, keep)
+			continue
+		}
+		more = append(more, keep.Publish...)
+		maps.Copy(networks, b.Networks)
 	}
 	next := firstInside
-	for _, b := range out {
+	for _, b := range append(slices.Clone(out), Box{Publish: more}) {
 		for _, p := range b.Publish {
 			next = max(next, p.Inside+1)
 		}
 	}
-	var more []Publish
 	for _, p := range want {
-		if !placed(p) && !slices.ContainsFunc(more, p.same) {
+		if !placed(p) {
 			p.Inside = next
 			next++
 			more = append(more, p)
@@ -380,10 +390,8 @@ func fronts(in Input) []Box {
 	if len(more) == 0 {
 		return out
 	}
-	name := boxName(in.Project, "-front", func(name string) bool {
-		return slices.ContainsFunc(out, func(b Box) bool { return b.Name == name })
-	})
-	return append(out, Box{Name: name, Front: true, Publish: more, Networks: reach(more, in, nil)})
+	name := boxName(in.Project, "-front", func(name string) bool { return names[name] })
+	return append(out, Box{Name: name, Front: true, Publish: more, Networks: reach(more, in, networks)})
 }
 
 // reach are the networks that lead to the services of ports: those that are used
