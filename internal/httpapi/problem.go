@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/hostaccess"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
@@ -90,7 +91,9 @@ func (a *API) fromStatus(ctx context.Context, s metav1.Status) error {
 		return huma.ErrorWithHeaders(p, http.Header{"Www-Authenticate": {challenge}})
 	case http.StatusForbidden:
 		role := "fairlead-viewer"
-		if r := recordOf(ctx); r != nil && r.verb != "" {
+		if s.Details != nil && s.Details.Kind != "" && s.Details.Group != v1alpha1.GroupVersion.Group {
+			role = roleAdmin // tokens, and who has which role
+		} else if r := recordOf(ctx); r != nil && r.verb != "" {
 			if role = "fairlead-operator"; r.resource != "updaterequests" {
 				role = roleAdmin
 			}

@@ -41,6 +41,7 @@ func formatFuncs(lang *i18n.Lang) template.FuncMap {
 		"downtime":     func(d *v1alpha1.DowntimeStatus) string { return downtimeText(lang, d) },
 		"short12":      func(id string) string { return id[:min(12, len(id))] },
 		"rfc3339":      func(t *metav1.Time) string { return t.UTC().Format(time.RFC3339) },
+		"check":        func(name string) string { return checkText(lang, name) },
 		"health":       func(s string) string { return healthText(lang, s) },
 		"host":         hostOf,
 		"ref":          func(s string) string { return strings.TrimPrefix(strings.TrimPrefix(s, "refs/heads/"), "refs/tags/") },
@@ -103,6 +104,10 @@ func asTime(at any) (time.Time, bool) {
 	switch v := at.(type) {
 	case time.Time:
 		t = v
+	case *time.Time:
+		if v != nil {
+			t = *v
+		}
 	case metav1.Time:
 		t = v.Time
 	case *metav1.Time:
@@ -231,6 +236,14 @@ func healthText(lang *i18n.Lang, s string) string {
 		text += ": " + lang.Say(strings.TrimSpace(why))
 	}
 	return text
+}
+
+// checkText is what a check of the preflight is called.
+func checkText(lang *i18n.Lang, name string) string {
+	if hook, ok := strings.CutPrefix(name, "Hook "); ok {
+		return lang.T("check.Hook", "name", hook)
+	}
+	return lang.Or("check."+name, name)
 }
 
 // actionTone is the tone of what is done with a service.

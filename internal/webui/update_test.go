@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/webui/i18n"
 )
@@ -66,7 +68,8 @@ func TestProgressOf(t *testing.T) {
 	}
 }
 
-// Whatever a request ends with, it is told what can be done.
+// Whatever a request ends with, it is told what can be done; and if it failed, in a few
+// words why.
 func TestAdvice(t *testing.T) {
 	for _, lang := range i18n.Languages {
 		for _, reason := range []string{
@@ -80,6 +83,10 @@ func TestAdvice(t *testing.T) {
 		} {
 			if !lang.Has("advice." + reason) {
 				t.Errorf("%s: there is no advice for %s", lang.Tag, reason)
+			}
+			failed := reason != v1alpha1.ReasonSuperseded && reason != v1alpha1.ReasonCancelled
+			if failed && !lang.Has("reason."+reason) {
+				t.Errorf("%s: %s has no words", lang.Tag, reason)
 			}
 		}
 	}
@@ -217,5 +224,28 @@ func brokenOff(t *testing.T, s *bufio.Scanner) {
 	}
 	if s.Err() == nil {
 		t.Error("the stream has an end like one that is complete")
+	}
+}
+
+func TestTimesOfAnyType(t *testing.T) {
+	moment := at.Time
+	for _, known := range []any{moment, &moment, at, &at} {
+		if got := timeElement(known, "instant"); !strings.Contains(string(got), `datetime="2026-03-04T05:06:07Z"`) {
+			t.Errorf("a %T is shown as %s", known, got)
+		}
+	}
+	for _, none := range []any{time.Time{}, (*time.Time)(nil), (*metav1.Time)(nil)} {
+		if got := timeElement(none, "ago"); got != "–" {
+			t.Errorf("no %T is shown as %s", none, got)
+		}
+	}
+}
+
+func TestChecksInWords(t *testing.T) {
+	chinese := i18n.Choose("zh-Hans", "")
+	for name, want := range map[string]string{"Hook warm": "钩子 warm", "Memory": "内存", "Anything": "Anything"} {
+		if got := checkText(chinese, name); got != want {
+			t.Errorf("%s is called %s, want %s", name, got, want)
+		}
 	}
 }

@@ -61,8 +61,8 @@ func TestParts(t *testing.T) {
 }
 
 // ofKubernetes are the beginnings of what the API server says of an object that is not
-// valid.
-var ofKubernetes = []string{"Invalid value: ", "Unsupported value: ", "Too long: ", "Too many: ", "Duplicate value", "Required value"}
+// valid or not there, and of what may not be done.
+var ofKubernetes = []string{"{} is forbidden: ", "applications.", "updaterequests.", "releases.", "backups.", "Invalid value: ", "Unsupported value: ", "Too long: ", "Too many: ", "Duplicate value", "Required value"}
 
 // pieces are what a sentence may be made of.
 var pieces = regexp.MustCompile("[,:] |`")
