@@ -26,7 +26,7 @@ func TestAnew(t *testing.T) {
 		{"one port more", made, again(shop[0].on(9000, 80), shop[1], shop[2]), "map[]"},
 		{"a service less", made, again(shop[0], shop[1]), "map[]"},
 		{"another protocol", made, again(svc("front", 80).on(8080, 80).with(func(s *Service) { s.Publish[0].App = "grpc" }), shop[1], shop[2]), "map[]"},
-		{"a port that two have by now", made, again(shop[0], svc("web", 5432).on(8081, 5432), shop[2]), "map[db:[] front:[ 127.0.0.1:8080]]"},
+		{"a port that two have by now", made, again(shop[0], svc("web", 5432).on(8081, 5432), shop[2]), "map[db:[] front:[ 127.0.0.1:8080] web:[127.0.0.1:8081]]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := fmt.Sprint(Anew(tt.existing, tt.wanted)); got != tt.want {
