@@ -80,9 +80,9 @@ func (r *ApplicationReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	b := ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Application{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, checkPredicate()))).
-		Watches(&v1alpha1.UpdateRequest{}, handler.EnqueueRequestsFromMapFunc(applicationOf), builder.WithPredicates(justEndedPredicate())).
-		Watches(&v1alpha1.UpdateRequest{}, inBursts(), builder.WithPredicates(startedPredicate())).
-		Watches(&v1alpha1.Release{}, inBursts())
+		Watches(&v1alpha1.UpdateRequest{}, after(whenEnded), builder.WithPredicates(justEndedPredicate())).
+		Watches(&v1alpha1.UpdateRequest{}, after(whenBegun), builder.WithPredicates(startedPredicate())).
+		Watches(&v1alpha1.Release{}, after(func(client.Object) time.Duration { return burst }))
 	if r.Engine != nil {
 		b = b.WatchesRawSource(source.TypedChannel(r.Engine, handler.TypedFuncs[string, reconcile.Request]{
 			GenericFunc: func(ctx context.Context, e event.TypedGenericEvent[string], q workqueue) {
@@ -128,15 +128,36 @@ func applicationOf(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
 }
 
-// burst is how long a change is let be followed by others, to look once for all
-// of them: looking takes its share of the processor from the update itself.
-const burst = 500 * time.Millisecond
+const (
+	// burst is how long a change is let be followed by others, to look once for all
+	// of them: looking takes its share of the processor from the update itself.
+	burst = 500 * time.Millisecond
+	// queued is the same for requests that wait or were superseded while they did:
+	// somebody may make one after the other, and none of them changed what runs.
+	queued = 3 * time.Second
+)
 
-// inBursts has the application of an object looked at after every event.
-func inBursts() handler.EventHandler {
+// whenBegun is how long after an event of a request its application is looked at.
+func whenBegun(o client.Object) time.Duration {
+	if plan.Started(o.(*v1alpha1.UpdateRequest).Status) {
+		return burst
+	}
+	return queued
+}
+
+// whenEnded is the same for a request that ended: what it did is to be seen at once.
+func whenEnded(o client.Object) time.Duration {
+	if plan.Started(o.(*v1alpha1.UpdateRequest).Status) {
+		return 0
+	}
+	return queued
+}
+
+// after has the application of an object looked at some time after every event.
+func after(pause func(client.Object) time.Duration) handler.EventHandler {
 	later := func(ctx context.Context, o client.Object, q workqueue) {
 		for _, req := range applicationOf(ctx, o) {
-			q.AddAfter(req, burst)
+			q.AddAfter(req, pause(o))
 		}
 	}
 	return handler.Funcs{

@@ -68,7 +68,7 @@ func (r *UpdateRequestReconciler) begun(ctx context.Context, ur *v1alpha1.Update
 		return "", nil
 	}
 	var list v1alpha1.UpdateRequestList
-	if err := r.Client.List(ctx, &list); err != nil {
+	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return "", err
 	}
 	for i := range list.Items {

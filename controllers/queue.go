@@ -41,7 +41,7 @@ func (r *UpdateRequestReconciler) behind(ctx context.Context, o client.Object) [
 		return out
 	}
 	var list v1alpha1.UpdateRequestList
-	if err := r.Client.List(ctx, &list); err != nil {
+	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return out
 	}
 	for i := range list.Items {
@@ -55,7 +55,7 @@ func (r *UpdateRequestReconciler) behind(ctx context.Context, o client.Object) [
 
 func (r *UpdateRequestReconciler) pending(ctx context.Context, namespace, app string) []reconcile.Request {
 	var list v1alpha1.UpdateRequestList
-	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{applicationField: app}); err != nil {
+	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{applicationField: app}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil
 	}
 	var out []reconcile.Request

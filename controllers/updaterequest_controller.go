@@ -176,7 +176,8 @@ func (r *UpdateRequestReconciler) idle(request types.NamespacedName) bool {
 
 // scope is what one pass knows of a request beside the object itself.
 type scope struct {
-	app      *v1alpha1.Application
+	app *v1alpha1.Application
+	// siblings are those of the cache, and not to be written to.
 	siblings []v1alpha1.UpdateRequest
 }
 
@@ -191,7 +192,8 @@ func (r *UpdateRequestReconciler) gather(ctx context.Context, ur *v1alpha1.Updat
 		return s, err
 	}
 	var list v1alpha1.UpdateRequestList
-	if err := r.Client.List(ctx, &list, client.InNamespace(ur.Namespace), client.MatchingFields{applicationField: key.Name}); err != nil {
+	err := r.Client.List(ctx, &list, client.InNamespace(ur.Namespace), client.MatchingFields{applicationField: key.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
 		return s, err
 	}
 	s.siblings = slices.DeleteFunc(list.Items, func(o v1alpha1.UpdateRequest) bool { return o.Name == ur.Name })

@@ -157,10 +157,12 @@ func (k *Keeper) keep(ur *v1alpha1.UpdateRequest) error {
 		}
 		a := api{Options: Options{LogDir: k.LogDir}}
 		text := a.opening(ur) + closing(ur)
-		if old, err := os.ReadFile(path); err == nil && (string(old) == text || !strings.HasPrefix(string(old), placeholderStart)) {
+		old, err := os.ReadFile(path)
+		// After a loss of power a file may be there without what was in it.
+		if err == nil && (string(old) == text || len(old) > 0 && !strings.HasPrefix(string(old), placeholderStart)) {
 			return nil
 		}
-		return atomicfile.WriteFile(path, []byte(text), 0o600)
+		return endFile(path, string(old), text)
 	}
 	target := k.target(ur)
 	info, err := os.Lstat(path)
@@ -168,7 +170,7 @@ func (k *Keeper) keep(ur *v1alpha1.UpdateRequest) error {
 	case err == nil && info.Mode()&fs.ModeSymlink != 0:
 		return k.prune(path, ur)
 	case err == nil && info.Mode().IsRegular():
-		if !isPlaceholder(path) {
+		if info.Size() > 0 && !isPlaceholder(path) {
 			return nil // of somebody else: a log of the former updater
 		}
 	case !errors.Is(err, fs.ErrNotExist):
@@ -225,6 +227,23 @@ func isPlaceholder(path string) bool {
 	start := make([]byte, len(placeholderStart))
 	n, _ := f.Read(start)
 	return string(start[:n]) == placeholderStart
+}
+
+// endFile brings the file of a job that had no log from old to text. What comes to its
+// end is added, and left to the system when it comes to the disk: each start writes it
+// again where it is not as it should be. A request that waited may be superseded several
+// times a second, and to wait for the disk each time holds up all else that is written.
+func endFile(path, old, text string) error {
+	added, ok := strings.CutPrefix(text, old)
+	if !ok || old == "" {
+		return atomicfile.WriteFile(path, []byte(text), 0o600)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(added)
+	return errors.Join(err, f.Close())
 }
 
 // replaceByLink puts a symbolic link in the place of path in one step.

@@ -261,9 +261,29 @@ func TestKeeper(t *testing.T) {
 	if got := content(); !strings.HasSuffix(got, "# superseded by update-2\n\n---\nUpdate finished with code 4\n") {
 		t.Errorf("without a log: %q", got)
 	}
+	// Neither is brought to disk at once: after a loss of power it is written again.
+	said := content()
+	write(file, "")
+	keep()
+	if got := content(); got != said {
+		t.Errorf("after a loss of power: %q", got)
+	}
+	if entries, err := os.ReadDir(k.LogDir); err != nil || len(entries) != 1 {
+		t.Errorf("%v %v", entries, err)
+	}
 	k.forget(ur)
 	if _, err := os.Lstat(file); !os.IsNotExist(err) {
 		t.Errorf("it stays: %v", err)
+	}
+	write(file, "")
+	write(log, "the log\n")
+	ur.Status = v1alpha1.UpdateRequestStatus{LogFile: log, Phase: v1alpha1.PhasePreflight}
+	keep()
+	if content() != "the log\n" {
+		t.Errorf("after a loss of power, with a log: %q", content())
+	}
+	if err := errors.Join(os.Remove(file), os.Remove(log)); err != nil {
+		t.Fatal(err)
 	}
 	// A log of the former updater is nobody's but its own.
 	write(file, "old\n")
