@@ -27,8 +27,8 @@ type runIDs struct {
 
 // next is an ID for a run that starts now in a deployment directory.
 func (r *runIDs) next(now time.Time, directory string, siblings []v1alpha1.UpdateRequest) string {
-	if real, err := filepath.EvalSymlinks(directory); err == nil {
-		directory = real // by whatever name an Application calls it
+	if target, err := filepath.EvalSymlinks(directory); err == nil {
+		directory = target // by whatever name an Application calls it
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
