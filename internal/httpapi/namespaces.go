@@ -85,7 +85,7 @@ const (
 func (a *API) ownNamespaces(ctx context.Context) ([]string, error) {
 	known, err := a.cached()
 	if err != nil {
-		return nil, nil //nolint:nilerr // without a memory there is nothing to try
+		return nil, nil // without a memory there is nothing to try
 	}
 	var apps v1alpha1.ApplicationList
 	if err := known.List(ctx, &apps); err != nil {
