@@ -205,6 +205,11 @@ func (r *Repo) create(ctx context.Context, name string) error {
 	if err := os.WriteFile(filepath.Join(r.Work, "app"), data, 0o755); err != nil {
 		return err
 	}
+	// In every build context, though in no image: what another test built of the same
+	// content, may be hours ago, is not taken for this one's.
+	if err := os.WriteFile(filepath.Join(r.Work, "project.txt"), []byte(r.Project+"\n"), 0o644); err != nil {
+		return err
+	}
 	if _, err := r.Publish(ctx, "First version", nil); err != nil {
 		return err
 	}
