@@ -61,7 +61,8 @@ func Listen(g *Gateway) (*Control, error) {
 		}
 		answer(w, state)
 	})
-	mux.HandleFunc("GET "+gatewayapi.PathObserved, func(w http.ResponseWriter, _ *http.Request) { answer(w, g.Observed()) })
+	mux.HandleFunc("GET "+gatewayapi.PathObserved, func(w http.ResponseWriter, r *http.Request) { answer(w, g.observedInAll(r.Context())) })
+	mux.HandleFunc("PUT "+gatewayapi.PathFollow, g.putFollow)
 	mux.Handle("GET "+gatewayapi.PathMetrics, g.Metrics())
 	mux.HandleFunc("PUT "+gatewayapi.PathProgram, g.putProgram)
 	ended := make(chan struct{})
@@ -115,7 +116,20 @@ func (g *Gateway) putState(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	default:
-		answer(w, g.Observed())
+		g.tellPrevious(r.Context(), state)
+		answer(w, g.observedInAll(r.Context()))
+	}
+}
+
+// putFollow serves PathFollow. What is not known of the state is for the successor, which may be of another version.
+func (g *Gateway) putFollow(w http.ResponseWriter, r *http.Request) {
+	state := &gatewayapi.DesiredState{}
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxState)).Decode(state)
+	if err == nil {
+		err = g.Follow(state)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
 	}
 }
 

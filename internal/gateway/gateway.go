@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -139,16 +140,7 @@ func (g *Gateway) write() {
 
 // apply brings everything to the state. g is locked and the state valid.
 func (g *Gateway) apply(state *gatewayapi.DesiredState, fromFile bool) {
-	wanted := map[string]bool{}
-	var changes []*pool.Change
-	for i := range state.Services {
-		service := &state.Services[i]
-		wanted[service.Name] = true
-		if g.pools[service.Name] == nil {
-			g.pools[service.Name] = pool.New(service.Name, g.env)
-		}
-		changes = append(changes, g.pools[service.Name].Prepare(service, fromFile))
-	}
+	changes := g.prepare(state, fromFile)
 	sockets := layout(state, g.pools)
 
 	begun := time.Now()
@@ -172,8 +164,26 @@ func (g *Gateway) apply(state *gatewayapi.DesiredState, fromFile bool) {
 		}
 	}
 	g.bind()
+	g.dropPools(state)
+}
+
+// prepare has all pools of a state, and makes ready what is to change of them. g is locked.
+func (g *Gateway) prepare(state *gatewayapi.DesiredState, fromFile bool) []*pool.Change {
+	var changes []*pool.Change
+	for i := range state.Services {
+		service := &state.Services[i]
+		if g.pools[service.Name] == nil {
+			g.pools[service.Name] = pool.New(service.Name, g.env)
+		}
+		changes = append(changes, g.pools[service.Name].Prepare(service, fromFile))
+	}
+	return changes
+}
+
+// dropPools closes those that a state has not. g is locked.
+func (g *Gateway) dropPools(state *gatewayapi.DesiredState) {
 	for name, p := range g.pools {
-		if !wanted[name] {
+		if !slices.ContainsFunc(state.Services, func(s gatewayapi.Service) bool { return s.Name == name }) {
 			p.Close()
 			delete(g.pools, name)
 		}

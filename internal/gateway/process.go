@@ -100,6 +100,9 @@ func Run(ctx context.Context, o Options) error {
 		o.Log.Info("not everything in flight ended in time", "after", drain.String())
 	}
 	cancel()
+	if successor {
+		_ = os.Remove(g.previousPath()) // if it is there
+	}
 	err = errors.Join(control.Close(), group.Wait())
 	if successor && os.Getpid() == 1 {
 		if o.Trim != nil {

@@ -65,7 +65,11 @@ func (g *Gateway) Replace(program gatewayapi.Program) error {
 	if g.closed {
 		return gatewayapi.ErrEnding
 	}
+	if err := g.stayReachable(); err != nil {
+		g.log.Error(err, "what is under way goes on as it is, whatever the new program is told")
+	}
 	if err := g.startSuccessor(path, program.SHA256); err != nil {
+		_ = os.Remove(g.previousPath())
 		return err
 	}
 	data, err := json.Marshal(accepted{program, g.original()})

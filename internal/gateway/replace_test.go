@@ -177,6 +177,98 @@ func TestAnotherProgramTakesOverUnderLoad(t *testing.T) {
 	}
 }
 
+// A request under way at the process that was taken over from goes by what its successor is told: it counts, and waits no
+// longer than that says.
+func TestWhatThePreviousProgramStillHas(t *testing.T) {
+	w := newWorld(t, targets("127.0.0.2"))
+	w.stop()
+	w.serve("127.0.0.3", says("b"))
+	arrived, release := make(chan struct{}), make(chan struct{})
+	w.serve("127.0.0.2", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(arrived)
+		<-release
+		_, _ = io.WriteString(w, "a")
+	}))
+	dir := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := exec.Command(self)
+	old.Env = append(os.Environ(), dirVariable+"="+dir, buildVariable+"=first")
+	old.Stderr = os.Stderr
+	if err := old.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = old.Process.Kill() })
+	c := gatewayapi.NewClient(dir)
+	eventually(t, "the gateway runs", func() bool { _, err := c.Observed(t.Context()); return err == nil })
+	if _, err := c.Put(t.Context(), w.state); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan string, 1)
+	go func() {
+		resp, err := client(t).Get("http://" + w.addr + "/")
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		answered <- fmt.Sprintf("%d %s %v", resp.StatusCode, body, err)
+	}()
+	<-arrived
+	if err := c.Replace(t.Context(), copyOf(t, dir, "next")); err != nil {
+		t.Fatal(err)
+	}
+	pid := pidOf(t, "next", dir)
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+
+	w.state.Revision++
+	w.state.Services[0].Targets = []gatewayapi.Target{
+		{ID: "127.0.0.2", Addresses: []string{"127.0.0.2"}, State: gatewayapi.TargetDraining}, {ID: "127.0.0.3", Addresses: []string{"127.0.0.3"}},
+	}
+	seen, err := c.Put(t.Context(), w.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := func(o *gatewayapi.ObservedState) gatewayapi.TargetStatus { return o.Services[0].Targets[0] }
+	if got := target(seen); got.ID != "127.0.0.2" || got.InFlight != 1 || got.Drained() || got.DrainingSince.IsZero() {
+		t.Errorf("while the request is under way: %+v", got)
+	}
+	before, err := filepath.Glob(filepath.Join(dir, previousPattern))
+	if err != nil || len(before) != 1 {
+		t.Fatalf("the previous program is reached by %q, %v", before, err)
+	}
+	previous := gatewayapi.NewSocketClient(before[0])
+	if o, err := previous.Observed(t.Context()); err != nil || o.AppliedRevision != w.state.Revision || target(o).State != gatewayapi.TargetDraining {
+		t.Errorf("the previous program goes by %+v, %v", o, err)
+	}
+	if _, err := previous.Put(t.Context(), w.state); !errors.Is(err, gatewayapi.ErrEnding) {
+		t.Errorf("a state that is put to the previous program: %v", err)
+	}
+	if err := c.Follow(t.Context(), w.state); err == nil {
+		t.Error("one without a successor follows")
+	}
+	if code, body := get(t, client(t), "http://"+w.addr+"/"); code != http.StatusOK || !strings.HasPrefix(body, "b ") {
+		t.Errorf("a new request: %d %q", code, body)
+	}
+	close(release)
+	if got := <-answered; got != "200 a <nil>" {
+		t.Errorf("the request that was under way: %s", got)
+	}
+	eventually(t, "the target has drained", func() bool {
+		o, err := c.Observed(t.Context())
+		return err == nil && target(o).Drained()
+	})
+	if err := old.Wait(); err != nil {
+		t.Errorf("the old one: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, previousPattern)); len(left) > 0 {
+		t.Errorf("it left %q", left)
+	}
+}
+
 // pidOf finds the process that runs a program of the directory.
 func pidOf(t *testing.T, name, dir string) int {
 	t.Helper()

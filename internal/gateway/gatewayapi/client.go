@@ -31,6 +31,8 @@ const (
 	PathMetrics = "/metrics"
 	// PathProgram takes (PUT) a Program and is answered when that has taken over.
 	PathProgram = "/v1/program"
+	// PathFollow takes (PUT) a DesiredState at a process whose successor has taken over, for what it still works on.
+	PathFollow = "/v1/follow"
 )
 
 // ChangesEvery is the longest time between two lines of PathChanges.
@@ -56,8 +58,10 @@ type Client struct {
 }
 
 // NewClient is a client of the gateway whose directory is dir. It connects when it is used.
-func NewClient(dir string) *Client {
-	path := filepath.Join(dir, SocketName)
+func NewClient(dir string) *Client { return NewSocketClient(filepath.Join(dir, SocketName)) }
+
+// NewSocketClient is a client of the process that listens on a socket.
+func NewSocketClient(path string) *Client {
 	dialer := &net.Dialer{}
 	return &Client{http: http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -76,6 +80,15 @@ func (c *Client) Put(ctx context.Context, state *DesiredState) (*ObservedState, 
 	}
 	observed := &ObservedState{}
 	return observed, c.call(ctx, http.MethodPut, PathState, data, observed)
+}
+
+// Follow tells a process whose successor has taken over the state that this one has.
+func (c *Client) Follow(ctx context.Context, state *DesiredState) error {
+	data, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, http.MethodPut, PathFollow, data, nil)
 }
 
 // Desired gives the state that is in force, nil before the first one.
@@ -172,6 +185,9 @@ func (c *Client) call(ctx context.Context, method, path string, body []byte, int
 		return fmt.Errorf("%w: %s", ErrInvalid, message)
 	default:
 		return fmt.Errorf("gateway: %s: %s", resp.Status, message)
+	}
+	if into == nil {
+		return nil
 	}
 	if raw, ok := into.(*[]byte); ok {
 		*raw = data
