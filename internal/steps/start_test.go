@@ -30,6 +30,24 @@ type startEngine struct {
 	did    []string
 }
 
+func (f *startEngine) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+func (f *startEngine) told() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.did)
+}
+
+func (f *startEngine) restart() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.policy
+}
+
 func (f *startEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -88,9 +106,11 @@ func (f *startEngine) executor(t *testing.T, api *written, model string, undo bo
 	})
 	s.Deps = Deps{Docker: client, Traffic: DirectTraffic{}, Prober: health.NewProber(client, 1)}
 	s.log, s.rec = updatelog.Lost("", nil), api
+	var state string
+	f.set(func() { state = f.state })
 	return &executor{
 		run: s, project: project(t, model), in: plan.RolloutInput{Undo: undo}, started: map[string]bool{}, ready: map[string]bool{},
-		seen: map[string]docker.Container{"c1": {ID: "c1", Service: "web", State: f.state}},
+		seen: map[string]docker.Container{"c1": {ID: "c1", Service: "web", State: state}},
 	}
 }
 
@@ -100,17 +120,19 @@ func TestPostStartAfterACrash(t *testing.T) {
 	const model = "services: {web: {image: x, post_start: [{command: [warm, up]}]}}\n"
 	a := plan.Action{Verb: plan.VerbStart, Service: "web", Container: plan.Container{ID: "c1", Name: "shop-web-1", State: plan.StateCreated}}
 	f, api := &startEngine{state: docker.StateCreated, policy: "no"}, &written{refuse: errors.New("conflict")}
-	if err := f.executor(t, api, model, false).do(t.Context(), a); err == nil || len(f.did) > 0 {
-		t.Fatalf("it did %q before it was written down: %v", f.did, err)
+	if err := f.executor(t, api, model, false).do(t.Context(), a); err == nil || len(f.told()) > 0 {
+		t.Fatalf("it did %q before it was written down: %v", f.told(), err)
 	}
-	api.refuse, f.lost = nil, true
+	api.refuse = nil
+	f.set(func() { f.lost = true })
 	if err := f.executor(t, api, model, false).do(t.Context(), a); err == nil {
 		t.Fatal("a command of which no end was told has ended")
 	}
-	if want := []string{"start", "warm up"}; !slices.Equal(f.did, want) {
-		t.Fatalf("it did %q, want %q", f.did, want)
+	if want := []string{"start", "warm up"}; !slices.Equal(f.told(), want) {
+		t.Fatalf("it did %q, want %q", f.told(), want)
 	}
-	f.did, f.lost, a.Verb, a.Container.State = nil, false, plan.VerbGate, plan.StateRunning
+	f.set(func() { f.did, f.lost = nil, false })
+	a.Verb, a.Container.State = plan.VerbGate, plan.StateRunning
 	for i, want := range [][]string{{"warm up"}, nil} {
 		if err := f.executor(t, api, model, false).do(t.Context(), a); err != nil {
 			t.Fatal(err)
@@ -118,17 +140,18 @@ func TestPostStartAfterACrash(t *testing.T) {
 		if err := api.Written(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(f.did, want) {
-			t.Errorf("start %d after it: it did %q, want %q", i+1, f.did, want)
+		if !slices.Equal(f.told(), want) {
+			t.Errorf("start %d after it: it did %q, want %q", i+1, f.told(), want)
 		}
-		f.did = nil
+		f.set(func() { f.did = nil })
 	}
-	a.Verb, a.Container.State, f.state = plan.VerbStart, plan.StateExited, docker.StateExited
+	f.set(func() { f.state = docker.StateExited })
+	a.Verb, a.Container.State = plan.VerbStart, plan.StateExited
 	if err := f.executor(t, api, model, false).do(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"start", "warm up"}; !slices.Equal(f.did, want) {
-		t.Errorf("started once more, it did %q, want %q", f.did, want)
+	if want := []string{"start", "warm up"}; !slices.Equal(f.told(), want) {
+		t.Errorf("started once more, it did %q, want %q", f.told(), want)
 	}
 }
 
@@ -155,14 +178,14 @@ func TestRestartPolicyWithoutAModel(t *testing.T) {
 			if err := f.executor(t, api, tt.model, tt.undo).do(t.Context(), a); err != nil {
 				t.Fatal(err)
 			}
-			if f.policy != tt.want {
-				t.Errorf("started, it has the policy %s, want %s", f.policy, tt.want)
+			if got := f.restart(); got != tt.want {
+				t.Errorf("started, it has the policy %s, want %s", got, tt.want)
 			}
 			f = &startEngine{state: docker.StateRunning, policy: "no"}
 			e := f.executor(t, api, tt.model, tt.undo)
 			e.in.Targets = []plan.Target{{Service: plan.Service{Name: "web"}, Action: v1alpha1.ActionReplace}}
-			if err := e.restorePolicies(t.Context()); err != nil || f.policy != tt.want {
-				t.Errorf("kept running, it has the policy %s, want %s: %v", f.policy, tt.want, err)
+			if err := e.restorePolicies(t.Context()); err != nil || f.restart() != tt.want {
+				t.Errorf("kept running, it has the policy %s, want %s: %v", f.restart(), tt.want, err)
 			}
 		})
 	}

@@ -33,7 +33,7 @@ func TestNewLeavesTheDeploymentDirectoryWhereItIs(t *testing.T) {
 		t.Errorf("the origin's main is %q (%v), want %s", head, err, second)
 	}
 	files, err := git(ctx, r.Origin, "ls-tree", "-r", "--name-only", "main")
-	if want := ".gitignore\nDockerfile\napp\nbehaviour.json\ndocker-compose.yml\nnew/file\nversion.txt"; err != nil || files != want {
+	if want := ".gitignore\nDockerfile\napp\nbehaviour.json\ndocker-compose.yml\nnew/file\nproject.txt\nversion.txt"; err != nil || files != want {
 		t.Errorf("the commit has\n%s (%v)\nwant\n%s", files, err, want)
 	}
 	if status, err := git(ctx, r.Dir, "status", "--porcelain"); err != nil || status != "" {
