@@ -108,7 +108,7 @@ func updaterImage(t *testing.T) string {
 	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for from, to := range map[string]string{binary: "bin/fairlead", "../../Dockerfile": "Dockerfile"} {
+	for from, to := range map[string]string{binary: "bin/fairlead", "../../Dockerfile": "Dockerfile", "../../LICENSE": "LICENSE"} {
 		to = filepath.Join(dir, to)
 		if os.Link(from, to) == nil {
 			continue
