@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
@@ -81,7 +82,7 @@ func (r *Repo) Down(ctx context.Context) error {
 	networks, err := engine.NetworkList(ctx, network.ListOptions{Filters: ours})
 	note(err)
 	for _, n := range networks {
-		note(engine.NetworkRemove(ctx, n.ID))
+		note(removeNetwork(ctx, engine, n.ID))
 	}
 	volumes, err := engine.VolumeList(ctx, volume.ListOptions{Filters: ours})
 	note(err)
@@ -93,6 +94,26 @@ func (r *Repo) Down(ctx context.Context) error {
 		return fmt.Errorf("remove project %s: %w", r.Project, err)
 	}
 	return nil
+}
+
+// removeNetwork waits for the engine where it has let go of a container already, and
+// not yet of the container's endpoint: of that it tells nobody.
+func removeNetwork(ctx context.Context, engine *client.Client, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	ticker := time.NewTicker(200 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := engine.NetworkRemove(ctx, id)
+		if err == nil || !strings.Contains(err.Error(), "active endpoints") {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-ticker.C:
+		}
+	}
 }
 
 // removeImages takes the project's names off images, and removes those of its
