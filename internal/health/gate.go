@@ -11,21 +11,29 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 )
 
+const (
+	// quickPause suits most applications, which are ready within seconds.
+	quickPause = 100 * time.Millisecond
+	// silentPause is for where nothing listens yet. A probe is hardly worth the
+	// processor time that it takes from the application: it is made at once when
+	// something does.
+	silentPause = 400 * time.Millisecond
+	// longestPause bounds how late the end of a long start is noticed.
+	longestPause = 2 * time.Second
+	// lateness is by what part of a start its end may be noticed too late.
+	lateness = 20
+)
+
 // cadence returns the pause before the next probe, given how long the gate has
-// been waiting: often while most applications start, then ever more sparing.
-// Where nothing listens yet, a probe is hardly worth the processor time that it
-// takes from the application: it is made at once when something does.
+// been waiting: often at first, then in proportion, as whoever waits for a
+// minute does not mind a second, while the rest of the host does mind a
+// program that is started again and again.
 func cadence(waited time.Duration, silent bool) time.Duration {
-	switch {
-	case silent && waited < 30*time.Second:
-		return 400 * time.Millisecond
-	case waited < 5*time.Second:
-		return 100 * time.Millisecond
-	case waited < 30*time.Second:
-		return 250 * time.Millisecond
-	default:
-		return 500 * time.Millisecond
+	pause := quickPause
+	if silent {
+		pause = silentPause
 	}
+	return min(max(pause, waited/lateness), longestPause)
 }
 
 // maxProbes is how many probes may run at once.
