@@ -99,6 +99,8 @@ type Container struct {
 	// Ports are published at the moment (none while stopped), PortBindings
 	// those asked for at creation; both sorted.
 	Ports, PortBindings []Port
+	// Exposed are the ports that it says it listens on, as "80/tcp", sorted.
+	Exposed []string
 	// NetworkMode is "host", "none", "container:ID" or a network's name.
 	NetworkMode string
 	// PidMode, IpcMode and VolumesFrom are as given at creation.
@@ -348,6 +350,10 @@ func convertContainer(r container.InspectResponse) Container {
 		}
 	}
 	if cfg := r.Config; cfg != nil {
+		for port := range cfg.ExposedPorts {
+			ct.Exposed = append(ct.Exposed, string(port))
+		}
+		slices.Sort(ct.Exposed)
 		ct.Command = slices.Concat(cfg.Entrypoint, cfg.Cmd)
 		ct.Image, ct.Labels, ct.Tty = cfg.Image, cfg.Labels, cfg.Tty
 		ct.User, ct.WorkingDir, ct.StopSignal = cfg.User, cfg.WorkingDir, cfg.StopSignal

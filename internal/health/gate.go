@@ -14,10 +14,12 @@ import (
 const (
 	// quickPause suits most applications, which are ready within seconds.
 	quickPause = 100 * time.Millisecond
-	// silentPause is for where nothing listens yet. A probe is hardly worth the
-	// processor time that it takes from the application: it is made at once when
-	// something does.
-	silentPause = 400 * time.Millisecond
+	// silentPause is for where nothing listens, and awaitedPause for where nothing
+	// listens yet, as there are ports that something should. A probe is hardly worth
+	// the processor time that it takes from the application then, and it may be in the
+	// way of the one that is made as soon as something is heard.
+	silentPause  = 400 * time.Millisecond
+	awaitedPause = time.Second
 	// longestPause bounds how late the end of a long start is noticed.
 	longestPause = 2 * time.Second
 	// lateness is by what part of a start its end may be noticed too late.
@@ -28,9 +30,12 @@ const (
 // been waiting: often at first, then in proportion, as whoever waits for a
 // minute does not mind a second, while the rest of the host does mind a
 // program that is started again and again.
-func cadence(waited time.Duration, silent bool) time.Duration {
+func cadence(waited time.Duration, silent, awaited bool) time.Duration {
 	pause := quickPause
-	if silent {
+	switch {
+	case silent && awaited:
+		pause = awaitedPause
+	case silent:
 		pause = silentPause
 	}
 	return min(max(pause, waited/lateness), longestPause)
@@ -109,7 +114,7 @@ func (p *Prober) Gate(ctx context.Context, containerID string, policy Policy, on
 		case g.remaining > 0: // good, only not for long enough
 			next.Reset(min(idlePause, g.remaining))
 		case g.mayProbe:
-			next.Reset(cadence(time.Since(g.began), listener.silent()))
+			next.Reset(cadence(time.Since(g.began), listener.silent(), len(g.last.Exposed) > 0))
 		default:
 			next.Reset(idlePause)
 		}

@@ -337,21 +337,23 @@ func TestSoak(t *testing.T) {
 
 func TestProbesBecomeRarer(t *testing.T) {
 	for _, c := range []struct {
-		waited time.Duration
-		silent bool
-		want   time.Duration
+		waited          time.Duration
+		silent, awaited bool
+		want            time.Duration
 	}{
-		{0, false, 100 * time.Millisecond},
-		{2 * time.Second, false, 100 * time.Millisecond},
-		{10 * time.Second, false, 500 * time.Millisecond},
-		{10 * time.Minute, false, 2 * time.Second},
-		{0, true, 400 * time.Millisecond},
-		{8 * time.Second, true, 400 * time.Millisecond},
-		{20 * time.Second, true, time.Second},
-		{10 * time.Minute, true, 2 * time.Second},
+		{0, false, true, 100 * time.Millisecond},
+		{2 * time.Second, false, false, 100 * time.Millisecond},
+		{10 * time.Second, false, true, 500 * time.Millisecond},
+		{10 * time.Minute, false, false, 2 * time.Second},
+		{0, true, false, 400 * time.Millisecond},
+		{8 * time.Second, true, false, 400 * time.Millisecond},
+		{0, true, true, time.Second},
+		{20 * time.Second, true, true, time.Second},
+		{20 * time.Second, true, false, time.Second},
+		{10 * time.Minute, true, true, 2 * time.Second},
 	} {
-		if got := cadence(c.waited, c.silent); got != c.want {
-			t.Errorf("after %s, silent %t: %s, want %s", c.waited, c.silent, got, c.want)
+		if got := cadence(c.waited, c.silent, c.awaited); got != c.want {
+			t.Errorf("after %s, silent %t, awaited %t: %s, want %s", c.waited, c.silent, c.awaited, got, c.want)
 		}
 	}
 }
