@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -68,6 +69,40 @@ func (r *Repo) TreeDigests(ctx context.Context, commit string, paths ...string) 
 		r.known.keepDigest(treePath{commit, c}, found[c])
 	}
 	return digests, nil
+}
+
+// Tracked reports whether a commit (a full SHA) has a file or directory at a
+// path relative to Top. The directory that it is in is listed once: whoever asks
+// for one file there mostly asks for others, many of which are not there.
+func (r *Repo) Tracked(ctx context.Context, commit, p string) (bool, error) {
+	if !fullSHAText.MatchString(commit) {
+		return false, fmt.Errorf("%w %q: not a full SHA", ErrInvalidRevision, commit)
+	}
+	p = path.Clean(p)
+	if p == "." {
+		return true, nil
+	}
+	if !filepath.IsLocal(filepath.FromSlash(p)) {
+		return false, nil
+	}
+	dir := treePath{commit, path.Dir(p)}
+	names, ok := r.known.listing(dir)
+	if !ok {
+		args := []string{"ls-tree", "-z", "--name-only", "--full-tree", commit}
+		if dir.path != "." {
+			args = append(args, "--", dir.path+"/")
+		}
+		out, err := r.git.run(ctx, call{args: args})
+		if err != nil {
+			return false, err
+		}
+		names = map[string]bool{}
+		for _, name := range records(out) {
+			names[name] = true
+		}
+		r.known.keepListing(dir, names)
+	}
+	return names[p], nil
 }
 
 // treeEntry is one entry of a tree.

@@ -302,6 +302,34 @@ func TestTreeDigest(t *testing.T) {
 	}
 }
 
+func TestTracked(t *testing.T) {
+	sandbox(t)
+	sub := newRepo(t)
+	put(t, sub, "sub", "s", "1")
+	up := newRepo(t)
+	odd := "odd \"na\\me\n*é"
+	sh(t, up, "submodule", "--quiet", "add", sub, "lib")
+	one := put(t, up, "one", "compose.yaml", "1", "api/deep/b", "1", odd+"/x", "1")
+	two := put(t, up, "two", "api/.env", "1")
+	r := open(t, filepath.Join(up, "api"), Options{})
+	for _, tt := range []struct {
+		commit, path string
+		want         bool
+	}{
+		{one, "compose.yaml", true}, {one, "./compose.yaml", true}, {one, "compose.override.yaml", false}, {one, ".", true},
+		{one, "api", true}, {one, "api/deep", true}, {one, "api/deep/b", true}, {one, "api/deep/none", false}, {one, "none/x", false},
+		{one, "api/.env", false}, {two, "api/.env", true}, {one, odd + "/x", true}, {one, odd, true}, {one, "od*", false},
+		{one, "lib", true}, {one, "lib/s", false}, {one, "compose.yaml/x", false}, {one, "../x", false}, {one, "/etc/passwd", false},
+	} {
+		if got, err := r.Tracked(t.Context(), tt.commit, tt.path); err != nil || got != tt.want {
+			t.Errorf("%q at %.7s: %t, %v", tt.path, tt.commit, got, err)
+		}
+	}
+	if _, err := r.Tracked(t.Context(), "main", "compose.yaml"); err == nil {
+		t.Error("a branch was taken for a commit")
+	}
+}
+
 // A dry run may want the tree that an update is just exporting.
 func TestExportsToOnePlace(t *testing.T) {
 	sandbox(t)

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -47,18 +48,41 @@ func parseVersion(s string) (Version, error) {
 	return v, nil
 }
 
-// InstalledVersion asks the git program on PATH for its version. The error is
-// ErrGitMissing when there is none.
+// installed remembers the version of each git program, by the file that it is:
+// one that is upgraded is another one.
+var installed sync.Map
+
+// program identifies a file by what changes when it is replaced.
+type program struct {
+	path     string
+	size     int64
+	modified time.Time
+}
+
+// InstalledVersion is the version of the git program on PATH, which is asked for
+// it when it is first met. The error is ErrGitMissing when there is none.
 func InstalledVersion(ctx context.Context) (Version, error) {
 	g, err := newGit()
 	if err != nil {
 		return Version{}, err
 	}
+	info, err := os.Stat(g.bin)
+	if err != nil {
+		return Version{}, err
+	}
+	id := program{g.bin, info.Size(), info.ModTime()}
+	if v, ok := installed.Load(id); ok {
+		return v.(Version), nil
+	}
 	out, err := g.run(ctx, call{args: []string{"version"}})
 	if err != nil {
 		return Version{}, err
 	}
-	return parseVersion(string(out))
+	v, err := parseVersion(string(out))
+	if err == nil {
+		installed.Store(id, v)
+	}
+	return v, err
 }
 
 // killDelay is how long a cancelled git has to remove its lock files before it

@@ -8,10 +8,11 @@ import "sync"
 // for its content, so none of it can become wrong; what is not here yet is not
 // remembered, as it may come.
 type known struct {
-	mu      sync.Mutex
-	here    map[string]bool
-	commits map[string]Commit
-	digests map[treePath]string
+	mu       sync.Mutex
+	here     map[string]bool
+	commits  map[string]Commit
+	digests  map[treePath]string
+	listings map[treePath]map[string]bool
 }
 
 // treePath is a path as of a commit.
@@ -63,4 +64,20 @@ func (k *known) keepDigest(at treePath, digest string) {
 		k.digests = map[treePath]string{}
 	}
 	k.digests[at] = digest
+}
+
+func (k *known) listing(dir treePath) (map[string]bool, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	names, ok := k.listings[dir]
+	return names, ok
+}
+
+func (k *known) keepListing(dir treePath, names map[string]bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.listings == nil {
+		k.listings = map[treePath]map[string]bool{}
+	}
+	k.listings[dir] = names
 }

@@ -133,8 +133,8 @@ func (w *workspace) tracked(ctx context.Context, path string) bool {
 	if !ok {
 		return false
 	}
-	digest, err := w.repo.TreeDigest(ctx, w.head.Commit, rel)
-	return err == nil && digest != ""
+	there, err := w.repo.Tracked(ctx, w.head.Commit, rel)
+	return err == nil && there
 }
 
 // inRepo turns an absolute path in the working tree into one that Git knows.
