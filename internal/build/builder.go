@@ -216,19 +216,6 @@ func namedByContent(i image.Summary) bool {
 	return slices.ContainsFunc(i.RepoTags, func(tag string) bool { return strings.HasSuffix(tag, ":"+short(i.ID)) })
 }
 
-// Ensure returns the image of spec.Key, with the Spec's tags, if it is already
-// there, and builds it otherwise.
-func (b *Builder) Ensure(ctx context.Context, spec Spec, log io.Writer) (Result, error) {
-	if err := spec.check(); err != nil {
-		return Result{}, err
-	}
-	found, err := b.built(ctx, spec.Name, spec.Key)
-	if err != nil {
-		return Result{}, err
-	}
-	return b.ensure(ctx, spec, found[spec.Key], log)
-}
-
 // built is FindByKeys with the errors of a build.
 func (b *Builder) built(ctx context.Context, name string, keys ...string) (map[string]string, error) {
 	found, err := b.FindByKeys(ctx, keys)

@@ -89,9 +89,15 @@ func TestBuildEngineDown(t *testing.T) {
 	if !errors.As(err, &e) || e.Kind != KindEngine || !Retryable(err) {
 		t.Errorf("build: %v", err)
 	}
-	_, err = b.Ensure(t.Context(), with(simple(t), func(s *Spec) { s.Key = "v1-x" }), nil)
-	if !errors.As(err, &e) || e.Kind != KindEngine {
-		t.Errorf("ensure: %v", err)
+	for _, missing := range []bool{false, true} {
+		keyed := with(simple(t), func(s *Spec) { s.Key, s.Missing = "v1-x", missing })
+		_, err = b.Parallel(t.Context(), []Spec{keyed}, nil)
+		if !errors.As(err, &e) || e.Kind != KindEngine {
+			t.Errorf("parallel: %v", err)
+		}
+		if listed := strings.Contains(fmt.Sprint(err), "listing images"); listed == missing {
+			t.Errorf("images listed: %t, though known to be missing: %t", listed, missing)
+		}
 	}
 	_, _, err = NewPuller(c, Options{ConfigDir: t.TempDir()}).Pull(t.Context(), "x", PullOptions{}, nil)
 	if !errors.As(err, &e) || e.Kind != KindEngine || !Retryable(err) {

@@ -72,12 +72,12 @@ func TestBuildTagsAndCache(t *testing.T) {
 	}
 	spec.Tags = []string{"fairlead-test/build-third"}
 	spec.Context = t.TempDir() // would fail if it were built
-	third, err := b.builder.Ensure(t.Context(), spec, b.log)
-	if err != nil || !third.Reused || third.ImageID != first.ImageID {
-		t.Errorf("Ensure: %+v %v", third, err)
+	again, err := b.builder.Parallel(t.Context(), []Spec{spec}, b.log)
+	if third := again[spec.Name]; err != nil || !third.Reused || third.ImageID != first.ImageID {
+		t.Errorf("again: %+v %v", third, err)
 	}
 	if i, err := b.docker.ImageInspect(t.Context(), "fairlead-test/build-third:latest"); err != nil || i.ID != first.ImageID {
-		t.Errorf("Ensure did not tag: %v", err)
+		t.Errorf("what was there got no tag: %v", err)
 	}
 }
 

@@ -38,7 +38,7 @@ func (b *Builder) Parallel(ctx context.Context, specs []Spec, log io.Writer) (ma
 			return nil, err
 		}
 		names = append(names, g.names...)
-		if !g.spec.NoCache { // a build is wanted, whatever there is
+		if !g.spec.NoCache && !g.spec.Missing { // else a build is wanted, or all that is left
 			keys = append(keys, g.spec.Key)
 		}
 	}
@@ -94,6 +94,7 @@ func group(specs []Spec) ([]built, error) {
 		g.names = append(g.names, s.Name)
 		g.spec.Tags = append(slices.Clone(g.spec.Tags), s.Tags...)
 		g.spec.Labels = agreed(g.spec.Labels, s.Labels)
+		g.spec.Missing = g.spec.Missing && s.Missing
 	}
 	return groups, nil
 }

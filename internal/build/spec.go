@@ -37,8 +37,8 @@ type Spec struct {
 	// Name is the service's name, used in logs and errors. Required.
 	Name string
 	// Key is the result of Key for this Spec, or empty. When it is set the
-	// image gets LabelBuildKey, and Parallel and Ensure do not build content
-	// that is already there.
+	// image gets LabelBuildKey, and Parallel does not build content that is
+	// already there.
 	Key string
 	// Context is an absolute directory, or a remote URL (Git or HTTP archive).
 	Context string
@@ -79,6 +79,9 @@ type Spec struct {
 	// Network is the network of RUN steps: empty or "default", "none", "host";
 	// the classic builder takes the name of any network.
 	Network string
+	// Missing says that an image of Key was looked for already, with FindByKeys,
+	// and is not there: listing images takes an engine with many of them a while.
+	Missing bool
 	// NoCache builds every step again.
 	NoCache bool
 	// NoCacheFilter names the stages whose steps are built again. A builder that knows

@@ -120,6 +120,7 @@ func (s *run) bringImages(ctx context.Context, want []wanted) error {
 		case d.how == imageBuild:
 			spec := d.spec
 			spec.Progress = gauge.of(d.Name)
+			spec.Missing = true // desire has looked
 			specs = append(specs, spec)
 		case d.how == imageReuse:
 			s.say("%s: the same content was built already (%s)", d.Name, Short12(d.image.ID[len("sha256:"):]))
@@ -131,10 +132,16 @@ func (s *run) bringImages(ctx context.Context, want []wanted) error {
 		}
 	}
 	disk := &diskMeter{}
-	if gauge.busy() {
-		disk = s.meter(ctx)
-	}
-	results, err := s.Builder(parallel).Parallel(ctx, specs, out)
+	var results map[string]build.Result
+	err := s.together(
+		func() error { // no build has written anything by the time that the engine has said where its disk is
+			if gauge.busy() {
+				disk = s.meter(ctx)
+			}
+			return nil
+		},
+		func() (err error) { results, err = s.Builder(parallel).Parallel(ctx, specs, out); return err },
+	)
 	if err != nil {
 		return imageError(v1alpha1.ReasonBuildFailed, err)
 	}

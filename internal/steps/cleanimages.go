@@ -5,7 +5,6 @@ package steps
 import (
 	"context"
 	"errors"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -154,18 +153,14 @@ func (s *run) imageCandidates(ctx context.Context, releases []v1alpha1.Release) 
 			ids = append(ids, rs.ImageID)
 		}
 	}
-	found, err := s.Docker.ImagesByLabel(ctx, map[string]string{v1alpha1.LabelApplication: applicationLabel(s.Application)})
+	found, err := s.Docker.Images(ctx) // an engine with many takes as long to tell of some
 	if err != nil {
 		return nil, err
 	}
+	label := applicationLabel(s.Application)
 	for _, img := range found {
-		ids = append(ids, img.ID)
-	}
-	if found, err = s.Docker.ImagesByRepository(ctx, slices.Sorted(maps.Keys(kept))); err != nil {
-		return nil, err
-	}
-	for _, img := range found {
-		if slices.ContainsFunc(img.RepoTags, func(tag string) bool { return kept[repositoryOf(tag)] && ownTag.MatchString(tag) }) {
+		if img.Labels[v1alpha1.LabelApplication] == label ||
+			slices.ContainsFunc(img.RepoTags, func(tag string) bool { return kept[repositoryOf(tag)] && ownTag.MatchString(tag) }) {
 			ids = append(ids, img.ID)
 		}
 	}

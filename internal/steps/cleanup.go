@@ -40,66 +40,78 @@ const (
 // more, which never fails the update: what could not be removed is told, and the
 // next update tries again.
 func (s *run) cleanUp(ctx context.Context) error {
-	var settled, looked error
+	releases, unknown := s.Store.Releases(ctx, s.Application)
+	var settled, removed, looked error
 	var keep kept
 	// Old containers take their time to end; nothing else of this changes what runs, or needs them gone.
 	_ = s.together(
-		func() error { settled = s.settle(ctx); return nil },
-		func() error { keep, looked = s.forget(ctx); return nil },
+		func() error {
+			if settled = s.settle(ctx); unknown == nil && !again(ctx, settled) {
+				removed = s.cleanContainers(ctx, releases)
+			}
+			return nil
+		},
+		func() error { keep, looked = s.forget(ctx, releases, unknown); return nil },
 	)
-	if settled != nil && (ctx.Err() != nil || failure.AsTerminal(settled) == nil) {
+	if again(ctx, settled) {
 		return settled
 	}
 	if unsynced := (*unsyncedError)(nil); settled != nil && !asError(settled, &unsynced) {
 		settled = fmt.Errorf("the old containers run on beside the new ones: %w", settled)
 	}
-	err := errors.Join(looked, s.clean(ctx, keep))
+	err := errors.Join(looked, removed, s.clean(ctx, keep))
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return s.tell(errors.Join(settled, err))
 }
 
+// again reports whether old containers are ended once more.
+func again(ctx context.Context, settled error) bool {
+	return settled != nil && (ctx.Err() != nil || failure.AsTerminal(settled) == nil)
+}
+
 // kept is what a clean-up keeps and what it lets go.
 type kept struct {
 	w *workspace
-	// all are the releases that there were, gone those of them that are forgotten, left the others.
-	all, gone, left []v1alpha1.Release
+	// gone are the releases that are forgotten, left the others; known says that these are all.
+	gone, left []v1alpha1.Release
+	known      bool
 	// images may be needed by none any more.
 	images []string
 }
 
-// forget lets go what old containers do not need.
-func (s *run) forget(ctx context.Context) (k kept, err error) {
+// forget lets go what old containers do not need, of the releases that there are unless
+// these are unknown.
+func (s *run) forget(ctx context.Context, releases []v1alpha1.Release, unknown error) (k kept, err error) {
 	if k.w, err = s.workspace(ctx); err != nil {
 		return k, err
 	}
-	if k.all, err = s.Store.Releases(ctx, s.Application); err != nil {
-		return k, errors.Join(err, s.cleanLogs(ctx, k.w), k.w.repo.Maintain(ctx))
+	if k.known = unknown == nil; !k.known {
+		return k, errors.Join(unknown, s.cleanLogs(ctx, k.w), k.w.repo.Maintain(ctx))
 	}
 	err = s.together(
 		func() error {
 			var err error
-			k.gone, k.left, err = s.forgetReleases(ctx, k.w, k.all)
+			k.gone, k.left, err = s.forgetReleases(ctx, k.w, releases)
 			return errors.Join(err, s.cleanBackups(ctx, k.w, k.left))
 		},
-		func() (err error) { k.images, err = s.imageCandidates(ctx, k.all); return err },
+		func() (err error) { k.images, err = s.imageCandidates(ctx, releases); return err },
 		func() error { return errors.Join(s.cleanLogs(ctx, k.w), k.w.repo.Maintain(ctx)) },
 	)
 	return k, err
 }
 
-// clean removes what is left when the old containers have ended.
+// clean removes what is left when the old containers have ended and are removed: one
+// that is there would keep its image.
 func (s *run) clean(ctx context.Context, k kept) error {
 	if k.w == nil {
 		return nil // Git does not answer
 	}
-	files := func() error { return errors.Join(s.cleanWork(k.w), s.endRestore(k.w)) }
-	if k.all == nil {
-		return files()
+	err := errors.Join(s.cleanWork(k.w), s.endRestore(k.w))
+	if !k.known {
+		return err
 	}
-	err := s.together(files, func() error { return s.cleanContainers(ctx, k.all) })
-	// A container that is there would keep its image.
 	return errors.Join(err, s.expireAged(ctx, k.left), s.removeImages(ctx, k.images, k.gone, k.left, nil), s.expireReleases(ctx, k.left))
 }
 

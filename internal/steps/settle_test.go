@@ -38,7 +38,7 @@ func TestSettlesWithoutGit(t *testing.T) {
 		ur.Status.Steps = []v1alpha1.StepStatus{{Name: v1alpha1.StepCleanUp}}
 		ur.Status.Services = []v1alpha1.ServiceUpdate{{Name: "web", Gateway: true}}
 	})
-	s.Deps = Deps{Docker: client, Gateways: &boxes.Keeper{}}
+	s.Deps = Deps{Docker: client, Gateways: &boxes.Keeper{}, Store: storeOf(t)}
 	s.log, s.rec, s.clones = updatelog.Lost("", nil), &written{}, &clones{}
 	w := &workspace{dir: s.Application.Spec.Compose.Directory}
 	if err := os.MkdirAll(w.path("work"), 0o700); err != nil {
