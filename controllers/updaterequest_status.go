@@ -79,6 +79,7 @@ func (w *statusWriter) start(d plan.Decision, s scope) {
 	if d.Step == v1alpha1.StepRollback && st.Failure == nil {
 		st.Failure = &v1alpha1.FailureStatus{Step: st.Step, Reason: d.Reason, Message: d.Message}
 	}
+	w.brokenOff(d.Step)
 	step := w.step(d.Step)
 	step.State = v1alpha1.StepRunning
 	step.Attempt++
@@ -89,6 +90,17 @@ func (w *statusWriter) start(d plan.Decision, s scope) {
 	step.Reason, step.Message = "", ""
 	st.Step, st.Phase = d.Step, d.Phase
 	st.Message = progressMessage(d)
+}
+
+// brokenOff ends a step that runs by the status while another one is started, or
+// the request ends: the daemon was killed in it, and it is not gone on with.
+func (w *statusWriter) brokenOff(unless v1alpha1.StepName) {
+	for i := range w.ur.Status.Steps {
+		if s := &w.ur.Status.Steps[i]; s.State == v1alpha1.StepRunning && s.Name != unless {
+			s.State, s.Reason, s.Message = v1alpha1.StepInterrupted, "Interrupted", "was broken off, as the daemon ended"
+			s.FinishedAt, s.Progress = w.time(), nil
+		}
+	}
 }
 
 func progressMessage(d plan.Decision) string {
@@ -182,6 +194,7 @@ func (w *statusWriter) cancelling() {
 // finish ends the request.
 func (w *statusWriter) finish(d plan.Decision) {
 	st := &w.ur.Status
+	w.brokenOff("")
 	st.Phase = d.Phase
 	st.FinishedAt = w.time()
 	if st.StartedAt != nil {
