@@ -40,7 +40,7 @@ type ServicePlan struct {
 	// +optional
 	Replacement string `json:"replacement,omitempty"`
 	// gateway in words: why the service is not behind it, or what of it is
-	// not. Empty if all is, or if the application has no gateway.
+	// not, and which ports of the host it chose. Empty if there is nothing of these to say, or if the application has no gateway.
 	// +optional
 	Gateway string `json:"gateway,omitempty"`
 	// interruption that is to be expected, in words.

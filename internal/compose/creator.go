@@ -79,8 +79,8 @@ type CreateRequest struct {
 	KeepContainerName bool
 	// DropPorts publishes no ports; the container still exposes them.
 	DropPorts bool
-	// Behind makes containers whose names and fixed ports of the host something
-	// else has: they have no alias in their networks and publish no such port.
+	// Behind makes containers whose names and ports of the host something
+	// else has: they have no alias in their networks and publish nothing.
 	Behind bool
 	// Links are "container:name", by the networks' names in the engine: what
 	// answers to a name there, for these containers.
@@ -210,7 +210,7 @@ func (r CreateRequest) altered(definition types.ServiceConfig, existing int, con
 	s.SetScale(existing + r.Count)
 	s.Ports = slices.Clone(s.Ports)
 	s.Ports = slices.DeleteFunc(s.Ports, func(p types.ServicePortConfig) bool {
-		drop := r.DropPorts || r.Behind && Port{Published: p.Published}.Fixed()
+		drop := r.DropPorts || r.Behind
 		if drop {
 			s.Expose = append(slices.Clone(s.Expose), fmt.Sprintf("%d/%s", p.Target, p.Protocol))
 		}

@@ -5,7 +5,6 @@ package steps
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -71,7 +70,7 @@ func (s *run) putBehind(ctx context.Context, want []wanted, containers []docker.
 
 // useful says that an application has something to gain from a gateway.
 func useful(want []wanted) bool {
-	return len(want) > 1 || slices.ContainsFunc(want, func(d wanted) bool { return len(fixedPorts(d.Service)) > 0 })
+	return len(want) > 1 || slices.ContainsFunc(want, func(d wanted) bool { return len(d.Ports) > 0 })
 }
 
 // servable says that a gateway can stand in front of a service: it has networks of
@@ -81,10 +80,10 @@ func servable(svc compose.Service) bool {
 		!slices.ContainsFunc(svc.Ports, func(p compose.Port) bool { return p.Protocol != "tcp" && p.Protocol != "udp" })
 }
 
-// gatewayNote says why a service is not behind the gateway, or what of it is not; "" if all is.
-func gatewayNote(svc compose.Service, behind bool, mode v1alpha1.GatewayMode) string {
+// gatewayNote says why a service is not behind the gateway, or what of it is not, and what was left to the gateway to choose.
+func gatewayNote(svc compose.Service, behind bool, mode v1alpha1.GatewayMode, have []boxes.Box) string {
 	if behind {
-		return directParts(svc)
+		return strings.Join(slices.Concat(choices(svc, have), directParts(svc)), "; ")
 	}
 	network, shared := strings.CutPrefix(svc.NetworkMode, "service:")
 	switch {
@@ -108,18 +107,8 @@ func gatewayNote(svc compose.Service, behind bool, mode v1alpha1.GatewayMode) st
 }
 
 // directParts are what of a service behind the gateway stays with its containers.
-func directParts(svc compose.Service) string {
+func directParts(svc compose.Service) []string {
 	var parts []string
-	for _, p := range svc.Ports {
-		if !p.Fixed() {
-			host := "that the engine chooses for " + strconv.Itoa(int(p.Target))
-			if p.Published != "" && p.Published != "0" {
-				host = "that the engine takes from " + p.Published
-			}
-			parts = append(parts, "the port "+host+" is published by each container itself, and is another one after each update: "+
-				"publish a port by its number to have the gateway keep it")
-		}
-	}
 	for _, n := range svc.Networks {
 		for _, a := range []string{n.IPv4Address, n.IPv6Address} {
 			if a != "" {
@@ -128,7 +117,7 @@ func directParts(svc compose.Service) string {
 			}
 		}
 	}
-	return strings.Join(parts, "; ")
+	return parts
 }
 
 // gatewayMode is the narrowest setting.
@@ -143,10 +132,6 @@ func (s *run) gatewayMode(svc compose.Service) v1alpha1.GatewayMode {
 		}
 	}
 	return cmp.Or(v1alpha1.GatewayMode(svc.Extension.Gateway), mode)
-}
-
-func fixedPorts(svc compose.Service) []compose.Port {
-	return slices.DeleteFunc(slices.Clone(svc.Ports), func(p compose.Port) bool { return !p.Fixed() })
 }
 
 // declaredPorts are those that the Compose file and the image name.
@@ -240,36 +225,9 @@ func names(svc compose.Service) map[string][]string {
 }
 
 // layoutService is a service as the layout takes it.
-func layoutService(svc compose.Service, ports []layout.Port) (layout.Service, error) {
-	out := layout.Service{Name: svc.Name, Networks: names(svc), Ports: ports}
-	for _, p := range fixedPorts(svc) {
-		n, err := strconv.Atoi(p.Published)
-		if err != nil {
-			return out, fmt.Errorf("the service %s publishes the port %q, which is no number", svc.Name, p.Published)
-		}
-		out.Publish = append(out.Publish, layout.Publish{
-			HostIP: p.HostIP, HostPort: n, UDP: p.Protocol == "udp", App: p.App, Service: svc.Name, Target: int(p.Target),
-		})
-	}
-	return out, nil
-}
-
-// handover are the fixed host ports of a service that its running containers have
-// and the gateway is to have, or the other way round; "" if none change hands.
-func handover(d wanted, containers []docker.Container) string {
-	var ports []string
-	for _, p := range fixedPorts(d.Service) {
-		one := d.Service
-		one.Ports = []compose.Port{p}
-		held := heldByItself(one, containers) != ""
-		given := !d.gateway && slices.ContainsFunc(containers, func(c docker.Container) bool {
-			return c.Service == d.Name && c.Running() && isBehind(c)
-		})
-		if d.gateway && held || given {
-			ports = append(ports, hostPort(p))
-		}
-	}
-	return strings.Join(slices.Compact(ports), ", ")
+func layoutService(svc compose.Service, ports []layout.Port, containers []docker.Container) (layout.Service, error) {
+	publish, err := published(svc, containers)
+	return layout.Service{Name: svc.Name, Networks: names(svc), Ports: ports, Publish: publish}, err
 }
 
 // missingGateway says what of the gateways of a service does not run; "" if all do.
@@ -281,12 +239,17 @@ func missingGateway(svc compose.Service, have []boxes.Box) string {
 			return "the gateway that answers to its name does not run"
 		}
 	}
-	for _, p := range fixedPorts(svc) {
+	for _, p := range svc.Ports {
 		one := svc
 		one.Ports = []compose.Port{p}
 		if !slices.ContainsFunc(have, func(b boxes.Box) bool {
-			return b.Running && slices.ContainsFunc(b.Publish, func(q layout.Publish) bool { return heldPort(one, publishing(q)) != "" })
+			return b.Running && slices.ContainsFunc(b.Publish, func(q layout.Publish) bool {
+				return heldPort(one, publishing(q)) != "" || chosenFrom(p) != "" && q.Service == svc.Name && q.Target == int(p.Target)
+			})
 		}) {
+			if chosenFrom(p) != "" {
+				return "the gateway that publishes its port " + strconv.Itoa(int(p.Target)) + " does not run"
+			}
 			return "the gateway that publishes its port " + hostPort(p) + " does not run"
 		}
 	}
@@ -303,7 +266,7 @@ func anew(want []wanted, containers []docker.Container, project string, have []b
 			}
 			continue
 		}
-		one, err := layoutService(d.Service, mergePorts(declaredPorts(d.Service, d.image), observedPorts(d.Name, containers)))
+		one, err := layoutService(d.Service, mergePorts(declaredPorts(d.Service, d.image), observedPorts(d.Name, containers)), containers)
 		if err != nil {
 			return nil, err
 		}

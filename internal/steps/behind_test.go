@@ -115,8 +115,8 @@ func TestPortsAndNames(t *testing.T) {
 	if got := fmt.Sprint(names(web)); got != "map[shop_back:[shop-web web] shop_default:[shop-web web www]]" {
 		t.Errorf("names %s", got)
 	}
-	one, err := layoutService(web, ports)
-	if err != nil || len(one.Publish) != 2 || one.Publish[0].Address() != "127.0.0.1:8080" || one.Publish[1].Address() != "53/udp" {
+	one, err := layoutService(web, ports, nil)
+	if err != nil || len(one.Publish) != 3 || one.Publish[0].Address() != "127.0.0.1:8080" || one.Publish[1].From != layout.AnyPort || one.Publish[2].Address() != "53/udp" {
 		t.Errorf("published %+v, %v", one.Publish, err)
 	}
 	made := layout.Plan(layout.Input{Project: "shop", Services: []layout.Service{one}})
@@ -130,6 +130,10 @@ func TestPortsAndNames(t *testing.T) {
 	have[1].Running = false
 	if why := missingGateway(web, have); why != "the gateway that publishes its port 127.0.0.1:8080 does not run" {
 		t.Errorf("the front does not run, and %q", why)
+	}
+	have[1].Running, have[1].Publish = true, slices.DeleteFunc(slices.Clone(have[1].Publish), func(p layout.Publish) bool { return p.Target == 81 })
+	if why := missingGateway(web, have); why != "the gateway that publishes its port 81 does not run" {
+		t.Errorf("the front lacks the port 81, and %q", why)
 	}
 	if why := missingGateway(web, nil); why != "the gateway that answers to its name does not run" {
 		t.Errorf("none runs, and %q", why)
@@ -153,7 +157,7 @@ services:
 	var in layout.Input
 	in.Project = "shop"
 	for _, d := range behind(both) {
-		one, err := layoutService(d.Service, declaredPorts(d.Service, d.image))
+		one, err := layoutService(d.Service, declaredPorts(d.Service, d.image), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,6 +204,9 @@ func TestGatewayNote(t *testing.T) {
 	auto, off := v1alpha1.GatewayAuto, v1alpha1.GatewayOff
 	network := []compose.ServiceNetwork{{Key: "default", Name: "p_default"}}
 	web := compose.Service{Replicas: 1, Networks: network, Ports: []compose.Port{{Published: "80", Target: 80, Protocol: "tcp"}}}
+	have := []boxes.Box{{Box: layout.Box{Front: true, Publish: []layout.Publish{
+		{HostIP: "127.0.0.1", HostPort: 30001, From: layout.AnyPort, Service: "web", Target: 82},
+	}}}}
 	with := func(change func(*compose.Service)) compose.Service {
 		svc := web
 		change(&svc)
@@ -222,13 +229,16 @@ func TestGatewayNote(t *testing.T) {
 		"listens where": {with(func(s *compose.Service) { s.Ports = nil }), false, auto, "nothing is known to listen"},
 		"a range": {with(func(s *compose.Service) {
 			s.Ports = []compose.Port{{Published: "8000-8010", Target: 80, Protocol: "tcp"}}
-		}), true, auto, "the port that the engine takes from 8000-8010 is published by each container itself, and is another one after each update"},
-		"any port": {with(func(s *compose.Service) { s.Ports = []compose.Port{{Target: 81, Protocol: "tcp"}} }), true, auto, "the port that the engine chooses for 81"},
+		}), true, auto, "the gateway publishes the port 80 as a port of the host out of 8000-8010, and keeps to that"},
+		"any port": {with(func(s *compose.Service) { s.Ports = []compose.Port{{Target: 81, Protocol: "tcp"}} }), true, auto, "the port 81 as a port of the host out of 30000-32767"},
+		"a chosen port": {with(func(s *compose.Service) { s.Ports = []compose.Port{{Target: 82, HostIP: "127.0.0.1", Protocol: "tcp"}} }), true, auto,
+			"the gateway publishes the port 82 as 127.0.0.1:30001 of the host, and keeps to that"},
 		"an address": {with(func(s *compose.Service) {
 			s.Networks = []compose.ServiceNetwork{{Key: "back", Name: "p_back", IPv4Address: "172.28.0.9"}}
 		}), true, auto, "the address 172.28.0.9 in back stays with the container, which may listen on it"},
 	} {
-		if got := gatewayNote(c.svc, c.behind, c.mode); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+		c.svc.Name = "web"
+		if got := gatewayNote(c.svc, c.behind, c.mode, have); c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}

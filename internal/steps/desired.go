@@ -59,6 +59,9 @@ func (w wanted) revision() string {
 	definition := w.definition
 	if w.gateway {
 		definition += " behind the gateway" + w.direct // they are made otherwise
+		if len(fixedPorts(w.Service)) < len(w.Ports) {
+			definition += ", without ports" // as up to some version they had those that are chosen
+		}
 	}
 	return release.Revision(definition, w.image.Content, w.files)
 }
@@ -320,7 +323,7 @@ func (s *run) planServices(ctx context.Context, project *compose.Project, want [
 			out[i].Replacement = s.batches(svc).words(svc)
 		}
 		if ok && s.Application.Spec.Gateway.Mode == v1alpha1.GatewayAuto {
-			out[i].Gateway = gatewayNote(svc, behind[svc.Name], s.gatewayMode(svc))
+			out[i].Gateway = gatewayNote(svc, behind[svc.Name], s.gatewayMode(svc), gateways)
 		}
 	}
 	return out, nil

@@ -38,11 +38,13 @@ type gatewayRun struct {
 	keeper      *boxes.Keeper
 	project     string
 	application string
-	wanted      []layout.Box
 	settings    layout.Settings
 
-	mu    sync.Mutex
-	there map[string]*gatewayBox
+	mu sync.Mutex
+	// wanted is what the layout makes of input, to which ports of the host are added that turn out to be taken.
+	input  layout.Input
+	wanted []layout.Box
+	there  map[string]*gatewayBox
 	// active are the containers that get the traffic of a service, and held the
 	// services whose requests wait.
 	active map[string][]string
@@ -191,7 +193,7 @@ func (e *executor) layOut(ctx context.Context, g *gatewayRun, have []boxes.Box) 
 			g.ports[t.Name] = nil // what the gateways remember may be of containers that are gone
 		}
 		g.ports[t.Name] = mergePorts(declared, observed, g.ports[t.Name])
-		one, err := layoutService(svc, g.ports[t.Name])
+		one, err := layoutService(svc, g.ports[t.Name], e.found)
 		if err != nil {
 			return err
 		}
@@ -208,7 +210,14 @@ func (e *executor) layOut(ctx context.Context, g *gatewayRun, have []boxes.Box) 
 	if g.settings.Subnets, in.Internal, err = e.Gateways.Subnets(ctx, slices.Sorted(maps.Keys(networks))); err != nil {
 		return err
 	}
-	g.wanted = layout.Plan(in)
+	if slices.ContainsFunc(in.Services, func(s layout.Service) bool {
+		return slices.ContainsFunc(s.Publish, func(p layout.Publish) bool { return p.HostPort == 0 })
+	}) {
+		if in.Busy, err = e.Gateways.Busy(ctx, in.Project); err != nil {
+			return err
+		}
+	}
+	g.input, g.wanted = in, layout.Plan(in)
 	return nil
 }
 
@@ -302,7 +311,7 @@ func (g *gatewayRun) holders(svc compose.Service) []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(g.there)) {
 		if slices.ContainsFunc(g.there[name].Publish, func(p layout.Publish) bool {
-			return heldPort(svc, publishing(p)) != ""
+			return keeps(p, svc)
 		}) {
 			out = append(out, name)
 		}
@@ -328,7 +337,7 @@ func blockers(b layout.Box, containers []docker.Container) []string {
 		}
 		for _, p := range b.Publish {
 			want := publishing(p).PortBindings[0]
-			if slices.ContainsFunc(c.PortBindings, func(h docker.Port) bool {
+			if slices.ContainsFunc(slices.Concat(c.PortBindings, c.Ports), func(h docker.Port) bool {
 				return h.HostPort == want.HostPort && h.Protocol == want.Protocol && sameAddress(h.HostIP, want.HostIP)
 			}) {
 				out = append(out, c.ID)
@@ -348,11 +357,14 @@ func (e *executor) gateway(ctx context.Context, a plan.Action) error {
 	keep := context.WithoutCancel(ctx)
 	switch a.Verb {
 	case plan.VerbOpen:
-		i := slices.IndexFunc(g.wanted, func(b layout.Box) bool { return b.Name == a.Gateway })
+		g.mu.Lock()
+		wanted := g.wanted
+		g.mu.Unlock()
+		i := slices.IndexFunc(wanted, func(b layout.Box) bool { return b.Name == a.Gateway })
 		if i < 0 {
 			return fmt.Errorf("no gateway %s is wanted", a.Gateway)
 		}
-		return e.open(keep, a, g.wanted[i])
+		return e.open(keep, a, wanted[i])
 	case plan.VerbClose:
 		e.say("gateway %s: ending (%s)", a.Gateway, a.Reason)
 		if err := g.keeper.Close(keep, g.project, a.Gateway); err != nil {

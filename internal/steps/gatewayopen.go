@@ -7,7 +7,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -17,11 +19,35 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
-// open makes and starts a gateway, tells it where traffic goes, and then lets it have its names: who asks for one
-// comes at once, and is served.
+// choicesTried is how many times a gateway is opened with ports of the host that turn out to be taken: by what is no
+// container, as those of containers are known.
+const choicesTried = 20
+
+// open makes and starts a gateway. Where a port that was chosen for it is taken, it chooses another one.
 func (e *executor) open(ctx context.Context, a plan.Action, b layout.Box) error {
-	g := e.gw
 	e.say("gateway %s: starting (%s)", a.Gateway, a.Reason)
+	for n := 1; ; n++ {
+		err := e.openAs(ctx, b)
+		if err == nil {
+			e.sayChosen(b)
+			return nil
+		}
+		next, ok := e.gw.chooseAgain(b, err)
+		if !ok || n == choicesTried {
+			return err
+		}
+		e.say("gateway %s: is to have another port of the host: %v", a.Gateway, err)
+		b = next
+	}
+}
+
+// openAs makes and starts a gateway, tells it where traffic goes, and then lets it have its names: who asks for one
+// comes at once, and is served.
+func (e *executor) openAs(ctx context.Context, b layout.Box) error {
+	g := e.gw
+	if p, lacks := b.Unchosen(); lacks {
+		return fmt.Errorf("port is already allocated: each one out of %s that %s could be published as is taken on this host: free one, or widen the range", p.From, p.Service)
+	}
 	g.mu.Lock()
 	from := g.replaced(b)
 	g.mu.Unlock()
@@ -34,14 +60,14 @@ func (e *executor) open(ctx context.Context, a plan.Action, b layout.Box) error 
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	opened, err := g.find(ctx, a.Gateway)
+	opened, err := g.find(ctx, b.Name)
 	if err != nil {
 		return err
 	}
 	e.refresh(ctx, g, opened)
-	g.there[a.Gateway] = g.load(ctx, opened)
-	if !g.there[a.Gateway].answers {
-		return fmt.Errorf("the gateway %s does not answer", a.Gateway)
+	g.there[b.Name] = g.load(ctx, opened)
+	if !g.there[b.Name].answers {
+		return fmt.Errorf("the gateway %s does not answer", b.Name)
 	}
 	if err := e.tellGateways(ctx); err != nil {
 		return err
@@ -54,8 +80,51 @@ func (e *executor) open(ctx context.Context, a plan.Action, b layout.Box) error 
 	if err != nil {
 		return err
 	}
-	g.there[a.Gateway].Named = true
+	g.there[b.Name].Named = true
 	return nil
+}
+
+// sayChosen tells which ports of the host were chosen for a gateway that is new.
+func (e *executor) sayChosen(b layout.Box) {
+	for _, p := range b.Publish {
+		if p.From != "" && !known(e.gw.input.Existing, p) {
+			e.say("gateway %s: %s of the host leads to the port %d of %s, chosen out of %s, and stays", b.Name, p.Address(), p.Target, p.Service, p.From)
+		}
+	}
+}
+
+// known reports whether a gateway that was there before publishes p.
+func known(existing []layout.Box, p layout.Publish) bool {
+	return slices.ContainsFunc(existing, func(b layout.Box) bool {
+		return slices.ContainsFunc(b.Publish, func(q layout.Publish) bool { return q.Address() == p.Address() })
+	})
+}
+
+// refusedPort is a port in what the engine says of one that it cannot publish.
+var refusedPort = regexp.MustCompile(`:(\d+)(?:: bind| failed)`)
+
+// chooseAgain is the gateway b with other ports in the place of those that err says are taken, as far as they were chosen
+// for it. One that clients may know by now is not exchanged.
+func (g *gatewayRun) chooseAgain(b layout.Box, err error) (next layout.Box, ok bool) {
+	if hostFault(err) != v1alpha1.ReasonHostConflict {
+		return b, false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, found := range refusedPort.FindAllStringSubmatch(err.Error(), -1) {
+		for _, p := range b.Publish {
+			if p.From != "" && strconv.Itoa(p.HostPort) == found[1] && !known(g.input.Existing, p) {
+				g.input.Busy = append(g.input.Busy, p)
+				ok = true
+			}
+		}
+	}
+	if !ok {
+		return b, false
+	}
+	g.wanted = layout.Plan(g.input)
+	i := slices.IndexFunc(g.wanted, func(w layout.Box) bool { return w.Name == b.Name })
+	return g.wanted[i], true
 }
 
 // takeOver has a gateway take the ports of others. It needs the lock of the gateways.

@@ -6,22 +6,31 @@ import (
 	"context"
 	"net"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/downtime"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 )
 
 // watched does work while the ports that a model publishes are probed from outside,
 // and adds what was seen to the status.
 func (s *run) watched(ctx context.Context, project *compose.Project, work func() error) error {
-	targets := s.probeTargets(project)
-	if s.Application.Spec.Gateway.Mode != v1alpha1.GatewayAuto || len(targets) == 0 {
+	if s.Application.Spec.Gateway.Mode != v1alpha1.GatewayAuto || s.Gateways == nil {
+		return work()
+	}
+	have, err := s.Gateways.List(ctx, project.Name())
+	if err != nil {
+		return err
+	}
+	targets := s.probeTargets(project, have)
+	if len(targets) == 0 {
 		return work()
 	}
 	w := downtime.Start(ctx, targets)
-	err := work()
+	err = work()
 	seen := w.End()
 	if seen.Probes == 0 {
 		return err
@@ -56,30 +65,43 @@ func beforeNow(st *v1alpha1.DowntimeStatus) downtime.Result {
 	return r
 }
 
-// probeTargets are the TCP ports of the host that a model publishes. Those that want to be told by a
-// proxy who asks would answer nobody here.
-func (s *run) probeTargets(project *compose.Project) []downtime.Target {
+// probeTargets are the TCP ports of the host that a model publishes, and those that were chosen for it already. Those that want
+// to be told by a proxy who asks would answer nobody here.
+func (s *run) probeTargets(project *compose.Project, have []boxes.Box) []downtime.Target {
 	var out []downtime.Target
 	for _, svc := range project.Services() {
 		if s.traffic(svc, 0).AcceptProxy {
 			continue
 		}
-		for _, p := range fixedPorts(svc) {
+		for _, p := range svc.Ports {
 			if p.Protocol != "tcp" {
 				continue
 			}
-			host := p.HostIP
-			switch host {
-			case "", "0.0.0.0":
-				host = "127.0.0.1"
-			case "::":
-				host = "::1"
+			hosts := []string{net.JoinHostPort(reached(p.HostIP), p.Published)}
+			if !p.Fixed() {
+				hosts = nil
+				for _, q := range chosenFor(svc, p, have) {
+					hosts = append(hosts, net.JoinHostPort(reached(q.HostIP), strconv.Itoa(q.HostPort)))
+				}
 			}
-			t := downtime.Target{Address: net.JoinHostPort(host, p.Published), TCP: isDatabase(svc.ImageName) || isDatabase(svc.Image) || p.App == "tcp"}
-			if !slices.Contains(out, t) {
-				out = append(out, t)
+			for _, host := range hosts {
+				t := downtime.Target{Address: host, TCP: isDatabase(svc.ImageName) || isDatabase(svc.Image) || p.App == "tcp"}
+				if !slices.Contains(out, t) {
+					out = append(out, t)
+				}
 			}
 		}
 	}
 	return out
+}
+
+// reached is where what is published on an address of the host answers.
+func reached(hostIP string) string {
+	switch hostIP {
+	case "", "0.0.0.0":
+		return "127.0.0.1"
+	case "::":
+		return "::1"
+	}
+	return hostIP
 }

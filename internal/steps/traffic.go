@@ -307,6 +307,8 @@ func (e *executor) links(svc compose.Service) (links map[string][]string, unlink
 	if e.gw == nil {
 		return nil, nil
 	}
+	e.gw.mu.Lock()
+	defer e.gw.mu.Unlock()
 	links = map[string][]string{}
 	behind := map[string]bool{}
 	for _, t := range e.in.Targets {

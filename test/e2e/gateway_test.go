@@ -211,8 +211,8 @@ func TestGatewayTakeover(t *testing.T) {
 	}
 }
 
-// publishing is the Compose file of apps.Hello with further ports of the host.
-func (s *site) publishing(ports ...int) map[string]string {
+// publishing is the Compose file of apps.Hello with further ports.
+func (s *site) publishing(ports ...string) map[string]string {
 	s.t.Helper()
 	const mark = "    ports:\n"
 	data, err := os.ReadFile(filepath.Join(s.repo.Dir, "docker-compose.yml"))
@@ -224,12 +224,45 @@ func (s *site) publishing(ports ...int) map[string]string {
 		s.t.Fatalf("the Compose file publishes nothing:\n%s", data)
 	}
 	for _, port := range ports {
-		rest = fmt.Sprintf("      - 127.0.0.1:%d:8080\n", port) + rest
+		rest = "      - " + port + "\n" + rest
 	}
 	return map[string]string{"docker-compose.yml": head + mark + rest}
 }
 
-// A port that is not published any more is free; the front of the others gives way to one that is ready before.
+// takenAndFree are two ports in a row: something listens on the first one, but no container.
+func takenAndFree(t *testing.T) (low int, release func()) {
+	t.Helper()
+	for range 50 {
+		var lc net.ListenConfig
+		taken, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		low = taken.Addr().(*net.TCPAddr).Port
+		if next, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(low+1)); err == nil && next.Close() == nil {
+			return low, func() { _ = taken.Close() }
+		}
+		_ = taken.Close()
+	}
+	t.Fatal("no two ports in a row")
+	return 0, nil
+}
+
+// otherPorts of the host that a gateway publishes, but for one.
+func (s *site) otherPorts(but int) (ports []int) {
+	for _, c := range s.gateways() {
+		for _, p := range c.Ports {
+			if int(p.PublicPort) != but && p.PublicPort != 0 {
+				ports = append(ports, int(p.PublicPort))
+			}
+		}
+	}
+	slices.Sort(ports)
+	return ports
+}
+
+// A port that is not published any more is free; the front of the others gives way to one that is ready before. Ports
+// that were left open stay as they were chosen.
 func TestGatewayPortRemoved(t *testing.T) {
 	t.Parallel()
 	s := siteOf(t, shared, apps.Hello)
@@ -238,13 +271,27 @@ func TestGatewayPortRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, two := s.publishing(), s.publishing(more)
+	low, release := takenAndFree(t)
+	defer release()
+	open := []string{fmt.Sprintf("127.0.0.1:%d-%d:8080", low, low+1), `"127.0.0.1::8080"`}
+	one, two := s.publishing(open...), s.publishing(append(open, fmt.Sprintf("127.0.0.1:%d:8080", more))...)
 	s.apply(gatewayOn)
 	s.succeeds(s.publish("Two ports", two))
 	s.wantBehind("web")
 	further := "http://127.0.0.1:" + strconv.Itoa(more) + "/version"
 	if _, err := harness.Get(t.Context(), further); err != nil {
 		t.Errorf("the further port: %v", err)
+	}
+	own, _ := strconv.Atoi(strings.TrimPrefix(s.repo.URL(""), "http://127.0.0.1:"))
+	chosen := slices.DeleteFunc(s.otherPorts(own), func(port int) bool { return port == more })
+	if len(chosen) != 2 || !slices.Contains(chosen, low+1) {
+		t.Fatalf("chosen are %v, with %d taken", chosen, low)
+	}
+	for _, c := range s.containers()["web"] {
+		full, err := harness.Engine(t).ContainerInspect(t.Context(), c.ID)
+		if err != nil || len(full.HostConfig.PortBindings) > 0 {
+			t.Errorf("web publishes ports itself: %+v, %v", full.HostConfig, err)
+		}
 	}
 	before := map[string]bool{}
 	for _, c := range s.gateways() {
@@ -255,7 +302,7 @@ func TestGatewayPortRemoved(t *testing.T) {
 	got := l.End()
 	t.Logf("%d of %d requests failed, longest gap %s; %+v", got.Failed, got.Sent, got.Longest, r.Status.Downtime)
 	s.wantVersion("1")
-	if plan := r.Status.Plan.Services[0].Interruption; !strings.Contains(plan, "once, as a new gateway takes over "+strings.TrimPrefix(s.repo.URL(""), "http://")) {
+	if plan := r.Status.Plan.Services[0].Interruption; !strings.Contains(plan, "once, as a new gateway takes over ") || !strings.Contains(plan, strings.TrimPrefix(s.repo.URL(""), "http://")) {
 		t.Errorf("the plan says of the interruption: %q", plan)
 	}
 	if !strings.Contains(s.Log(r), "has taken over the ports of") {
@@ -276,9 +323,22 @@ func TestGatewayPortRemoved(t *testing.T) {
 	if len(gateways) != 2 || anew != 1 {
 		t.Errorf("there are %d gateways, of which %d are new", len(gateways), anew)
 	}
+	release()
 	l = s.load("/version")
-	s.succeeds(s.publish("Two", map[string]string{"version.txt": "2\n"}))
+	r = s.succeeds(s.publish("Two", map[string]string{"version.txt": "2\n"}))
 	wantLossless(t, l, "1", "2")
+	if now := s.otherPorts(own); !slices.Equal(now, chosen) {
+		t.Errorf("chosen were %v, and are %v after a successor and an update", chosen, now)
+	}
+	for _, port := range chosen {
+		address := "127.0.0.1:" + strconv.Itoa(port)
+		if got, err := harness.Get(t.Context(), "http://"+address+"/version"); err != nil || strings.TrimSpace(got) != "2" {
+			t.Errorf("%s answers %q, %v", address, got, err)
+		}
+		if note := r.Status.Plan.Services[0].Gateway; !strings.Contains(note, address) {
+			t.Errorf("%s is not in the plan: %q", address, note)
+		}
+	}
 }
 
 // The daemon is killed while it moves traffic, and goes on.

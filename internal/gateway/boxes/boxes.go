@@ -344,21 +344,3 @@ func (k *Keeper) onHost(ctx context.Context, dir string) (string, error) {
 	}
 	return filepath.Join(best.Source, rel), nil
 }
-
-// Subnets are the prefixes of networks, by the networks' names, and which of them have no way out.
-func (k *Keeper) Subnets(ctx context.Context, networks []string) (subnets map[string][]string, internal map[string]bool, err error) {
-	subnets, internal = map[string][]string{}, map[string]bool{}
-	for _, name := range networks {
-		n, err := k.Engine.NetworkInspect(ctx, name, network.InspectOptions{})
-		if err != nil {
-			return nil, nil, fmt.Errorf("inspect the network %s: %w", name, err)
-		}
-		internal[name] = n.Internal
-		for _, c := range n.IPAM.Config {
-			if c.Subnet != "" {
-				subnets[name] = append(subnets[name], c.Subnet)
-			}
-		}
-	}
-	return subnets, internal, nil
-}

@@ -26,7 +26,7 @@ func (b Box) Replaces(existing []Box) []string {
 // collides reports whether only one of two can be published at a time.
 func (p Publish) collides(o Publish) bool {
 	all := func(ip string) bool { return ip == "" || ip == "0.0.0.0" || ip == "::" }
-	return p.HostPort == o.HostPort && p.UDP == o.UDP && (p.HostIP == o.HostIP || all(p.HostIP) || all(o.HostIP))
+	return p.HostPort != 0 && p.HostPort == o.HostPort && p.UDP == o.UDP && (p.HostIP == o.HostIP || all(p.HostIP) || all(o.HostIP))
 }
 
 // Anew tells which services lose, for a moment, what as existing gateway containers give way to

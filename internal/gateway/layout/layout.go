@@ -34,11 +34,14 @@ func (p Port) bare() Port { return Port{Number: p.Number, UDP: p.UDP} }
 // Publish is a port of the host that leads to a service.
 type Publish struct {
 	// HostIP is "" for all addresses.
-	HostIP   string `json:"hostIP,omitempty"`
-	HostPort int    `json:"hostPort"`
-	UDP      bool   `json:"udp,omitempty"`
-	App      string `json:"app,omitempty"`
-	Service  string `json:"service"`
+	HostIP string `json:"hostIP,omitempty"`
+	// HostPort is 0 until it is chosen out of From.
+	HostPort int `json:"hostPort"`
+	// From is the range, as in "8000-8010", of which any port will do; "" where HostPort was asked for by its number.
+	From    string `json:"from,omitempty"`
+	UDP     bool   `json:"udp,omitempty"`
+	App     string `json:"app,omitempty"`
+	Service string `json:"service"`
 	// Target is the container's port.
 	Target int `json:"target"`
 	// Inside is the port in the gateway's container; 0 until it has one.
@@ -46,7 +49,7 @@ type Publish struct {
 }
 
 func (p Publish) same(o Publish) bool {
-	p.Inside, o.Inside, p.App, o.App = 0, 0, "", ""
+	p.Inside, o.Inside, p.App, o.App, p.From, o.From = 0, 0, "", "", "", ""
 	return p == o
 }
 
@@ -127,6 +130,8 @@ type Input struct {
 	Internal map[string]bool
 	// Existing are the gateway containers that there are.
 	Existing []Box
+	// Busy are ports of the host that others have: none of them is chosen.
+	Busy []Publish
 }
 
 // firstInside is the first port that fronts listen on.
@@ -337,19 +342,22 @@ func boxName(project, kind string, taken func(string) bool) string {
 // fronts keep the ports that they publish; those that are published already by
 // none go to another one, so that nothing is interrupted. A front that is to publish
 // less, or in other networks, gets a successor of another name, which can be ready beside it and
-// takes further ports as well.
+// takes further ports as well. Ports that were chosen stay as long as something like them is asked for, also
+// where fewer replicas need fewer.
 func fronts(in Input) []Box {
 	var want []Publish
 	for _, s := range in.Services {
 		want = append(want, s.Publish...)
 	}
+	fixedFirst(want)
+	left := slices.Clone(want)
 	var out []Box
 	var more []Publish
 	networks := map[string][]string{} // of those that get a successor
 	names := map[string]bool{}
 	placed := func(p Publish) bool {
-		return slices.ContainsFunc(more, p.same) ||
-			slices.ContainsFunc(out, func(b Box) bool { return slices.ContainsFunc(b.Publish, p.same) })
+		return p.HostPort != 0 && (slices.ContainsFunc(more, p.same) ||
+			slices.ContainsFunc(out, func(b Box) bool { return slices.ContainsFunc(b.Publish, p.same) }))
 	}
 	for _, b := range in.Existing {
 		if !b.Front {
@@ -358,9 +366,14 @@ func fronts(in Input) []Box {
 		names[b.Name] = true
 		keep := Box{Name: b.Name, Front: true}
 		for _, have := range b.Publish {
-			if i := slices.IndexFunc(want, have.same); i >= 0 && !placed(have) {
-				have.App = want[i].App
-				keep.Publish = append(keep.Publish, have)
+			i := slices.IndexFunc(want, have.serves)
+			if i < 0 || placed(have) {
+				continue
+			}
+			have.App = want[i].App
+			keep.Publish = append(keep.Publish, have)
+			if i = slices.IndexFunc(left, have.serves); i >= 0 {
+				left = slices.Delete(left, i, i+1)
 			}
 		}
 		if len(keep.Publish) == 0 {
@@ -374,13 +387,17 @@ func fronts(in Input) []Box {
 		more = append(more, keep.Publish...)
 		maps.Copy(networks, b.Networks)
 	}
+	choose(in.Project, left, func(p Publish) bool {
+		return placed(p) || slices.ContainsFunc(more, p.collides) || slices.ContainsFunc(in.Busy, p.collides) ||
+			slices.ContainsFunc(out, func(b Box) bool { return slices.ContainsFunc(b.Publish, p.collides) })
+	})
 	next := firstInside
 	for _, b := range append(slices.Clone(out), Box{Publish: more}) {
 		for _, p := range b.Publish {
 			next = max(next, p.Inside+1)
 		}
 	}
-	for _, p := range want {
+	for _, p := range left {
 		if !placed(p) {
 			p.Inside = next
 			next++

@@ -31,6 +31,15 @@ func (s Service) on(hostPort, target int) Service {
 	return s
 }
 
+// any asks for n ports of the host out of a range.
+func (s Service) any(n int, from string, target int) Service {
+	s.Publish = slices.Clone(s.Publish)
+	for range n {
+		s.Publish = append(s.Publish, Publish{From: from, Service: s.Name, Target: target})
+	}
+	return s
+}
+
 func describe(boxes []Box) string {
 	var b strings.Builder
 	for _, box := range boxes {
