@@ -21,9 +21,8 @@ type settingsPage struct {
 	Text           string // the YAML
 	// services that are shown on their own in the form.
 	services []string
-	// written are the services with settings of the gateway, in the order in which
-	// they are sent.
-	written []string
+	// written are the items of each list, in the order in which they are sent.
+	written map[string]sentList
 	// Generation is that of the spec that was shown: it changes with the spec only,
 	// while the object's version also changes with every look at what runs.
 	Generation int64
@@ -33,6 +32,8 @@ type settingsPage struct {
 	// Conflict says that somebody else changed the settings meanwhile, Checked that
 	// they would be accepted, Saved that they were.
 	Conflict, Checked, Saved bool
+	// Edited says that rows were added or removed, and nothing was saved yet.
+	Edited bool
 }
 
 func (p *settingsPage) Title(c *call) string { return c.T("settings.title") + " · " + p.App }
@@ -55,6 +56,9 @@ func (o object) generation() int64 {
 	n, _ := meta["generation"].(float64)
 	return int64(n)
 }
+
+// Services are those that the application has, as it runs.
+func (p *settingsPage) Services() []string { return p.services }
 
 // services are those that the application has, as it runs.
 func (o object) services() []string {
@@ -126,6 +130,9 @@ func (s *Server) saveSettings(c *call) error {
 		o["spec"] = typed.Spec
 	} else {
 		fits = page.read(f.Get, o.spec())
+		if page.edit(f.Get("do")) {
+			return c.render("settings", page)
+		}
 	}
 	status := http.StatusOK
 	switch {

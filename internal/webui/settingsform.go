@@ -5,6 +5,7 @@ package webui
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,72 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// setting is a field of the spec that the form has.
-type setting struct {
-	// Path below spec.
-	Path string
-	Kind kind
-	// Choices of kindChoice and kindToggle.
-	Choices []string
-}
-
-// kind says what a field holds, and how it is edited.
-type kind string
-
-const (
-	kindText     kind = "text"
-	kindList     kind = "list"
-	kindNumber   kind = "number"
-	kindDuration kind = "duration"
-	kindSize     kind = "size"
-	kindBool     kind = "bool"
-	kindChoice   kind = "choice"
-	// kindToggle is true, false, or the default, which may be either.
-	kindToggle kind = "toggle"
-	// kindPresent is an object that need not hold anything to have a meaning.
-	kindPresent kind = "present"
-	// kindFixed is what cannot be changed.
-	kindFixed kind = "fixed"
-)
-
-// traffic are the settings of a gateway which single services may have of their own.
-var traffic = []setting{
-	{"gateway.balance", kindChoice, []string{"LeastConnections", "RoundRobin", "RandomTwo", "Source"}},
-	{"gateway.holdTimeout", kindDuration, nil}, {"gateway.holdRequests", kindNumber, nil}, {"gateway.holdBytes", kindSize, nil},
-	{"gateway.transferTimeout", kindDuration, nil}, {"gateway.longLivedTimeout", kindDuration, nil},
-	{"gateway.acceptProxyProtocol", kindToggle, []string{"true", "false"}}, {"gateway.sendProxyProtocol", kindChoice, []string{"Off", "V1", "V2"}},
-	{"gateway.probe", kindPresent, nil}, {"gateway.probe.path", kindText, nil}, {"gateway.probe.port", kindNumber, nil},
-	{"gateway.probe.interval", kindDuration, nil}, {"gateway.probe.timeout", kindDuration, nil},
-	{"gateway.probe.failing", kindNumber, nil}, {"gateway.probe.passing", kindNumber, nil},
-}
-
-// gatewayGroup is the group with settings of single services.
-const gatewayGroup = "gateway"
-
-// settings are those of the form; the others are in the YAML.
-var settings = []struct {
-	key    string
-	fields []setting
-}{
-	{"compose", []setting{
-		{"compose.directory", kindFixed, nil}, {"compose.files", kindList, nil}, {"compose.envFiles", kindList, nil},
-		{"compose.profiles", kindList, nil}, {"compose.project", kindText, nil},
-	}},
-	{"source", []setting{{"source.url", kindText, nil}, {"source.ref", kindText, nil}, {"source.secretRef.name", kindText, nil}}},
-	{"update", []setting{{"update.policy", kindChoice, []string{"Manual", "Automatic"}}, {"update.interval", kindDuration, nil}, {"suspend", kindBool, nil}}},
-	{"rollout", []setting{
-		{"rollout.order", kindChoice, []string{"Auto", "StartFirst", "StopFirst"}}, {"rollout.healthTimeout", kindDuration, nil},
-		{"rollout.minHealthy", kindDuration, nil}, {"rollout.drainTimeout", kindDuration, nil}, {"rollout.soak", kindDuration, nil},
-		{"verify.attempts", kindNumber, nil}, {"verify.interval", kindDuration, nil},
-	}},
-	{gatewayGroup, append([]setting{{"gateway.mode", kindChoice, []string{"Off", "Auto"}}, {"gateway.trustedProxies", kindList, nil}}, traffic...)},
-	{"backup", []setting{
-		{"backup.databases", kindText, nil}, {"backup.volumes", kindText, nil}, {"backup.paths", kindList, nil},
-		{"retention.backups.count", kindNumber, nil}, {"retention.backups.age", kindDuration, nil}, {"retention.releases", kindNumber, nil},
-	}},
-	{"preflight", []setting{{"preflight.minFreeDisk", kindSize, nil}, {"preflight.minFreeMemory", kindSize, nil}}},
-}
-
 // servicesPath is where single services have settings of the gateway.
 var servicesPath = []string{"gateway", "services"}
 
@@ -88,6 +23,8 @@ type settingsGroup struct {
 	Fields []*settingsField
 	// Services have the same settings of their own, as far as those are set.
 	Services []*serviceSettings
+	// List is one of objects that belongs to the group, if there is one.
+	List *settingsList
 }
 
 // serviceSettings are those of the gateway for one service.
@@ -106,44 +43,58 @@ func (s *serviceSettings) Wrong() bool {
 // settingsField is one field of the form.
 type settingsField struct {
 	setting
-	// Service that it is about; empty if it is about the application.
-	Service string
+	// In names what it belongs to in the form, such as hooks[0] or
+	// gateway.services[web]; empty if that is the application.
+	In string
+	// Variant is the object of a row that it is a part of, if it is one of those of
+	// which a row has exactly one.
+	Variant string
 	Value   string
 	Error   string
-	// number of the service in the form.
-	number int
+	// base is the part of Path that In stands for, and prefix what its ID begins with.
+	base, prefix string
 }
 
 // Name of the input.
 func (f *settingsField) Name() string {
-	if f.Service == "" {
+	if f.In == "" {
 		return f.Path
 	}
-	return strings.Join(servicesPath, ".") + "[" + f.Service + "]" + strings.TrimPrefix(f.Path, servicesPath[0])
+	return f.In + strings.TrimPrefix(f.Path, f.base)
 }
 
 // ID of the input.
-func (f *settingsField) ID() string {
-	id := strings.ReplaceAll(f.Path, ".", "-")
-	if f.Service != "" {
-		id = fmt.Sprintf("service-%d-%s", f.number, id)
-	}
-	return id
+func (f *settingsField) ID() string { return f.prefix + strings.ReplaceAll(f.Path, ".", "-") }
+
+// path is where the value is in what holds it: the spec, the settings of a service, or
+// a row.
+func (f *settingsField) path() []string {
+	return strings.Split(strings.TrimPrefix(f.Path, f.base+"."), ".")
 }
 
-// path is where the value is in what holds it: the spec, or the settings of a service.
-func (f *settingsField) path() []string {
-	path := strings.Split(f.Path, ".")
-	if f.Service != "" {
-		return path[1:]
+// NameOf is the name of the input of one of several choices.
+func (f *settingsField) NameOf(choice string) string { return f.Name() + "." + choice }
+
+// Has says that a choice is among several.
+func (f *settingsField) Has(choice string) bool {
+	return slices.Contains(strings.Split(f.Value, "\n"), choice)
+}
+
+// ChoiceKey is the key of the text of a choice.
+func (f *settingsField) ChoiceKey(choice string) string {
+	if prefix, ok := choiceTexts[f.Path]; ok {
+		return prefix + choice
 	}
-	return path
+	return "choice." + f.Path + "." + choice
 }
 
 // fill puts the values of a spec into the form.
 func (p *settingsPage) fill(spec map[string]any) {
 	for _, g := range settings {
-		group := settingsGroup{Key: g.key, Fields: fieldsOf(g.fields, "", 0, spec)}
+		group := settingsGroup{Key: g.key, Fields: fieldsOf(g.fields, "", "", "", spec)}
+		if g.list != nil {
+			group.List = listOf(g.list, spec)
+		}
 		if g.key == gatewayGroup {
 			own := serviceMaps(spec)
 			names := slices.Clone(p.services)
@@ -158,7 +109,7 @@ func (p *settingsPage) fill(spec map[string]any) {
 				if service.Set = at >= 0; service.Set {
 					values = own[at]
 				}
-				service.Fields = fieldsOf(traffic, name, i, values)
+				service.Fields = fieldsOf(traffic, inService(name), gatewayGroup, fmt.Sprintf("service-%d-", i), values)
 				group.Services = append(group.Services, service)
 			}
 		}
@@ -166,13 +117,19 @@ func (p *settingsPage) fill(spec map[string]any) {
 	}
 }
 
-func fieldsOf(list []setting, service string, n int, values map[string]any) []*settingsField {
+// inService names the settings of the gateway of a service in the form.
+func inService(name string) string { return strings.Join(servicesPath, ".") + "[" + name + "]" }
+
+func fieldsOf(list []setting, in, base, prefix string, values map[string]any) []*settingsField {
 	var fields []*settingsField
 	for _, one := range list {
-		f := &settingsField{setting: one, Service: service, number: n}
+		f := &settingsField{setting: one, In: in, base: base, prefix: prefix}
 		value, found, _ := unstructured.NestedFieldNoCopy(values, f.path()...)
 		if f.Kind == kindPresent {
 			value = found
+		}
+		if f.Kind == kindList && !inLines(value) {
+			f.Kind = kindLocked
 		}
 		f.Value = valueText(value)
 		fields = append(fields, f)
@@ -180,18 +137,17 @@ func fieldsOf(list []setting, service string, n int, values map[string]any) []*s
 	return fields
 }
 
-// serviceMaps are the settings of single services in a spec.
-func serviceMaps(spec map[string]any) []map[string]any {
-	list, _, _ := unstructured.NestedFieldNoCopy(spec, servicesPath...)
-	items, _ := list.([]any)
-	var out []map[string]any
-	for _, item := range items {
-		if m, ok := item.(map[string]any); ok {
-			out = append(out, m)
-		}
-	}
-	return out
+// inLines says that a list can be written with an item in each line.
+func inLines(value any) bool {
+	items, _ := value.([]any)
+	return !slices.ContainsFunc(items, func(item any) bool {
+		text, ok := item.(string)
+		return ok && (text != strings.TrimSpace(text) || strings.Contains(text, "\n") || text == "")
+	})
 }
+
+// serviceMaps are the settings of single services in a spec.
+func serviceMaps(spec map[string]any) []map[string]any { return objectsAt(spec, servicesPath) }
 
 func nameIn(service map[string]any) string {
 	name, _ := service["name"].(string)
@@ -208,6 +164,12 @@ func valueText(value any) string {
 		var lines []string
 		for _, item := range v {
 			lines = append(lines, valueText(item))
+		}
+		return strings.Join(lines, "\n")
+	case map[string]any:
+		var lines []string
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			lines = append(lines, name+"="+valueText(v[name]))
 		}
 		return strings.Join(lines, "\n")
 	default:
@@ -228,6 +190,9 @@ func (p *settingsPage) read(form func(string) string, spec map[string]any) (ok b
 		if g.Key == gatewayGroup {
 			ok = p.readServices(g.Services, form, spec) && ok
 		}
+		if g.List != nil {
+			ok = p.readList(g.List, form, spec) && ok
+		}
 	}
 	return ok
 }
@@ -246,12 +211,13 @@ func (p *settingsPage) readServices(services []*serviceSettings, form func(strin
 		s.Set = len(all[at]) > 1
 	}
 	var kept []any
-	p.written = nil
+	var written []string
 	for _, m := range all {
 		if len(m) > 1 {
-			kept, p.written = append(kept, m), append(p.written, nameIn(m))
+			kept, written = append(kept, m), append(written, inService(nameIn(m)))
 		}
 	}
+	p.sent(strings.Join(servicesPath, "."), gatewayGroup, written)
 	if len(kept) == 0 {
 		unstructured.RemoveNestedField(spec, servicesPath...)
 		prune(spec, servicesPath[:1])
@@ -267,16 +233,20 @@ func readFields(fields []*settingsField, form func(string) string, into map[stri
 	var objects []*settingsField
 	for _, f := range fields {
 		before := f.Value
-		if f.Kind != kindFixed {
+		switch f.Kind {
+		case kindFixed, kindLocked:
+		case kindSet:
+			f.Value = strings.Join(slices.DeleteFunc(slices.Clone(f.Choices), func(choice string) bool { return form(f.NameOf(choice)) != "true" }), "\n")
+		default:
 			f.Value = strings.TrimSpace(strings.ReplaceAll(form(f.Name()), "\r\n", "\n"))
 		}
-		switch f.Kind {
-		case kindFixed:
-		case kindPresent:
+		switch {
+		case f.Kind == kindPresent:
 			// What is in it decides, unless it was there and was taken away.
 			if f.Value == "true" || before == "true" {
 				objects = append(objects, f)
 			}
+		case f.Value == strings.TrimSpace(before):
 		default:
 			if err := f.put(into); err != "" {
 				f.Error, ok = err, false
@@ -329,7 +299,17 @@ func (f *settingsField) put(into map[string]any) (wrong string) {
 		if _, err := resource.ParseQuantity(f.Value); err != nil {
 			return "settings.size"
 		}
-	case kindList:
+	case kindVariables:
+		variables, err := variablesIn(f.Value)
+		if err != nil {
+			return "error.variables"
+		}
+		items := map[string]any{}
+		for name, text := range variables {
+			items[name] = text
+		}
+		value = items
+	case kindList, kindSet:
 		var items []any
 		for _, line := range strings.Split(f.Value, "\n") {
 			if line = strings.TrimSpace(line); line != "" {
@@ -367,32 +347,35 @@ func (p *settingsPage) place(problem *Problem) {
 	}
 }
 
-// ofService finds the place of a service in the location of an error.
-var ofService = regexp.MustCompile(`^gateway\.services\[(\d+)\]\.?`)
+var words = regexp.MustCompile(`\w+`)
+
+// item finds the place in a list in the location of an error.
+var item = regexp.MustCompile(`^([A-Za-z.]+)\[(\d+)\]\.?`)
 
 func (p *settingsPage) placeOne(location, message string) bool {
-	service := ""
-	if m := ofService.FindStringSubmatch(location); m != nil {
-		n, err := strconv.Atoi(m[1])
-		if err != nil || n >= len(p.written) {
-			return false
+	in := ""
+	if m := item.FindStringSubmatch(location); m != nil {
+		if list, ok := p.written[m[1]]; ok {
+			n, err := strconv.Atoi(m[2])
+			if err != nil || n >= len(list.in) {
+				return false
+			}
+			in, location = list.in[n], strings.TrimSuffix(list.base+"."+location[len(m[0]):], ".")
 		}
-		service, location = p.written[n], strings.TrimSuffix("gateway."+location[len(m[0]):], ".")
 	}
-	fields := p.fields()
 	about := func(f *settingsField) bool {
 		return location == f.Path || strings.HasPrefix(location, f.Path+"[") || strings.HasPrefix(location, f.Path+".")
 	}
 	// A rule of an object names the field.
 	named := func(f *settingsField) bool {
 		path := f.path()
-		return strings.HasPrefix(f.Path, location+".") && strings.Contains(message, path[len(path)-1])
+		return strings.HasPrefix(f.Path, location+".") && slices.Contains(words.FindAllString(message, -1), path[len(path)-1])
 	}
 	for _, fits := range []func(*settingsField) bool{about, named} {
 		// The longest path is the closest one.
 		var found *settingsField
-		for _, f := range fields {
-			if f.Service == service && fits(f) && (found == nil || len(f.Path) > len(found.Path)) {
+		for _, f := range p.fields() {
+			if f.In == in && fits(f) && (found == nil || len(f.Path) > len(found.Path)) {
 				found = f
 			}
 		}
@@ -401,7 +384,7 @@ func (p *settingsPage) placeOne(location, message string) bool {
 			return true
 		}
 	}
-	return false
+	return p.placeRow(in, message)
 }
 
 // fields are all of the form.
@@ -412,11 +395,16 @@ func (p *settingsPage) fields() []*settingsField {
 		for _, s := range g.Services {
 			all = append(all, s.Fields...)
 		}
+		if g.List != nil {
+			for _, row := range g.List.Rows {
+				all = append(all, row.Fields...)
+			}
+		}
 	}
 	return all
 }
 
 // Wrong says that something is not accepted.
 func (p *settingsPage) Wrong() bool {
-	return p.Error != "" || len(p.Errors) > 0 || slices.ContainsFunc(p.fields(), func(f *settingsField) bool { return f.Error != "" })
+	return p.Error != "" || p.wrongRow() || len(p.Errors) > 0 || slices.ContainsFunc(p.fields(), func(f *settingsField) bool { return f.Error != "" })
 }
