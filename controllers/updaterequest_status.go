@@ -4,9 +4,11 @@ package controllers
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -156,6 +158,9 @@ func (w *statusWriter) stepEnded(a attempt, err error) {
 		}
 	case failure.IsInterrupted(err):
 		step.State, step.Reason, step.Message = v1alpha1.StepInterrupted, "Interrupted", ""
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		step.State, step.Reason = v1alpha1.StepInterrupted, v1alpha1.ReasonNoSpace
+		step.Message = limit("the disk is full: " + err.Error() + "; make room, and it goes on by itself")
 	default:
 		step.State, step.Reason, step.Message = v1alpha1.StepInterrupted, v1alpha1.ReasonRetrying, limit(err.Error())
 	}
@@ -168,7 +173,7 @@ func (w *statusWriter) backoff(name v1alpha1.StepName) time.Duration {
 		return 0
 	}
 	s := w.ur.Status.Steps[i]
-	if s.State != v1alpha1.StepInterrupted || s.Reason != v1alpha1.ReasonRetrying || s.FinishedAt == nil {
+	if !plan.Retries(s) || s.FinishedAt == nil {
 		return 0
 	}
 	wait := firstBackoff << min(max(s.Attempt-1, 0), 10)
@@ -277,8 +282,8 @@ func (w *statusWriter) conditions() {
 func (w *statusWriter) stalled() {
 	st := &w.ur.Status
 	for _, s := range st.Steps {
-		if s.State == v1alpha1.StepInterrupted && s.Reason == v1alpha1.ReasonRetrying {
-			w.condition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonRetrying, limit(s.Message))
+		if plan.Retries(s) {
+			w.condition(v1alpha1.ConditionStalled, metav1.ConditionTrue, s.Reason, limit(s.Message))
 			return
 		}
 	}

@@ -239,7 +239,7 @@ func cancel(f RequestFacts, steps map[v1alpha1.StepName]v1alpha1.StepStatus) (De
 // worse than either state. Only one that meets a disturbance again and again is
 // given up, between two attempts; what it says then is that it is not whole.
 func cancelRestore(f RequestFacts, restore v1alpha1.StepStatus) (Decision, bool) {
-	if f.Job == JobRunning || restore.State != v1alpha1.StepInterrupted || restore.Reason != v1alpha1.ReasonRetrying {
+	if f.Job == JobRunning || !Retries(restore) {
 		return Decision{}, false
 	}
 	message := "cancelled while the restore could not go on (" + restore.Message + "): look at what runs, and ask for the restore again"
@@ -327,6 +327,12 @@ func unneeded(f RequestFacts, name v1alpha1.StepName) string {
 		return "a release is gone back to without a build"
 	}
 	return ""
+}
+
+// Retries reports whether a step met a disturbance, or a full disk, and is tried again
+// by itself.
+func Retries(s v1alpha1.StepStatus) bool {
+	return s.State == v1alpha1.StepInterrupted && (s.Reason == v1alpha1.ReasonRetrying || s.Reason == v1alpha1.ReasonNoSpace)
 }
 
 func attemptReason(s v1alpha1.StepStatus) string {
