@@ -22,7 +22,13 @@ const enough = 60
 // told, until an update ends without having come so far.
 func TestCrashAfterEveryAction(t *testing.T) {
 	t.Parallel()
-	newLane(t).crashAfterActions(t, good, 1)
+	// Two lanes, as it is the longest of all.
+	for i, name := range []string{"odd", "even"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			newLane(t).crashAfterActions(t, good, 1+i, 2)
+		})
+	}
 }
 
 // TestCrashAfterEveryActionGoingBack does the same with a commit that fails,
@@ -35,11 +41,13 @@ func TestCrashAfterEveryActionGoingBack(t *testing.T) {
 	l.daemon.WaitPhase(u.name, v1alpha1.PhaseRollingBack)
 	first := len(l.proxy.Actions())
 	u.settled(t, l.daemon.WaitEnded(u.name))
-	l.crashAfterActions(t, bad, max(1, first-2))
+	l.crashAfterActions(t, bad, max(1, first-2), 1)
 }
 
-func (l *lane) crashAfterActions(t *testing.T, q quality, first int) {
-	for n, over := first, false; !over; n++ {
+// crashAfterActions begins with the action first and goes on with each that is by
+// further ones later.
+func (l *lane) crashAfterActions(t *testing.T, q quality, first, by int) {
+	for n, over := first, false; !over; n += by {
 		if n > enough {
 			t.Fatalf("an update makes more than %d changes to containers: %v", enough, l.proxy.Actions())
 		}
