@@ -24,7 +24,7 @@ type Gateway struct {
 	GivenUp bool
 	// BlockedBy are the IDs of running containers that have its ports.
 	BlockedBy []string
-	// Replaces are the names of gateways, wanted no more, whose ports it takes over when it is opened.
+	// Replaces are the names of gateways, wanted no more, whose ports or names it takes over when it is opened.
 	Replaces []string
 }
 

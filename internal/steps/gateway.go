@@ -266,7 +266,7 @@ func (e *executor) gatewayFacts(in *plan.RolloutInput, containers []docker.Conta
 	for _, w := range g.wanted {
 		have := g.there[w.Name]
 		f := plan.Gateway{Name: w.Name, Front: w.Front, Wanted: true, Up: have != nil && have.answers && have.Named && have.Same(w), GivenUp: e.closed[w.Name] != nil}
-		if w.Front && !f.Up {
+		if !f.Up {
 			f.BlockedBy, f.Replaces = blockers(w, containers), g.replaced(w)
 		}
 		in.Gateways = append(in.Gateways, f)

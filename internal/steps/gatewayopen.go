@@ -5,6 +5,7 @@ package steps
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -30,7 +31,7 @@ func (e *executor) open(ctx context.Context, a plan.Action, b layout.Box) error 
 		err := e.openAs(ctx, b)
 		if err == nil {
 			e.sayChosen(b)
-			return nil
+			return e.endReplaced(ctx, b)
 		}
 		next, ok := e.gw.chooseAgain(b, err)
 		if !ok || n == choicesTried {
@@ -52,7 +53,8 @@ func (e *executor) openAs(ctx context.Context, b layout.Box) error {
 	from := g.replaced(b)
 	g.mu.Unlock()
 	open := g.keeper.Open
-	if len(from) > 0 {
+	front := b.Front && len(from) > 0
+	if front {
 		open = g.keeper.OpenBeside
 	}
 	if err := open(ctx, g.project, g.application, b); err != nil {
@@ -72,16 +74,36 @@ func (e *executor) openAs(ctx context.Context, b layout.Box) error {
 	if err := e.tellGateways(ctx); err != nil {
 		return err
 	}
-	if len(from) == 0 {
-		err = g.keeper.Name(ctx, b)
-	} else {
+	if front {
 		err = e.takeOver(ctx, b, from)
+	} else {
+		err = g.keeper.Name(ctx, b)
 	}
 	if err != nil {
 		return err
 	}
 	g.there[b.Name].Named = true
 	return nil
+}
+
+// endReplaced ends the gateways whose names b has by now. It returns when what was open there has ended, or was cut.
+func (e *executor) endReplaced(ctx context.Context, b layout.Box) error {
+	g := e.gw
+	if b.Front {
+		return nil // its ports were had by one at a time
+	}
+	g.mu.Lock()
+	from := g.replaced(b)
+	for _, name := range from {
+		delete(g.there, name)
+	}
+	g.mu.Unlock()
+	var errs []error
+	for _, name := range from {
+		e.say("gateway %s: answers to the names of %s, which ends", b.Name, name)
+		errs = append(errs, g.keeper.Succeeded(ctx, g.project, name))
+	}
+	return errors.Join(errs...)
 }
 
 // sayChosen tells which ports of the host were chosen for a gateway that is new.

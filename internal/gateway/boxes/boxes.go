@@ -229,7 +229,26 @@ func (k *Keeper) Close(ctx context.Context, project, name string) error {
 	if k.Dir == "" {
 		return nil
 	}
-	return os.RemoveAll(k.dir(name))
+	return os.RemoveAll(k.dir(strings.TrimSuffix(name, layout.Ending)))
+}
+
+// Succeeded ends an inner gateway whose names another one has got (see Name), which answers to the name of its container as well. It
+// loses that name first: who finds it by a link goes to the other one from then on, while what is open here ends.
+func (k *Keeper) Succeeded(ctx context.Context, project, name string) error {
+	have, err := k.Engine.InspectContainer(ctx, name)
+	if docker.IsNotFound(err) {
+		return nil
+	}
+	if err == nil {
+		err = ofProject(have, project)
+	}
+	if err == nil {
+		err = k.Engine.Rename(ctx, have.ID, name+layout.Ending)
+	}
+	if err != nil {
+		return err
+	}
+	return k.Close(ctx, project, name+layout.Ending)
 }
 
 func ofProject(c docker.Container, project string) error {

@@ -55,6 +55,10 @@ func TestMain(m *testing.M) {
 		err = server.ListenAndServe()
 	case "ask":
 		err = ask(os.Args[2])
+	case "stay":
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		err = stay(ctx, os.Args[2])
 	case "nobody":
 		err = nobody(os.Args[2])
 	default:
@@ -92,6 +96,26 @@ func ask(host string) error {
 			return fmt.Errorf("after %d answers: %s, %q, %w", answers, resp.Status, body, err)
 		}
 		answers++
+	}
+	return nil
+}
+
+// stay asks for a name all the time, looks it up each time, and expects to be served always.
+func stay(ctx context.Context, host string) error {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	for n := 0; ctx.Err() == nil; n++ {
+		resp, err := client.Get("http://" + net.JoinHostPort(host, testPort) + "/")
+		if err != nil {
+			return fmt.Errorf("after %d answers: %w", n, err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || string(body) != "served" {
+			return fmt.Errorf("after %d answers: %s, %q, %w", n, resp.Status, body, err)
+		}
+		if n == 0 {
+			fmt.Fprintln(os.Stderr, "served")
+		}
 	}
 	return nil
 }
@@ -161,10 +185,20 @@ func newEngineWorld(t *testing.T) *engineWorld {
 // run starts this program in a container of a network.
 func (w *engineWorld) run(name, net string, args ...string) string {
 	w.t.Helper()
+	return w.linked(name, net, "", args...)
+}
+
+// linked is run with a link, "container:name"; "" for none.
+func (w *engineWorld) linked(name, net, link string, args ...string) string {
+	w.t.Helper()
+	endpoint := &network.EndpointSettings{}
+	if link != "" {
+		endpoint.Links = []string{link}
+	}
 	created, err := w.ContainerCreate(w.t.Context(),
 		&container.Config{Image: w.keeper.image, Entrypoint: append([]string{program}, args...), Labels: map[string]string{"fairlead.dev/test": "boxes"}},
 		&container.HostConfig{NetworkMode: container.NetworkMode(net), DNS: []string{"127.0.0.1"}}, // nobody else is asked for names
-		nil, nil, boxesTest+"-"+name)
+		&network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{net: endpoint}}, nil, boxesTest+"-"+name)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -295,6 +329,60 @@ func TestAGatewayServesBeforeItHasNames(t *testing.T) {
 	if seen, err := w.keeper.Client(b.Name).Observed(t.Context()); err != nil || seen.AppliedRevision != 1 {
 		t.Errorf("after a restart it serves %+v, %v", seen, err)
 	}
+}
+
+// An inner gateway gives way to another one, and who finds it by a link is served all the time.
+func TestASuccessorHasTheNames(t *testing.T) {
+	w := newEngineWorld(t)
+	network := w.networks[0]
+	target := w.run("target", network, "serve")
+	open := func(name string, names ...string) layout.Box {
+		t.Helper()
+		b := layout.Box{Name: name, Networks: map[string][]string{network: names}, Owners: map[string]map[string]string{network: {"web": "web"}}}
+		t.Cleanup(func() {
+			if err := w.keeper.Close(context.Background(), boxesTest, b.Name); err != nil {
+				t.Error(err)
+			}
+		})
+		if err := w.keeper.Open(t.Context(), boxesTest, "default/boxes", b); err != nil {
+			t.Fatal(err)
+		}
+		subnets, _, err := w.keeper.Subnets(t.Context(), w.networks[:1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		state := layout.State(b, map[string]layout.Route{"web": {
+			Targets: []layout.Target{{ID: target}}, Ports: []layout.Port{{Number: 8080}},
+		}}, layout.Settings{Application: "default/boxes", Subnets: subnets})
+		state.Revision = 1
+		if _, err := w.keeper.Client(b.Name).Put(t.Context(), state); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.keeper.Name(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	old := open(boxesTest+".gateway-1", "other", "web")
+	client := w.linked("client", network, old.Name+":web", "stay", "web")
+	w.waitLog(client, "served")
+	next := open(boxesTest+".gateway-2", old.Name, "web")
+	if got := next.Replaces([]layout.Box{old}); !slices.Equal(got, []string{old.Name}) {
+		t.Fatalf("it replaces %q", got)
+	}
+	for range 2 { // the second time nothing is left to do
+		if err := w.keeper.Succeeded(t.Context(), boxesTest, old.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := w.keeper.List(t.Context(), boxesTest); err != nil || len(all) != 1 || all[0].Name != next.Name {
+		t.Errorf("there are %+v, %v", all, err)
+	}
+	if err := w.Client.Stop(t.Context(), client, 10*time.Second, ""); err != nil {
+		t.Fatal(err)
+	}
+	w.wantWell(client)
+	w.wantWell(w.run("late", network, "nobody", "other"))
 }
 
 // A front whose ports are taken over by one that is ready before, and one that goes on as its ports cannot be.

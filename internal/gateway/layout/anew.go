@@ -10,13 +10,13 @@ import (
 // Same reports whether a gateway container that was made as b serves as o as well.
 func (b Box) Same(o Box) bool { return b.Encode() == o.Encode() }
 
-// Replaces are the names of existing fronts that have ports of the host which the front b is to publish. None of
-// them may be wanted any more.
+// Replaces are the names of existing gateways whose place b is to take: fronts that have ports of the host which the front b
+// is to publish, inner ones of whose names it is to have some. None of them may be wanted any more.
 func (b Box) Replaces(existing []Box) []string {
 	var out []string
 	for _, e := range existing {
 		taken := func(p Publish) bool { return slices.ContainsFunc(e.Publish, p.collides) }
-		if b.Front && e.Front && e.Name != b.Name && slices.ContainsFunc(b.Publish, taken) {
+		if b.Front && e.Front && e.Name != b.Name && slices.ContainsFunc(b.Publish, taken) || b.succeeds(e) {
 			out = append(out, e.Name)
 		}
 	}
@@ -48,7 +48,7 @@ func Anew(existing, wanted []Box) map[string][]string {
 					add(p.Service, p.Address())
 				}
 			}
-			if e.Name != w.Name {
+			if e.Name != w.Name && !w.succeeds(e) {
 				continue
 			}
 			for network, owners := range w.Owners {

@@ -54,6 +54,8 @@ func TestReplaces(t *testing.T) {
 		{"another protocol", front("p.gateway-front-3", Publish{HostPort: 53}), nil},
 		{"itself", existing[0], nil},
 		{"one that publishes nothing", Box{Name: "p.gateway-2"}, nil},
+		{"one that has its name", Box{Name: "p.gateway-2", Networks: map[string][]string{"p_default": {"p.gateway-1", "web"}},
+			Owners: map[string]map[string]string{"p_default": {"web": "web"}}}, []string{"p.gateway-1"}},
 	} {
 		if got := tt.box.Replaces(existing); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)

@@ -149,7 +149,8 @@ func Plan(in Input) []Box {
 }
 
 // inner places the names of the services: where they are already, else where no
-// service has the same port in the same network, else in another box.
+// service has the same port in the same network, else in another box. A box that is to have
+// other names gets a successor; see succeed.
 func inner(in Input) []Box {
 	var boxes []Box
 	services := map[string]Service{}
@@ -157,16 +158,22 @@ func inner(in Input) []Box {
 		services[s.Name] = s
 	}
 	for _, b := range in.Existing {
-		if !b.Front {
-			boxes = append(boxes, parted(cleaned(b, services, in.Direct), services))
+		if b.Front || slices.ContainsFunc(in.Existing, func(o Box) bool { return o.succeeds(b) }) {
+			continue
 		}
+		next := parted(cleaned(b, services, in.Direct), services)
+		if !next.Same(b) && len(next.Owners) > 0 {
+			next.succeed(b)
+			next.Name = newMark + boxName(in.Project, "", reserved(in.Existing, boxes))
+		}
+		boxes = append(boxes, next)
 	}
 	slices.SortFunc(boxes, func(a, b Box) int { return cmp.Compare(a.Name, b.Name) })
 	for _, s := range in.Services {
 		for _, network := range slices.Sorted(maps.Keys(s.Networks)) {
 			for _, name := range s.Networks[network] {
 				if !slices.ContainsFunc(boxes, func(b Box) bool { return b.Owners[network][name] == s.Name }) {
-					boxes = place(in.Project, boxes, s, services)
+					boxes = place(in, boxes, s, services)
 				}
 			}
 		}
@@ -208,7 +215,7 @@ func cleaned(b Box, services map[string]Service, direct map[string][]string) Box
 			}
 		}
 	}
-	out.sort()
+	out.inherit(b)
 	return out
 }
 
@@ -233,7 +240,7 @@ func parted(b Box, services map[string]Service) Box {
 			}
 		}
 	}
-	out.sort()
+	out.inherit(b)
 	return out
 }
 
@@ -278,7 +285,7 @@ func (b *Box) sort() {
 // place gives all names of a service to one box, and makes one if none fits.
 // Boxes that exist get no further names, as they would have to be made anew: only
 // those that this plan makes do.
-func place(project string, boxes []Box, s Service, services map[string]Service) []Box {
+func place(in Input, boxes []Box, s Service, services map[string]Service) []Box {
 	fresh := func(b Box) bool { return strings.HasPrefix(b.Name, newMark) }
 	for i := range boxes {
 		if fresh(boxes[i]) && fits(boxes[i], s, services) {
@@ -286,9 +293,7 @@ func place(project string, boxes []Box, s Service, services map[string]Service) 
 			return boxes
 		}
 	}
-	b := Box{Name: newMark + boxName(project, "", func(name string) bool {
-		return slices.ContainsFunc(boxes, func(o Box) bool { return strings.TrimPrefix(o.Name, newMark) == name })
-	}), Networks: map[string][]string{}, Owners: map[string]map[string]string{}}
+	b := Box{Name: newMark + boxName(in.Project, "", reserved(in.Existing, boxes)), Networks: map[string][]string{}, Owners: map[string]map[string]string{}}
 	b.take(s)
 	return append(boxes, b)
 }

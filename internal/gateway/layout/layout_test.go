@@ -102,9 +102,9 @@ func TestPlan(t *testing.T) {
 		{"a name that another service has now", Input{Services: []Service{shop[1], svc("store", 5432).with(func(s *Service) {
 			s.Networks = map[string][]string{"p_default": {"db", "store"}}
 		})}, Existing: made},
-			"p.gateway-1: p_default[front web]\np.gateway-2: p_default[db store]\np.gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
+			"p.gateway-2: p_default[db front p.gateway-1 store web]\np.gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
 		{"a name that is left to a container", Input{Services: shop[1:], Direct: map[string][]string{"p_default": {"db"}}, Existing: made},
-			"p.gateway-1: p_default[front web]\np.gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
+			"p.gateway-2: p_default[front p.gateway-1 web]\np.gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
 		{"one more port", Input{Services: []Service{shop[0], shop[1].on(8443, 443), shop[2]}, Existing: made},
 			"p.gateway-1: p_default[db front web]\np.gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n" +
 				"p.gateway-front-2: p_default[] 127.0.0.1:8443->20002->front:443\n"},
@@ -121,7 +121,27 @@ func TestPlan(t *testing.T) {
 			"p-gateway-1: p_default[db front web]\np-gateway-front-1: p_default[] 127.0.0.1:8080->20001->front:80\n"},
 		{"a port that another service of the container has too by now", Input{Services: []Service{svc("alpha", 8080), svc("beta", 8080)},
 			Existing: Plan(Input{Project: "p", Services: []Service{svc("alpha", 8080), svc("beta", 3000)}})},
-			"p.gateway-1: p_default[alpha]\np.gateway-2: p_default[beta]\n"},
+			"p.gateway-2: p_default[alpha p.gateway-1]\np.gateway-3: p_default[beta]\n"},
+		{"a successor gets one, and answers to the names of all before it", Input{Services: []Service{svc("alpha", 8080)},
+			Direct: map[string][]string{"p_default": {"beta"}}, Existing: []Box{{
+				Name: "p.gateway-2", Networks: map[string][]string{"p_default": {"alpha", "beta", "p.gateway-1"}},
+				Owners: map[string]map[string]string{"p_default": {"alpha": "alpha", "beta": "beta"}},
+			}}},
+			"p.gateway-3: p_default[alpha p.gateway-1 p.gateway-2]\n"},
+		{"the name of one that has a successor is not given again", Input{Services: []Service{svc("alpha", 8080), svc("gamma", 8080)},
+			Existing: []Box{{
+				Name: "p.gateway-2", Networks: map[string][]string{"p_default": {"alpha", "p.gateway-1"}},
+				Owners: map[string]map[string]string{"p_default": {"alpha": "alpha"}},
+			}}},
+			"p.gateway-2: p_default[alpha p.gateway-1]\np.gateway-3: p_default[gamma]\n"},
+		{"one that has a successor is on its way out", Input{Services: []Service{svc("alpha", 8080)}, Existing: []Box{
+			{Name: "p.gateway-1", Networks: map[string][]string{"p_default": {"alpha", "beta"}}, Owners: map[string]map[string]string{"p_default": {"alpha": "alpha", "beta": "beta"}}},
+			{Name: "p.gateway-2", Networks: map[string][]string{"p_default": {"alpha", "p.gateway-0", "p.gateway-1"}}, Owners: map[string]map[string]string{"p_default": {"alpha": "alpha"}}},
+			{Name: "p.gateway-0.ending", Networks: map[string][]string{"p_default": {"alpha"}}, Owners: map[string]map[string]string{"p_default": {"alpha": "alpha"}}},
+		}},
+			"p.gateway-2: p_default[alpha p.gateway-0 p.gateway-1]\n"},
+		{"one of which nobody knows what it was made for gives way in its place", Input{Services: []Service{svc("alpha", 8080)}, Existing: []Box{{Name: "p.gateway-1"}}},
+			"p.gateway-1: p_default[alpha]\n"},
 		{"a port that a service which has gone had", Input{Services: []Service{svc("beta", 8080)},
 			Existing: Plan(Input{Project: "p", Services: []Service{svc("alpha", 8080), svc("beta", 3000)}})},
 			"p.gateway-1: p_default[alpha beta]\n"},
