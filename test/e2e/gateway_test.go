@@ -261,6 +261,15 @@ func (s *site) otherPorts(but int) (ports []int) {
 	return ports
 }
 
+// planOf is what the plan of a request says of a service.
+func planOf(r *v1alpha1.UpdateRequest, service string) v1alpha1.ServicePlan {
+	i := slices.IndexFunc(r.Status.Plan.Services, func(p v1alpha1.ServicePlan) bool { return p.Name == service })
+	if i < 0 {
+		return v1alpha1.ServicePlan{}
+	}
+	return r.Status.Plan.Services[i]
+}
+
 // A port that is not published any more is free; the front of the others gives way to one that is ready before. Ports
 // that were left open stay as they were chosen.
 func TestGatewayPortRemoved(t *testing.T) {
@@ -275,6 +284,10 @@ func TestGatewayPortRemoved(t *testing.T) {
 	defer release()
 	open := []string{fmt.Sprintf("127.0.0.1:%d-%d:8080", low, low+1), `"127.0.0.1::8080"`}
 	one, two := s.publishing(open...), s.publishing(append(open, fmt.Sprintf("127.0.0.1:%d:8080", more))...)
+	// A service that leaves the gateway takes its name along, and the inner gateway has to be another one.
+	side := "services:\n  side:\n    image: fairlead-test/redis:7\n    labels: *labels\n"
+	two["docker-compose.yml"] = strings.Replace(two["docker-compose.yml"], "services:\n", side, 1)
+	one["docker-compose.yml"] = strings.Replace(one["docker-compose.yml"], "services:\n", side+"    x-fairlead: {gateway: \"Off\"}\n", 1)
 	s.apply(gatewayOn)
 	s.succeeds(s.publish("Two ports", two))
 	s.wantBehind("web")
@@ -302,7 +315,7 @@ func TestGatewayPortRemoved(t *testing.T) {
 	got := l.End()
 	t.Logf("%d of %d requests failed, longest gap %s; %+v", got.Failed, got.Sent, got.Longest, r.Status.Downtime)
 	s.wantVersion("1")
-	if plan := r.Status.Plan.Services[0].Interruption; !strings.Contains(plan, "once, as a new gateway takes over ") || !strings.Contains(plan, strings.TrimPrefix(s.repo.URL(""), "http://")) {
+	if plan := planOf(r, "web").Interruption; !strings.Contains(plan, "a new gateway takes over ") || !strings.Contains(plan, strings.TrimPrefix(s.repo.URL(""), "http://")) {
 		t.Errorf("the plan says of the interruption: %q", plan)
 	}
 	if !strings.Contains(s.Log(r), "has taken over the ports of") {
@@ -320,7 +333,10 @@ func TestGatewayPortRemoved(t *testing.T) {
 			anew++
 		}
 	}
-	if len(gateways) != 2 || anew != 1 {
+	if !strings.Contains(s.Log(r), "gateway-2: answers to the names of") {
+		t.Errorf("no inner gateway gave way:\n%s", s.Log(r))
+	}
+	if len(gateways) != 2 || anew != 2 {
 		t.Errorf("there are %d gateways, of which %d are new", len(gateways), anew)
 	}
 	release()
@@ -335,7 +351,7 @@ func TestGatewayPortRemoved(t *testing.T) {
 		if got, err := harness.Get(t.Context(), "http://"+address+"/version"); err != nil || strings.TrimSpace(got) != "2" {
 			t.Errorf("%s answers %q, %v", address, got, err)
 		}
-		if note := r.Status.Plan.Services[0].Gateway; !strings.Contains(note, address) {
+		if note := planOf(r, "web").Gateway; !strings.Contains(note, address) {
 			t.Errorf("%s is not in the plan: %q", address, note)
 		}
 	}
