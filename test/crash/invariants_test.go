@@ -30,8 +30,11 @@ func (u *update) settled(t *testing.T, ur *v1alpha1.UpdateRequest) {
 	t.Helper()
 	d := u.daemon.For(t)
 	want := v1alpha1.PhaseSucceeded
-	if u.quality == bad {
+	switch u.quality {
+	case bad:
 		want = v1alpha1.PhaseRolledBack
+	case unwanted:
+		want = v1alpha1.PhaseCancelled
 	}
 	if ur.Status.Phase != want {
 		t.Fatalf("it ended as %s, want %s: %s\n%s\n%s", ur.Status.Phase, want, ur.Status.Message, d.Log(ur), d.DaemonLog())
@@ -47,6 +50,9 @@ func (u *update) settled(t *testing.T, ur *v1alpha1.UpdateRequest) {
 		t.Errorf("the log has not one summary:\n%s", log)
 	}
 	for _, s := range ur.Status.Steps {
+		if s.State == v1alpha1.StepRunning {
+			t.Errorf("step %s still runs by the status", s.Name)
+		}
 		if s.Attempt > u.attempts {
 			t.Errorf("step %s took %d attempts, want at most %d: %s", s.Name, s.Attempt, u.attempts, s.Message)
 		}
@@ -185,11 +191,11 @@ func (u *update) backup(t *testing.T, d *harness.Daemon, ur *v1alpha1.UpdateRequ
 func (u *update) releases(t *testing.T, d *harness.Daemon) {
 	t.Helper()
 	want, mine, current := 1, 0, 0
-	if u.quality == bad {
+	if u.quality != good {
 		want = 0
 	}
 	for _, r := range d.Releases(appName) {
-		if r.Spec.Request == u.name {
+		if r.Spec.Request == u.name && (u.quality == good || r.Status.State != v1alpha1.ReleaseExpired) {
 			mine++
 		}
 		if r.Status.State == v1alpha1.ReleaseCurrent {

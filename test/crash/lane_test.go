@@ -129,6 +129,8 @@ const (
 	good quality = iota
 	// bad has a gamma that ends at once, when beta was replaced already.
 	bad
+	// unwanted is good, and cancelled before it has ended.
+	unwanted
 )
 
 // update is one request and what is to become of it.
@@ -161,7 +163,7 @@ func (l *lane) begin(t *testing.T, d *harness.Daemon, q quality) *update {
 	}
 	l.watch.reset()
 	u := &update{lane: l, quality: q, target: version, wants: version, commit: commit, attempts: 2}
-	if q == bad {
+	if q != good {
 		u.wants, u.commit = l.version, l.commit
 	}
 	u.name = d.Update(appName, commit, harness.Named("to-"+version)).Name

@@ -7,6 +7,11 @@ package crash
 import (
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 )
 
 // TestCrashAtEveryStep ends the daemon before each step, after it, and after it
@@ -36,6 +41,28 @@ func TestCrashWhileGoingBack(t *testing.T) {
 		l.crash(t, bad, point, "Rollback")
 	}
 	l.crash(t, bad, "before", "Summarize")
+	for _, step := range []string{"Rollout", "Verify"} {
+		l.cancelled(t, step)
+	}
+}
+
+// cancelled is one update that is cancelled when a step has done its work, and whose
+// daemon is killed before it has heard of either. The next one undoes it.
+func (l *lane) cancelled(t *testing.T, step string) {
+	t.Helper()
+	if !t.Run(step+"/cancelled", func(t *testing.T) {
+		d := l.daemon.For(t)
+		l.arm(t, step+":held")
+		u := l.begin(t, d, unwanted)
+		u.fired(t, d)
+		ur := d.WaitRequest(u.name, "in the step", func(ur *v1alpha1.UpdateRequest) bool { return string(ur.Status.Step) == step })
+		if err := d.Client.Patch(t.Context(), ur, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"cancel":true}}`))); err != nil {
+			t.Fatal(err)
+		}
+		u.settled(t, u.revive(t, d))
+	}) {
+		t.FailNow() // what comes after it says nothing
+	}
 }
 
 var everyPoint = []string{"before", "after-lost", "after"}

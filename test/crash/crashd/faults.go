@@ -29,6 +29,9 @@ const (
 	pointLost = "after-lost"
 	// pointAfter: the status with the step's result is written.
 	pointAfter = "after"
+	// pointHeld: the step ended, and stays there until the process is killed from
+	// outside, whatever becomes of its context.
+	pointHeld = "held"
 )
 
 // Ways to refuse the write of a status.
@@ -57,7 +60,7 @@ func parseFault(text string) (fault, error) {
 		n, err := strconv.Atoi(words[2])
 		return fault{refuse: words[1], count: n}, err
 	}
-	if len(words) == 2 && (words[1] == pointBefore || words[1] == pointLost || words[1] == pointAfter) {
+	if len(words) == 2 && (words[1] == pointBefore || words[1] == pointLost || words[1] == pointAfter || words[1] == pointHeld) {
 		return fault{step: words[0], point: words[1]}, nil
 	}
 	return fault{}, fmt.Errorf("there is no fault %q", text)
@@ -138,11 +141,15 @@ type faultySteps struct {
 func (s faultySteps) Run(ctx context.Context, work steps.Work, rec steps.Recorder) error {
 	name := string(work.Step)
 	s.faults.crash(name, pointBefore)
-	if s.faults.at(name, pointLost) {
+	if s.faults.at(name, pointLost) || s.faults.at(name, pointHeld) {
 		rec = nowhere{}
 	}
 	err := s.StepRunner.Run(ctx, work, rec)
 	s.faults.crash(name, pointLost)
+	if s.faults.at(name, pointHeld) {
+		s.faults.disarm()
+		select {}
+	}
 	return err
 }
 
