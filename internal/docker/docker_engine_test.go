@@ -209,7 +209,9 @@ func TestImageContent(t *testing.T) {
 		t.Fatal(err)
 	}
 	list, err := e.Images(ctx)
-	list = slices.DeleteFunc(list, func(i docker.Image) bool { return i.Labels[dockertest.LabelTest] != testName || i.Labels["build"] != "1" })
+	list = slices.DeleteFunc(list, func(i docker.Image) bool {
+		return i.Labels[dockertest.LabelTest] != testName || i.Labels["build"] != "1"
+	})
 	if err != nil || len(list) != 1 || !slices.Contains(list[0].RepoTags, "fairlead-test-docker:extra") {
 		t.Errorf("%+v, %v", list, err)
 	}
