@@ -39,7 +39,18 @@ func TestShippedComposeFiles(t *testing.T) {
 		}
 	}
 
-	const base = "services:\n  backend: {image: x, healthcheck: {test: [CMD, \"true\"]}}\nnetworks: {ssalgten-network: {}}\n"
+	// The service that it takes the place of is built, and has the same mounts and ports.
+	const base = `services:
+  backend: {image: x, healthcheck: {test: [CMD, "true"]}}
+  updater:
+    build: {context: ., dockerfile: Dockerfile.updater}
+    environment: {UPDATE_SCRIPT: /workspace/scripts/update-production.sh}
+    volumes: [".:/workspace", "/var/run/docker.sock:/var/run/docker.sock", "updater_logs:/workspace/.update/logs"]
+    ports: ["127.0.0.1:8765:8765"]
+    networks: [ssalgten-network]
+networks: {ssalgten-network: {}}
+volumes: {updater_logs: {name: ssalgten-updater-logs}}
+`
 	dir, _ = deployment(t, map[string]string{"compose.yaml": base, "updater.yml": shipped(t, "updater.yml")}, nil)
 	options := Options{DeployDir: dir, Files: []string{"compose.yaml", "updater.yml"}}
 	if _, err := Load(t.Context(), options); err == nil || !strings.Contains(err.Error(), "UPDATER_TOKEN") {
@@ -52,6 +63,12 @@ func TestShippedComposeFiles(t *testing.T) {
 	updater, _ := p.Service("updater")
 	if updater.ContainerName != "ssalgten-updater" || len(updater.DependsOn) != 1 || updater.DependsOn[0].Service != "backend" {
 		t.Errorf("the updater is %+v", updater)
+	}
+	if updater.Build != nil || updater.Image != "fairlead:latest" || len(updater.Ports) != 1 {
+		t.Errorf("the updater is built by %+v, of the image %s, with the ports %+v", updater.Build, updater.Image, updater.Ports)
+	}
+	if updater.PullPolicy != "missing" {
+		t.Errorf("the updater's image is pulled by the policy %q, though it may be on this host alone", updater.PullPolicy)
 	}
 	wants(t, updater, "/var/run/docker.sock", "/workspace", "/workspace/.update/logs")
 }
