@@ -3,6 +3,7 @@
 package source
 
 import (
+	"context"
 	"path"
 	"slices"
 	"strings"
@@ -183,6 +184,18 @@ func parseIndex(out []byte) indexState {
 type dirtyState struct {
 	// submoduleEdited: new content inside a submodule, committed or not.
 	submoduleEdited bool
+}
+
+// Edited are those of the tracked files, by their paths relative to Top, that are not as
+// HEAD has them: changed, deleted or replaced, staged or not. Files that Git was told not
+// to look at (skip-worktree, assume-unchanged) are not among them.
+func (r *Repo) Edited(ctx context.Context, paths ...string) ([]string, error) {
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	args := []string{"diff", "-z", "--name-only", "--no-renames", "--no-ext-diff", "--ignore-submodules=all", "HEAD", "--"}
+	out, err := r.git.run(ctx, call{args: append(args, paths...)})
+	return records(out), err
 }
 
 // parseStatus reads `git status --porcelain=v2 -z --no-renames` and returns the

@@ -233,3 +233,29 @@ func snapshot(t *testing.T, dir string) string {
 	}
 	return b.String()
 }
+
+func TestEdited(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	put(t, up, "one", "app/same", "1", "app/touched", "1", "app/changed", "1", "app/staged", "1", "app/gone", "1", "changed", "1", "a*", "1")
+	dir := clone(t, up)
+	// Of the same size as it was, and newer than the index.
+	write(t, dir, "app/touched", "1")
+	for _, p := range []string{"app/changed", "app/staged", "changed", "app/new"} {
+		write(t, dir, p, "2")
+	}
+	sh(t, dir, "add", "app/staged")
+	if err := os.Remove(filepath.Join(dir, "app/gone")); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, filepath.Join(dir, "app"), Options{})
+	for _, tt := range []struct{ ask, want []string }{
+		{nil, nil},
+		{[]string{"app/same", "app/touched", "app/new", "nowhere", "a*"}, nil},
+		{[]string{"app/same", "app/changed", "app/staged", "app/gone"}, []string{"app/changed", "app/gone", "app/staged"}},
+	} {
+		if got, err := r.Edited(t.Context(), tt.ask...); err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("of %q: %q, %v; want %q", tt.ask, got, err, tt.want)
+		}
+	}
+}

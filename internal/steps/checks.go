@@ -375,7 +375,15 @@ func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
 	if err := compose.Blocking(diverged); err != nil {
 		return "", err
 	}
-	if warnings := modelWarnings(diverged, p.project.UnsetVariables()); len(warnings) > 0 {
+	warnings := modelWarnings(diverged, p.project.UnsetVariables())
+	if p.goBackTo == nil {
+		edited, err := p.w.handEdits(ctx, p.project.Files())
+		if err != nil {
+			return "", trouble{err}
+		}
+		warnings = append(warnings, edited...)
+	}
+	if len(warnings) > 0 {
 		return "", warn{strings.Join(warnings, "; ")}
 	}
 	return plural.Of(len(p.project.Services()), "service"), nil

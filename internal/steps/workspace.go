@@ -146,6 +146,23 @@ func (w *workspace) inRepo(path string) (string, bool) {
 	return filepath.ToSlash(rel), true
 }
 
+// handEdits warns of those of the given files, by absolute paths, that somebody changed
+// in the working tree, as it is the commit's that are rolled out.
+func (w *workspace) handEdits(ctx context.Context, paths []string) (warnings []string, err error) {
+	var inGit []string
+	for _, path := range paths {
+		if rel, ok := w.inRepo(path); ok {
+			inGit = append(inGit, rel)
+		}
+	}
+	edited, err := w.repo.Edited(ctx, inGit...)
+	for _, file := range edited {
+		warnings = append(warnings, fmt.Sprintf("%s was changed by hand, and the update takes the commit's: commit the change, "+
+			"or put it into a Compose file of its own that is not in Git, such as docker-compose.override.yml", filepath.Join(w.repo.Top(), filepath.FromSlash(file))))
+	}
+	return warnings, err
+}
+
 // environmentDigest identifies the content of the environment files, without
 // telling it.
 func (w *workspace) environmentDigest() (string, error) {
