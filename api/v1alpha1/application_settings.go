@@ -320,7 +320,8 @@ type RetentionSpec struct {
 	Requests int32 `json:"requests,omitempty"`
 
 	// backups to keep. The newest whole backup and those that a kept release
-	// refers to always stay. Default: 7, and none older than 720h.
+	// refers to always stay. Default: 7, and none older than 720h. Where one of
+	// the two is given, the other one is no limit unless it is given too.
 	// +kubebuilder:default={count: 7, age: "720h"}
 	// +optional
 	Backups *BackupRetention `json:"backups,omitempty"`

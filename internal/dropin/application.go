@@ -94,9 +94,8 @@ func Decide(s Settings, f Facts) (Plan, error) {
 	if pulls(s, f) {
 		p.Spec.Build.Pull = v1alpha1.PullAlways
 	}
-	if s.BackupDays > 0 {
-		p.Spec.Retention.Backups = &v1alpha1.BackupRetention{Age: &metav1.Duration{Duration: time.Duration(s.BackupDays) * 24 * time.Hour}}
-	}
+	// As many as there are within these days: an age alone is no count.
+	p.Spec.Retention.Backups = &v1alpha1.BackupRetention{Age: &metav1.Duration{Duration: time.Duration(s.BackupDays) * 24 * time.Hour}}
 	p.Spec.Verify.Attempts = s.HealthAttempts
 	p.Spec.Verify.Checks = checks(f)
 	hook := p.secret("webhook", "url", s.Webhook)

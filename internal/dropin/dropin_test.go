@@ -99,7 +99,7 @@ func TestReadDefaults(t *testing.T) {
 	}
 	want := Settings{
 		Token: "t", Workspace: "/workspace", LogDir: "/workspace/.update/logs", DataDir: "/workspace/.update/fairlead", Listen: "0.0.0.0:8765",
-		MaxBody: 1 << 20, Branch: "main", Server: "https://github.com", API: "https://api.github.com", Ports: map[string]string{},
+		MaxBody: 1 << 20, Branch: "main", Server: "https://github.com", API: "https://api.github.com", BackupDays: 30, Ports: map[string]string{},
 	}
 	if !reflect.DeepEqual(s, want) {
 		t.Errorf("got  %+v\nwant %+v", s, want)
@@ -135,7 +135,7 @@ func pulled(all map[string]Service) map[string]Service {
 func TestDecide(t *testing.T) {
 	const origin = "https://github.com/lonelyrower/SsalgTen.git"
 	base := `"compose":{"directory":"/opt/ssalgten","project":"ssalgten","requestVariables":["PROJECT_PORT","NODE_PORT","BACKEND_PORT","DB_PORT"]},` +
-		`"source":{"ref":"main"}`
+		`"source":{"ref":"main"},"retention":{"backups":{"age":"720h0m0s"}}`
 	checks := `"verify":{"checks":[{"name":"api","timeout":"10s","http":{"url":"http://backend:3001/api/health"}},` +
 		`{"name":"frontend","timeout":"10s","http":{"url":"http://frontend:80/"}}]}`
 	github := `"github":{"owner":"lonelyrower","repository":"SsalgTen"}`
@@ -152,7 +152,7 @@ func TestDecide(t *testing.T) {
 	}{
 		{name: "as SsalgTen is", want: join(base, checks, github)},
 		{name: "retention and attempts", env: map[string]string{"BACKUP_RETENTION_DAYS": "14", "MAX_HEALTH_ATTEMPTS": "7"},
-			want: join(base, strings.Replace(checks, `{"checks"`, `{"attempts":7,"checks"`, 1), `"retention":{"backups":{"age":"336h0m0s"}}`, github)},
+			want: join(strings.Replace(base, "720h", "336h", 1), strings.Replace(checks, `{"checks"`, `{"attempts":7,"checks"`, 1), github)},
 		{name: "webhook", env: map[string]string{"WEBHOOK_URL": "https://hooks.example.com/s3cret/"},
 			want:    join(base, checks, github, `"notifications":[{"name":"webhook","webhook":{"secretRef":{"name":"ssalgten-webhook"}}}]`),
 			secrets: `{"ssalgten-github":null,"ssalgten-webhook":{"url":"https://hooks.example.com/s3cret/"}}`},

@@ -47,6 +47,7 @@ const (
 	defaultWorkspace    = "/workspace"
 	defaultBranch       = "main"
 	defaultMaxBody      = 1 << 20
+	defaultBackupDays   = 30
 	defaultGitHubServer = "https://github.com"
 	defaultGitHubAPI    = "https://api.github.com"
 
@@ -92,7 +93,7 @@ type Settings struct {
 	// Server and API are base URLs, without a slash at the end.
 	Server, API string
 
-	// BackupDays is 0 when the environment does not say it.
+	// BackupDays is for how long backups are kept. Default: 30.
 	BackupDays int
 	// HealthAttempts is 0 when the environment does not say it.
 	HealthAttempts int32
@@ -201,7 +202,7 @@ func Read(env Lookup) (Settings, error) {
 		GitHubToken:    r.get(EnvGitHubToken, ""),
 		Server:         r.url(EnvGitHubServer, defaultGitHubServer),
 		API:            r.url(EnvGitHubAPI, defaultGitHubAPI),
-		BackupDays:     int(r.number(EnvBackupDays, 0, 1, 36500)),
+		BackupDays:     int(r.number(EnvBackupDays, defaultBackupDays, 1, 36500)),
 		HealthAttempts: int32(r.number(EnvHealthAttempts, 0, 1, 10000)), //nolint:gosec // bounded just here
 		Webhook:        r.webhook(),
 		Ports:          map[string]string{},

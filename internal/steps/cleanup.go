@@ -294,7 +294,8 @@ func (s *run) cleanBackups(ctx context.Context, w *workspace, releases []v1alpha
 	held := release.Held(releases)
 	held[s.Request.Status.Backup] = true
 	count, age := defaultBackupCount, defaultAge
-	if r := s.Application.Spec.Retention.Backups; r != nil {
+	if r := s.Application.Spec.Retention.Backups; r != nil && (r.Count != nil || r.Age != nil) {
+		count, age = 0, 0 // whoever asks for one limit alone has no other one
 		if r.Count != nil {
 			count = int(*r.Count)
 		}
