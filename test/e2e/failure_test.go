@@ -24,6 +24,7 @@ import (
 func TestBadUpdates(t *testing.T) {
 	t.Parallel()
 	s := running(t, apps.Shop, "")
+	s.visit(3)
 	t.Run("unhealthy version", func(t *testing.T) { s.in(t).updateUnhealthy() })
 	t.Run("crashing worker", func(t *testing.T) { s.in(t).updateCrashing() })
 	t.Run("build fails", func(t *testing.T) { s.in(t).updateUnbuildable() })

@@ -39,5 +39,8 @@ func (s *site) countRows(r *v1alpha1.UpdateRequest) {
 	if s.rows.counted && r.Spec.RestoreFrom == nil && now < s.rows.visits {
 		s.t.Errorf("%s, which ended as %s, cost rows: %d visits became %d", r.Name, r.Status.Phase, s.rows.visits, now)
 	}
+	if s.rows.counted && r.Spec.RestoreFrom == nil && now == 0 {
+		s.t.Errorf("%s had no row that it could have cost: visit the shop before", r.Name)
+	}
 	*s.rows = rows{counted: true, visits: now}
 }
