@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -178,6 +179,29 @@ func TestWatchesDoNotHoldUpTheStop(t *testing.T) {
 	// It fails when the API server did not finish its requests in time.
 	if err := p.Stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	// The daemon says no other port than the one that it was given.
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, filepath.Join(t.TempDir(), "data"), "--controllers=true", "--metrics-bind-address", address)
+	code, body := get(t, address, "/metrics")
+	for _, want := range []string{
+		`controller_runtime_max_concurrent_reconciles{controller="updaterequest"}`,
+		`controller_runtime_max_concurrent_reconciles{controller="application"}`,
+		"controller_runtime_reconcile_total", "process_resident_memory_bytes",
+	} {
+		if code != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("the metrics answer %d without %s", code, want)
+		}
 	}
 }
 
