@@ -22,6 +22,9 @@ import (
 // ImageFile is the Compose file of a SsalgTen that is made of pulled images.
 const ImageFile = "docker-compose.ghcr.yml"
 
+// sourceFile is the one of a SsalgTen that is built.
+const sourceFile = "docker-compose.yml"
+
 // Project is what the own container's labels say about the Compose project that
 // it is a part of. The zero value means: no container.
 type Project struct {
@@ -213,20 +216,33 @@ func pulls(s Settings, f Facts) bool {
 }
 
 // composeFiles are the files to load, relative to the directory; none where
-// Compose's own search finds the same.
+// Compose's own search finds the same. The mode chooses the first file; what was
+// given after it, as for Fairlead in the updater's place, stays.
 func composeFiles(s Settings, f Facts) []string {
-	if s.Mode == ModeImage && f.HasImageFile {
-		return []string{ImageFile}
-	}
 	files := relativeAll(f.Directory, f.Project.Files)
-	if s.Mode == ModeSource && slices.Equal(files, []string{ImageFile}) {
-		return nil // the built ones are in the file with the usual name
+	if s.Mode == ModeImage && f.HasImageFile && !slices.Contains(files, ImageFile) {
+		return append([]string{ImageFile}, further(files)...)
+	}
+	if s.Mode == ModeSource && len(files) > 0 && files[0] == ImageFile {
+		if len(files) == 1 {
+			return nil // the built ones are in the file with the usual name
+		}
+		return append([]string{sourceFile}, files[1:]...)
 	}
 	if len(files) == 0 || slices.Contains(usualFiles, files[0]) &&
 		(len(files) == 1 || len(files) == 2 && slices.Contains(usualOverrides, files[1])) {
 		return nil
 	}
 	return files
+}
+
+// further are the files after the first one, but for an override that goes with
+// that one alone.
+func further(files []string) []string {
+	if len(files) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(files[1:]), func(f string) bool { return slices.Contains(usualOverrides, f) })
 }
 
 // Names that Compose looks for by itself.

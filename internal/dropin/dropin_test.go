@@ -185,6 +185,16 @@ func TestDecide(t *testing.T) {
 		}, want: join(compose(`"files":["docker-compose.ghcr.yml"]`), `"build":{"pull":"Always"}`, checks, github)},
 		{name: "image mode on a built project", env: map[string]string{"UPDATE_MODE": "ghcr"}, facts: func(f *Facts) { f.HasImageFile = true },
 			want: join(compose(`"files":["docker-compose.ghcr.yml"]`), `"build":{"pull":"Always"}`, checks, github)},
+		{name: "image mode with Fairlead's own file", env: map[string]string{"UPDATE_MODE": "image"}, facts: func(f *Facts) {
+			f.HasImageFile, f.Project.Files = true, []string{"/opt/ssalgten/docker-compose.ghcr.yml", "/opt/ssalgten/updater.yml"}
+		}, want: join(compose(`"files":["docker-compose.ghcr.yml","updater.yml"]`), `"build":{"pull":"Always"}`, checks, github)},
+		{name: "image mode on a built project with Fairlead's own file", env: map[string]string{"UPDATE_MODE": "image"}, facts: func(f *Facts) {
+			f.HasImageFile = true
+			f.Project.Files = []string{"/opt/ssalgten/docker-compose.yml", "/opt/ssalgten/docker-compose.override.yml", "/opt/ssalgten/updater.yml"}
+		}, want: join(compose(`"files":["docker-compose.ghcr.yml","updater.yml"]`), `"build":{"pull":"Always"}`, checks, github)},
+		{name: "source mode on a pulled project with Fairlead's own file", env: map[string]string{"UPDATE_MODE": "source"}, facts: func(f *Facts) {
+			f.Project.Files = []string{"/opt/ssalgten/docker-compose.ghcr.yml", "/opt/ssalgten/updater.yml"}
+		}, want: join(compose(`"files":["docker-compose.yml","updater.yml"]`), checks, github)},
 		{name: "image mode without its file", env: map[string]string{"UPDATE_MODE": "image"}, want: join(base, `"build":{"pull":"Always"}`, checks, github)},
 		{name: "source mode on a pulled project", env: map[string]string{"UPDATE_MODE": "source"},
 			facts: func(f *Facts) { f.Project.Files = []string{"/opt/ssalgten/docker-compose.ghcr.yml"} }, want: join(base, checks, github)},
