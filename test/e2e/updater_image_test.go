@@ -26,7 +26,11 @@ var built = regexp.MustCompile(`(?m)^    build:\n      context: \.\n      docker
 func imageMonitor(t *testing.T, r *registry) *monitor {
 	t.Helper()
 	t.Cleanup(func() { removeImages(t, r.addr+"/team/monitor-*") }) // after the containers
-	return newMonitor(t, map[string]string{"COMPOSE_FILE": imageFile, "IMAGE_REGISTRY": r.addr, "IMAGE_NAMESPACE": "team", "IMAGE_TAG": "latest"}, func(m *monitor) {
+	env := map[string]string{
+		"COMPOSE_FILE": imageFile + ":" + ownFile, "UPDATE_MODE": "image",
+		"IMAGE_REGISTRY": r.addr, "IMAGE_NAMESPACE": "team", "IMAGE_TAG": "latest",
+	}
+	return newMonitor(t, env, func(m *monitor) {
 		for _, service := range []string{"backend", "frontend", "agent"} {
 			m.pushImage(r, service)
 		}
@@ -35,14 +39,16 @@ func imageMonitor(t *testing.T, r *registry) *monitor {
 			t.Fatal(err)
 		}
 		text := built.ReplaceAllString(string(data), "    image: $${IMAGE_REGISTRY:?}/$${IMAGE_NAMESPACE:?}/monitor-$1:$${IMAGE_TAG:?}")
-		text = strings.Replace(text, "      WORKSPACE: /workspace\n", "      WORKSPACE: /workspace\n      UPDATE_MODE: image\n", 1)
-		// These two are on this host alone.
-		text = regexp.MustCompile(`(?m)^(    image: (?:fairlead-test/postgres|\$\{UPDATER_IMAGE).*)$`).ReplaceAllString(text, "$1\n    pull_policy: never")
-		if strings.Contains(text, "build:") || !strings.Contains(text, "UPDATE_MODE: image") {
+		// SsalgTen's own updater, which is nowhere.
+		text = strings.Replace(text, "    image: ${UPDATER_IMAGE:?}", "    image: ${IMAGE_REGISTRY:?}/${IMAGE_NAMESPACE:?}/monitor-updater:${IMAGE_TAG:?}", 1)
+		// This one is on this host alone.
+		text = regexp.MustCompile(`(?m)^(    image: fairlead-test/postgres.*)$`).ReplaceAllString(text, "$1\n    pull_policy: never")
+		if strings.Contains(text, "build:") || !strings.Contains(text, "monitor-updater") || !strings.Contains(text, "pull_policy: never") {
 			t.Fatalf("the Compose file is not one of pulled images:\n%s", text)
 		}
 		m.publish("Images", map[string]string{imageFile: text})
 		m.git("pull", "--quiet", "--ff-only", m.repo.Origin, "main")
+		m.putOwnFile()
 	})
 }
 
@@ -78,14 +84,15 @@ func (m *monitor) pushVersion(r *registry, files map[string]string) {
 	m.pushImage(r, "backend")
 }
 
-// With UPDATE_MODE=image an update is a newer image under the same tag, found by its
+// With the file that Fairlead ships given to Compose as a second one, and
+// UPDATE_MODE=image: an update is a newer image under the same tag, found by its
 // digest at the same commit.
 func TestUpdaterPullsImages(t *testing.T) {
 	t.Parallel()
 	r := newRegistry(t, false)
 	m := imageMonitor(t, r)
 	m.wantVersion("1")
-	wantContains(t, "the Application", m.kubectl("get", "application", m.repo.Project, "-o", "jsonpath={.spec}"), `"files":["`+imageFile+`"]`, `"pull":"Always"`)
+	wantContains(t, "the Application", m.kubectl("get", "application", m.repo.Project, "-o", "jsonpath={.spec}"), `"files":["`+imageFile+`","`+ownFile+`"]`, `"pull":"Always"`)
 	at := m.git("rev-parse", "HEAD")
 	untouched := func(m *monitor, before map[string][]harness.Container, but ...string) {
 		m.t.Helper()
@@ -147,7 +154,6 @@ func TestUpdaterPullsImages(t *testing.T) {
 		m.wantCode(m.ended(id), 0)
 		m.wantVersion("4")
 	})
-	if health := m.call(http.MethodGet, "/health", ""); health.code != http.StatusOK {
-		t.Errorf("/health: %d", health.code)
-	}
+	m.in(t, "a new updater", replacesItself)
+	m.in(t, "an updater that does not start", isPutBack)
 }

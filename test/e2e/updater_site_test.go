@@ -256,6 +256,16 @@ func (m *monitor) call(method, path, body string, headers ...string) answer {
 
 func (m *monitor) open(method, path string, body io.Reader, headers ...string) *http.Response {
 	m.t.Helper()
+	resp, err := m.dial(method, path, body, headers...)
+	if err != nil {
+		m.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return resp
+}
+
+// dial is open for when nobody may be there.
+func (m *monitor) dial(method, path string, body io.Reader, headers ...string) (*http.Response, error) {
+	m.t.Helper()
 	req, err := http.NewRequestWithContext(m.t.Context(), method, m.base+path, body)
 	if err != nil {
 		m.t.Fatal(err)
@@ -263,11 +273,7 @@ func (m *monitor) open(method, path string, body io.Reader, headers ...string) *
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Add(headers[i], headers[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		m.t.Fatalf("%s %s: %v", method, path, err)
-	}
-	return resp
+	return http.DefaultClient.Do(req)
 }
 
 // asked is a call with the right token.
