@@ -44,9 +44,10 @@ func (s *run) cleanUp(ctx context.Context) error {
 	var settled, removed, looked error
 	var keep kept
 	// Old containers take their time to end; nothing else of this changes what runs, or needs them gone.
-	_ = s.together(
+	panicked := s.together(
 		func() error {
-			if settled = s.settle(ctx); unknown == nil && !again(ctx, settled) {
+			settled = s.together(func() error { return s.settle(ctx) }) // a panic of it is tried again, too
+			if unknown == nil && !again(ctx, settled) {
 				removed = s.cleanContainers(ctx, releases)
 			}
 			return nil
@@ -59,7 +60,7 @@ func (s *run) cleanUp(ctx context.Context) error {
 	if unsynced := (*unsyncedError)(nil); settled != nil && !asError(settled, &unsynced) {
 		settled = fmt.Errorf("the old containers run on beside the new ones: %w", settled)
 	}
-	err := errors.Join(looked, removed, s.clean(ctx, keep))
+	err := errors.Join(panicked, looked, removed, s.clean(ctx, keep))
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -5,7 +5,6 @@ package steps
 import (
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -17,7 +16,7 @@ import (
 // builtEngine is a stand-in that has one image, which was built with the key that it is told, or none.
 func builtEngine(t *testing.T, id string, key *string) *docker.Client {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return engineOn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
 		case strings.HasSuffix(path, "/_ping"):
 			w.Header().Set("Api-Version", docker.MinAPIVersion)
@@ -33,13 +32,6 @@ func builtEngine(t *testing.T, id string, key *string) *docker.Client {
 			http.NotFound(w, r)
 		}
 	}))
-	t.Cleanup(server.Close)
-	client, err := docker.New("tcp://" + server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
-	return client
 }
 
 // An image of the same content is used again, whether a release names it or the engine alone has it; with force it is built

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,20 +21,13 @@ import (
 // engineOf stands in for an engine of a version that is not to be had here.
 func engineOf(t *testing.T, version string) *docker.Client {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return engineOn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/_ping") {
 			w.Header().Set("Api-Version", docker.MinAPIVersion)
 			return
 		}
 		fmt.Fprintf(w, `{"ServerVersion":%q,"OSType":"linux"}`, version)
 	}))
-	t.Cleanup(server.Close)
-	client, err := docker.New("tcp://" + server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
-	return client
 }
 
 // An engine and a Git that are too old are refused before anything is changed, both at once, and with what to do.

@@ -5,13 +5,13 @@ package steps
 import (
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
@@ -19,19 +19,13 @@ import (
 // Old containers behind a gateway are ended also where Git cannot be read, and the
 // step is not done before that.
 func TestSettlesWithoutGit(t *testing.T) {
-	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	client := engineOn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/_ping") {
 			w.Header().Set("Api-Version", docker.MinAPIVersion)
 			return
 		}
 		http.Error(w, `{"message":"database is locked"}`, http.StatusInternalServerError)
 	}))
-	t.Cleanup(engine.Close)
-	client, err := docker.New("tcp://" + engine.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
 	s := newRun(func(a *v1alpha1.Application, ur *v1alpha1.UpdateRequest) {
 		a.Spec.Compose.Directory = t.TempDir() // no clone
 		ur.Status.ID = "20240102_030405"
@@ -61,6 +55,27 @@ func TestSettlesWithoutGit(t *testing.T) {
 	}
 }
 
+// A fault of Fairlead's own while old containers are ended does not make them ended.
+func TestSettlesAgainAfterAPanic(t *testing.T) {
+	s := newRun(func(a *v1alpha1.Application, ur *v1alpha1.UpdateRequest) {
+		a.Spec.Compose.Directory = t.TempDir()
+		ur.Status.ID = "20240102_030405"
+		ur.Status.Services = []v1alpha1.ServiceUpdate{{Name: "web", Gateway: true}}
+	})
+	s.Deps = Deps{Gateways: &boxes.Keeper{}, Store: storeOf(t)} // without an engine, which is the fault
+	s.log, s.rec, s.clones = updatelog.Lost("", nil), &written{}, &clones{}
+	w := &workspace{dir: s.Application.Spec.Compose.Directory}
+	if err := os.MkdirAll(w.path("work"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := writeModel(w.modelPath(s.Request.Status.ID), project(t, "name: shop\nservices: {web: {image: x}}\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cleanUp(t.Context()); failure.AsPanic(err) == nil || isTerminal(err) {
+		t.Errorf("it ends with %v, want the panic, so that it is tried again", err)
+	}
+}
+
 // A clean-up that is done again after it removed the model finds nothing to end, and says nothing else.
 func TestSettlesTwice(t *testing.T) {
 	for state, settled := range map[string]bool{"exited": true, "running": false} {
@@ -81,7 +96,7 @@ func TestSettlesTwice(t *testing.T) {
 // fakeEngine stands in for an engine with one container.
 func fakeEngine(t *testing.T, list, inspect string) *docker.Client {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return engineOn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
 		case strings.HasSuffix(path, "/_ping"):
 			w.Header().Set("Api-Version", docker.MinAPIVersion)
@@ -91,11 +106,4 @@ func fakeEngine(t *testing.T, list, inspect string) *docker.Client {
 			_, _ = io.WriteString(w, inspect)
 		}
 	}))
-	t.Cleanup(server.Close)
-	client, err := docker.New("tcp://" + server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
-	return client
 }

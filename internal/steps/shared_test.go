@@ -5,6 +5,8 @@ package steps
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/backup"
 	"github.com/fairlead-dev/fairlead/internal/claim"
+	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
@@ -39,6 +42,19 @@ func storeOf(t *testing.T, objects ...client.Object) release.Store {
 		return []string{o.(*v1alpha1.Backup).Spec.ApplicationRef.Name}
 	})
 	return release.Store{Client: b.Build()}
+}
+
+// engineOn is a stand-in of an engine, which answers by handler.
+func engineOn(t *testing.T, handler http.Handler) *docker.Client {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	client, err := docker.New("tcp://" + server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
 }
 
 // Two applications may have one deployment directory. What retention lets go of
