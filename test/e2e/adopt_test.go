@@ -22,11 +22,7 @@ func TestAdoption(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.waitAnswer()
-	for range 3 {
-		if _, err := harness.Get(t.Context(), s.repo.URL("/")); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s.visit(3)
 	before, first := s.containers(), s.deployed()
 
 	s.apply("")

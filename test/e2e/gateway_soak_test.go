@@ -14,16 +14,6 @@ import (
 	"github.com/fairlead-dev/fairlead/test/harness"
 )
 
-// shopBehindGateway is a shop of which the gateway knows what everything listens on.
-func shopBehindGateway(t *testing.T) *site {
-	t.Helper()
-	s := behindGateway(t, shared, apps.Shop, "")
-	// What web listens on is written nowhere, and was not known before it ran.
-	s.succeeds("")
-	s.wantBehind("db", "front", "web")
-	return s
-}
-
 // Hundreds of clients keep their connections while the shop behind nginx is updated
 // again and again, cannot be, and goes back: no request fails, and no connection ends.
 func TestSoakCrowd(t *testing.T) {

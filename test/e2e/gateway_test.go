@@ -143,15 +143,23 @@ func TestGatewayOneService(t *testing.T) {
 	})
 }
 
-// nginx resolves its upstream once and for all; what is behind it changes all the
-// same, and the database is replaced while requests wait.
-func TestGatewayShop(t *testing.T) {
-	t.Parallel()
+// shopBehindGateway is a shop of which the gateway knows what everything listens on.
+func shopBehindGateway(t *testing.T) *site {
+	t.Helper()
 	s := behindGateway(t, shared, apps.Shop, "")
+	s.visit(3) // rows that an update could cost
 	// What web listens on is written nowhere, and was not known before it ran.
 	s.succeeds("")
 	s.wantVersion("1")
 	s.wantBehind("db", "front", "web")
+	return s
+}
+
+// nginx resolves its upstream once and for all; what is behind it changes all the
+// same, and the database is replaced while requests wait.
+func TestGatewayShop(t *testing.T) {
+	t.Parallel()
+	s := shopBehindGateway(t)
 	t.Run("behind nginx", func(t *testing.T) {
 		s := s.in(t)
 		before := s.containers()

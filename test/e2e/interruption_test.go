@@ -24,11 +24,7 @@ func TestKilledInEveryPhase(t *testing.T) {
 	s.apply("")
 	s.succeeds("")
 	const visits = 3
-	for range visits {
-		if _, err := harness.Get(t.Context(), s.repo.URL("/")); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s.visit(visits)
 	first := s.containers()
 	running := "1"
 	for i, phase := range []v1alpha1.Phase{

@@ -27,11 +27,7 @@ func TestGoodUpdates(t *testing.T) {
 	t.Cleanup(func() { removeImages(t, r.addr+"/team/web") }) // when no container uses them any more
 	s := running(t, apps.Shop, "")
 	s.wantVersion("1")
-	for range 5 {
-		if _, err := harness.Get(t.Context(), s.repo.URL("/")); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s.visit(5)
 	t.Run("everything changed", func(t *testing.T) { s.in(t).updateAll() })
 	t.Run("compose by hand", func(t *testing.T) { s.in(t).composeAgrees() })
 	t.Run("one service changed", func(t *testing.T) { s.in(t).updateOne() })
