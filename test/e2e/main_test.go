@@ -49,6 +49,7 @@ func run(m *testing.M) (code int) {
 			code = 1
 		}
 	}()
+	defer removeOwnImage()
 	return m.Run()
 }
 

@@ -22,7 +22,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
-	"github.com/fairlead-dev/fairlead/internal/testenv"
 	"github.com/fairlead-dev/fairlead/test/apps"
 	"github.com/fairlead-dev/fairlead/test/harness"
 )
@@ -67,24 +66,16 @@ networks:
 `, image, u.repo.Project, u.data, u.root, u.secure, u.http, own)
 }
 
-// image makes an image of the daemon and returns its name; more are instructions.
-func (u *updater) image(tag string, more ...string) string {
+// image is a version of the daemon's image.
+func (u *updater) image(version string) string {
 	u.t.Helper()
-	name := u.repo.Project + "-fairlead:" + tag
-	dir := filepath.Join(u.root, "image")
-	program := filepath.Join(dir, "fairlead")
-	if _, err := os.Stat(program); err != nil {
-		binary, err := testenv.Binary(u.t.Context())
-		if err != nil {
-			u.t.Fatal(err)
-		}
-		u.run("mkdir", "-p", dir)
-		u.run("cp", binary, program)
-	}
-	recipe := "FROM fairlead-test/fairlead:bookworm\nCOPY fairlead /usr/local/bin/fairlead\nENTRYPOINT [\"fairlead\"]\nCMD [\"serve\"]\n" + strings.Join(more, "\n")
+	dir := filepath.Join(u.root, "image-"+version)
+	u.run("mkdir", "-p", dir)
+	recipe := "FROM " + updaterImage(u.t) + "\nENV VERSION=" + version + "\n"
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(recipe), 0o644); err != nil {
 		u.t.Fatal(err)
 	}
+	name := u.repo.Project + "-fairlead:" + version
 	u.run("docker", "build", "--tag", name, dir)
 	return name
 }
@@ -109,11 +100,6 @@ func startUpdater(t *testing.T) *updater {
 			t.Fatal(err)
 		}
 	}
-	root, err := filepath.Abs("../images/build.sh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.run(root, "fairlead")
 	t.Cleanup(func() {
 		if t.Failed() {
 			out, errOut, _ := harness.Run(context.Background(), nil, "", "docker", "logs", "--tail", "40", repo.Project+"-updater")
@@ -197,9 +183,10 @@ func (u *updater) pair(name, first, second string, phase v1alpha1.Phase) (a, b *
 	return u.WantEnd(a.Name, phase), u.WantEnd(b.Name, v1alpha1.PhaseSucceeded)
 }
 
-// TestSelfUpdate updates the project that the daemon itself is a service of: to a
-// good version of it, to one that exits, and to one that never works. A request
-// waits in the queue each time.
+// TestSelfUpdate updates the project that the daemon itself is a service of: to a good
+// version of it, to one that never works, and to one that works, with something that
+// does not beside it. A request waits in the queue each time. That one exits at once is
+// seen where it is SsalgTen's updater: see isPutBack.
 func TestSelfUpdate(t *testing.T) {
 	t.Parallel()
 	u := startUpdater(t)
@@ -207,55 +194,17 @@ func TestSelfUpdate(t *testing.T) {
 	if err := u.Client.Create(t.Context(), state); err != nil {
 		t.Fatal(err)
 	}
-	v1, v2 := u.runs(), u.image("v2", "ENV VERSION=2")
-	webBefore := u.containers()
-
-	good := u.publish("A new version of the daemon", map[string]string{"docker-compose.yml": u.compose(v2, "")})
-	next := u.publish("A new version of web", map[string]string{"version.txt": "2\n"})
-	a, b := u.pair("good", good, next, v1alpha1.PhaseSucceeded)
-	is := u.runs()
-	if is.ID == v1.ID || is.Image == v1.Image {
-		t.Errorf("the daemon was not replaced: %v", identities([]harness.Container{v1, is}))
-	}
-	if is.RestartCount != 0 {
-		t.Errorf("it was restarted %d times", is.RestartCount)
-	}
-	if s := harness.Step(a, v1alpha1.StepRollout); s.Attempt != 2 {
-		t.Errorf("the rollout took %d attempts: it was not the new daemon that ended it", s.Attempt)
-	}
-	wantContains(t, "the log", u.Log(a), "handing over to", "the daemon was replaced")
-	if action(a, "web") != v1alpha1.ActionKeep || action(b, "updater") != v1alpha1.ActionKeep {
-		t.Errorf("web was %s by the first, updater %s by the second", action(a, "web"), action(b, "updater"))
-	}
-	u.wantReplaced(webBefore, "web")
-	u.wantVersion("2")
-
-	// One that exits at once, and one that runs and never works: with an engine
-	// that it cannot reach.
-	for i, broken := range []string{
-		"    command: [serve, --no-such-flag]",
-		"    command: [serve, --docker-host, unix:///nowhere.sock]",
-	} {
-		before := u.runs()
-		bad := u.publish("A broken daemon", map[string]string{"docker-compose.yml": u.compose(v2, broken), "version.txt": fmt.Sprintf("bad %d\n", i)})
-		v := fmt.Sprint(i + 3)
-		fixed := u.publish("A good one", map[string]string{"docker-compose.yml": u.compose(v2, ""), "version.txt": v + "\n"})
-		a, _ := u.pair(fmt.Sprintf("broken-%d", i), bad, fixed, v1alpha1.PhaseRolledBack)
-		if after := u.runs(); after.ID != before.ID {
-			t.Errorf("the daemon runs in %s, not in %s again", after.Name, before.Name)
+	v2 := u.image("v2")
+	for _, part := range []struct {
+		name string
+		of   func(*updater, string)
+	}{{"a good version", (*updater).good}, {"one that never works", (*updater).broken}, {"undone", (*updater).undone}} {
+		if !t.Run(part.name, func(t *testing.T) {
+			part.of(&updater{site: u.in(t), root: u.root, data: u.data, secure: u.secure, http: u.http}, v2)
+		}) {
+			return // what comes after it says nothing
 		}
-		wantCondition(t, a, v1alpha1.ConditionSucceeded, "False/"+v1alpha1.ReasonHealthCheckFailed)
-		wantContains(t, "the message", a.Status.Message, "of the service updater did not become healthy", "runs release")
-		want := []string{"unknown flag", "did not report that it works"}[i]
-		wantContains(t, "the message", a.Status.Message, want)
-		for _, s := range a.Status.Services {
-			if s.Name == "updater" && len(s.Log) == 0 {
-				t.Error("the status has no lines of the broken daemon")
-			}
-		}
-		u.wantVersion(v)
 	}
-
 	if err := u.Client.Get(t.Context(), client.ObjectKeyFromObject(state), state); err != nil || state.Data["kept"] != "yes" {
 		t.Errorf("the state was not kept: %v, %v", state.Data, err)
 	}
@@ -264,42 +213,74 @@ func TestSelfUpdate(t *testing.T) {
 	}
 }
 
-// TestSelfUpdateUndone: the new daemon works, and what is verified after it does not.
-// The new daemon then hands over to the old one again.
-func TestSelfUpdateUndone(t *testing.T) {
-	t.Parallel()
-	u := startUpdater(t)
-	before, at := u.runs(), u.deployed()
-	webBefore := u.containers()
-	v2 := u.image("v2", "ENV VERSION=2")
+func (u *updater) good(v2 string) {
+	v1, webBefore := u.runs(), u.containers()
+	good := u.publish("A new version of the daemon", map[string]string{"docker-compose.yml": u.compose(v2, "")})
+	next := u.publish("A new version of web", map[string]string{"version.txt": "2\n"})
+	a, b := u.pair("good", good, next, v1alpha1.PhaseSucceeded)
+	is := u.runs()
+	if is.ID == v1.ID || is.Image == v1.Image {
+		u.t.Errorf("the daemon was not replaced: %v", identities([]harness.Container{v1, is}))
+	}
+	if is.RestartCount != 0 {
+		u.t.Errorf("it was restarted %d times", is.RestartCount)
+	}
+	if s := harness.Step(a, v1alpha1.StepRollout); s.Attempt != 2 {
+		u.t.Errorf("the rollout took %d attempts: it was not the new daemon that ended it", s.Attempt)
+	}
+	wantContains(u.t, "the log", u.Log(a), "handing over to", "the daemon was replaced")
+	if action(a, "web") != v1alpha1.ActionKeep || action(b, "updater") != v1alpha1.ActionKeep {
+		u.t.Errorf("web was %s by the first, updater %s by the second", action(a, "web"), action(b, "updater"))
+	}
+	u.wantReplaced(webBefore, "web")
+	u.wantVersion("2")
+}
+
+// broken is one that runs and cannot reach the engine.
+func (u *updater) broken(v2 string) {
+	before := u.runs()
+	bad := u.publish("A broken daemon", map[string]string{
+		"docker-compose.yml": u.compose(v2, "    command: [serve, --docker-host, unix:///nowhere.sock]"), "version.txt": "bad\n",
+	})
+	fixed := u.publish("A good one", map[string]string{"docker-compose.yml": u.compose(v2, ""), "version.txt": "3\n"})
+	a, _ := u.pair("broken", bad, fixed, v1alpha1.PhaseRolledBack)
+	if after := u.runs(); after.ID != before.ID {
+		u.t.Errorf("the daemon runs in %s, not in %s again", after.Name, before.Name)
+	}
+	wantCondition(u.t, a, v1alpha1.ConditionSucceeded, "False/"+v1alpha1.ReasonHealthCheckFailed)
+	wantContains(u.t, "the message", a.Status.Message, "of the service updater did not become healthy", "runs release", "did not report that it works")
+	for _, s := range a.Status.Services {
+		if s.Name == "updater" && len(s.Log) == 0 {
+			u.t.Error("the status has no lines of the broken daemon")
+		}
+	}
+	u.wantVersion("3")
+}
+
+// undone: the new daemon works, and what is verified after it does not. The new daemon
+// then hands over to the old one again.
+func (u *updater) undone(string) {
+	before, at, webBefore := u.runs(), u.deployed(), u.containers()
+	v3 := u.image("v3")
 	u.apply("  rollout: {healthTimeout: 30s, minHealthy: 500ms, stopTimeout: 3s, soak: 1s}\n" +
 		"  verify: {attempts: 2, interval: 200ms, checks: [{name: never, tcp: {address: \"127.0.0.1:1\"}}]}\n")
-	bad := u.publish("A new version of both", map[string]string{"docker-compose.yml": u.compose(v2, ""), "version.txt": "2\n"})
-	a := u.Update(u.name, bad, harness.Named("undone"))
-	u.WaitStep(a.Name, v1alpha1.StepPreflight)
-	b := u.Update(u.name, at, harness.Named("after"))
-	u.WaitRequest(b.Name, "its place in the queue", func(r *v1alpha1.UpdateRequest) bool { return strings.Contains(r.Status.Message, a.Name) })
-	a = u.WantEnd(a.Name, v1alpha1.PhaseRolledBack)
-
+	bad := u.publish("A new version of both", map[string]string{"docker-compose.yml": u.compose(v3, ""), "version.txt": "4\n"})
+	a, _ := u.pair("undone", bad, at, v1alpha1.PhaseRolledBack)
 	is := u.runs()
 	if is.Image != before.Image {
-		t.Errorf("the daemon runs %s, want %s again", is.Image, before.Image)
+		u.t.Errorf("the daemon runs %s, want %s again", is.Image, before.Image)
 	}
+	// Nor did the second request, which has nothing to do, replace it.
 	if is.ID != before.ID {
-		t.Errorf("the daemon is in the new container %s, though the old one was kept", is.Name)
+		u.t.Errorf("the daemon is in the new container %s, though the old one was kept", is.Name)
 	}
-	wantCondition(t, a, v1alpha1.ConditionSucceeded, "False/"+v1alpha1.ReasonVerifyFailed)
+	wantCondition(u.t, a, v1alpha1.ConditionSucceeded, "False/"+v1alpha1.ReasonVerifyFailed)
 	if n := strings.Count(u.Log(a), "handing over to"); n != 2 {
-		t.Errorf("the log tells of %d handovers, want one there and one back:\n%s", n, u.Log(a))
+		u.t.Errorf("the log tells of %d handovers, want one there and one back:\n%s", n, u.Log(a))
 	}
-	u.wantVersion("1")
+	u.wantVersion("3")
 	if got := identities(u.containers()["web"]); len(got) != 1 || !strings.Contains(got[0], webBefore["web"][0].ID[:12]) {
-		t.Errorf("web is %v, want %s again", got, webBefore["web"][0].Name)
+		u.t.Errorf("web is %v, want %s again", got, webBefore["web"][0].Name)
 	}
 	u.wantDeployed(at)
-	// What waited is carried out by the daemon that is back, and has nothing to do.
-	u.WantEnd(b.Name, v1alpha1.PhaseSucceeded)
-	if after := u.runs(); after.ID != is.ID {
-		t.Errorf("the daemon was replaced once more: %s", after.Name)
-	}
 }

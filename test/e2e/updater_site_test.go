@@ -13,14 +13,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/cgi"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/fairlead-dev/fairlead/internal/testenv"
 	"github.com/fairlead-dev/fairlead/test/apps"
 	"github.com/fairlead-dev/fairlead/test/harness"
 )
@@ -94,40 +92,6 @@ func (m *monitor) writeEnv() {
 	if err := m.repo.WriteEnv(m.env); err != nil {
 		m.t.Fatal(err)
 	}
-}
-
-// updaterImage is the image of the binary under test, by the Dockerfile that people
-// use, and by the builder that every engine has.
-func updaterImage(t *testing.T) string {
-	t.Helper()
-	binary, err := testenv.Binary(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for from, to := range map[string]string{binary: "bin/fairlead", "../../Dockerfile": "Dockerfile", "../../LICENSE": "LICENSE"} {
-		to = filepath.Join(dir, to)
-		if os.Link(from, to) == nil {
-			continue
-		}
-		data, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(to, data, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	tag := "fairlead-test/updater:" + strings.ToLower(rand.Text()[:12])
-	if _, errOut, code := harness.Run(t.Context(), []string{"DOCKER_BUILDKIT=0"}, "", "docker", "build", "--quiet",
-		"--target", "prebuilt", "--build-arg", "BASE=fairlead-test/fairlead:bookworm", "--label", "fairlead.dev/test=e2e", "--tag", tag, dir); code != 0 {
-		t.Fatalf("build the updater's image: %s", errOut)
-	}
-	t.Cleanup(func() { harness.Run(context.Background(), nil, "", "docker", "image", "rm", "--force", tag) })
-	return tag
 }
 
 // hostAddress is an address of this machine that containers reach.
