@@ -126,7 +126,7 @@ func (s *httpServer) encrypt(ctx context.Context, t TLS, dir *datadir.Dir, log l
 	}
 	watcher, err := certwatcher.New(t.CertFile, t.KeyFile)
 	if err != nil {
-		return fmt.Errorf("certificate %s: %w", t.CertFile, err)
+		return fmt.Errorf("certificate %s with the key %s: %w", t.CertFile, t.KeyFile, err)
 	}
 	s.helpers.Go(func() {
 		if err := watcher.Start(logr.NewContext(ctx, log)); err != nil {

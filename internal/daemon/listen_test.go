@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/fairlead-dev/fairlead/internal/atomicfile"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/datadir"
 )
@@ -127,13 +128,76 @@ func TestGeneratedCertificate(t *testing.T) {
 	if _, _, changed, err := controlplane.ServingCertificate(dir, time.Now(), net.IPv4(127, 0, 0, 1), []string{"more.example.com"}); err != nil || !changed {
 		t.Fatalf("changed %t, %v", changed, err)
 	}
+	awaitAnother(t, dir, s, first)
+}
+
+// awaitAnother waits until a certificate other than that of the serial is served.
+func awaitAnother(t *testing.T, dir *datadir.Dir, s *httpServer, serial string) {
+	t.Helper()
 	deadline, ticker := time.After(30*time.Second), time.NewTicker(20*time.Millisecond)
 	defer ticker.Stop()
-	for getTLS(t, dir, s.addr(), "localhost") == first {
+	for getTLS(t, dir, s.addr(), "localhost") == serial {
 		select {
 		case <-deadline:
 			t.Fatal("the old certificate is still served")
 		case <-ticker.C:
 		}
 	}
+}
+
+// A certificate of somebody else's authority, as an operator has it. It is renewed by
+// whoever looks after it; a pair that does not fit leaves the last good one in place.
+func TestGivenCertificate(t *testing.T) {
+	own, authority := openDir(t), openDir(t)
+	issue := func(name string) (cert, key []byte) {
+		t.Helper()
+		certFile, keyFile, _, err := controlplane.ServingCertificate(authority, time.Now(), net.IPv4(127, 0, 0, 1), []string{name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, data := range map[string]*[]byte{certFile: &cert, keyFile: &key} {
+			if *data, err = os.ReadFile(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return cert, key
+	}
+	dir := t.TempDir()
+	given := TLS{CertFile: filepath.Join(dir, "tls.crt"), KeyFile: filepath.Join(dir, "tls.key")}
+	put := func(path string, data []byte) {
+		t.Helper()
+		if err := atomicfile.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cert, key := issue("one.example.com")
+	otherCert, otherKey := issue("two.example.com")
+
+	for name, pair := range map[string][2][]byte{"another key": {cert, otherKey}, "no key": {cert, cert}, "no certificate": {[]byte("x"), key}} {
+		put(given.CertFile, pair[0])
+		put(given.KeyFile, pair[1])
+		_, err := serveTest(t, own, Options{Listen: "127.0.0.1:0", TLS: given})
+		if err == nil || !strings.Contains(err.Error(), given.CertFile) || !strings.Contains(err.Error(), given.KeyFile) {
+			t.Errorf("%s: %v, want a refusal that names the files", name, err)
+		}
+	}
+
+	put(given.CertFile, cert)
+	put(given.KeyFile, key)
+	s, err := serveTest(t, own, Options{Listen: "127.0.0.1:0", TLS: given})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := getTLS(t, authority, s.addr(), "one.example.com")
+	if _, err := os.Stat(own.Join("pki", "http.crt")); err == nil {
+		t.Error("a certificate was generated besides")
+	}
+	// Half of the renewal, and then the other half.
+	put(given.CertFile, otherCert)
+	if got := getTLS(t, authority, s.addr(), "one.example.com"); got != first {
+		t.Error("a certificate is served without its key")
+	}
+	put(given.KeyFile, otherKey)
+	awaitAnother(t, authority, s, first)
+	getTLS(t, authority, s.addr(), "two.example.com")
 }

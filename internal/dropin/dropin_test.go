@@ -106,6 +106,36 @@ func TestReadDefaults(t *testing.T) {
 	}
 }
 
+func TestRead(t *testing.T) {
+	for name, tt := range map[string]struct {
+		env  map[string]string
+		want func(*Settings)
+	}{
+		"a port":     {map[string]string{"PORT": "9000"}, func(s *Settings) { s.Listen = "0.0.0.0:9000" }},
+		"a branch":   {map[string]string{"REPO_BRANCH": "release/2.x"}, func(s *Settings) { s.Branch = "release/2.x" }},
+		"days":       {map[string]string{"BACKUP_RETENTION_DAYS": "14"}, func(s *Settings) { s.BackupDays = 14 }},
+		"attempts":   {map[string]string{"MAX_HEALTH_ATTEMPTS": "7"}, func(s *Settings) { s.HealthAttempts = 7 }},
+		"a body":     {map[string]string{"UPDATER_MAX_BODY_BYTES": "10"}, func(s *Settings) { s.MaxBody = 10 }},
+		"a log file": {map[string]string{"UPDATE_LOG_DIR": "/logs"}, func(s *Settings) { s.LogDir = "/logs" }},
+		"a workspace": {map[string]string{"WORKSPACE": "/opt/app/"}, func(s *Settings) {
+			s.Workspace, s.LogDir, s.DataDir = "/opt/app", "/opt/app/.update/logs", "/opt/app/.update/fairlead"
+		}},
+		"a repository": {map[string]string{"REPO_OWNER": "acme", "REPO_NAME": "shop.git"}, func(s *Settings) { s.Owner, s.Repository = "acme", "shop" }},
+		"image":        {map[string]string{"UPDATE_MODE": "ghcr"}, func(s *Settings) { s.Mode = ModeImage }},
+		"source":       {map[string]string{"UPDATE_MODE": "git"}, func(s *Settings) { s.Mode = ModeSource }},
+	} {
+		want, err := Read(lookup(map[string]string{"UPDATER_TOKEN": "t"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tt.want(&want)
+		tt.env["UPDATER_TOKEN"] = "t\r" // as of a .env file from Windows
+		if got, err := Read(lookup(tt.env)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v\ngot  %+v\nwant %+v", name, err, got, want)
+		}
+	}
+}
+
 // model has the services of SsalgTen's model.
 func model() map[string]Service {
 	return map[string]Service{
@@ -153,6 +183,8 @@ func TestDecide(t *testing.T) {
 		{name: "as SsalgTen is", want: join(base, checks, github)},
 		{name: "retention and attempts", env: map[string]string{"BACKUP_RETENTION_DAYS": "14", "MAX_HEALTH_ATTEMPTS": "7"},
 			want: join(strings.Replace(base, "720h", "336h", 1), strings.Replace(checks, `{"checks"`, `{"attempts":7,"checks"`, 1), github)},
+		{name: "another branch", env: map[string]string{"REPO_BRANCH": "production"},
+			want: join(strings.Replace(base, `"ref":"main"`, `"ref":"production"`, 1), checks, github)},
 		{name: "webhook", env: map[string]string{"WEBHOOK_URL": "https://hooks.example.com/s3cret/"},
 			want:    join(base, checks, github, `"notifications":[{"name":"webhook","webhook":{"secretRef":{"name":"ssalgten-webhook"}}}]`),
 			secrets: `{"ssalgten-github":null,"ssalgten-webhook":{"url":"https://hooks.example.com/s3cret/"}}`},

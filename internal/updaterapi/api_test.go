@@ -346,6 +346,35 @@ func TestGuessing(t *testing.T) {
 	}
 }
 
+// Whoever floods the API is made to wait, in the updater's own shape of an error.
+// SsalgTen's backend, which asks a few times a second for many pages, never is.
+func TestFlood(t *testing.T) {
+	b := newBench(t)
+	for i := range 20 { // 80 requests a second
+		for range 60 {
+			if a := b.asked(http.MethodGet, "/jobs", ""); a.code != 200 {
+				t.Fatalf("in round %d: %d %s", i, a.code, a.body)
+			}
+		}
+		b.now = b.now.Add(750 * time.Millisecond)
+	}
+	asked := 0
+	var a answer
+	for a = b.asked(http.MethodGet, "/jobs", ""); a.code == 200 && asked < 5000; asked++ {
+		a = b.asked(http.MethodGet, "/jobs", "")
+	}
+	if a.code != 429 || a.kind != jsonKind || a.head.Get("Retry-After") != "1" || a.body != `{"error":"too_many_requests"}` || asked < 900 {
+		t.Fatalf("after %d requests at once: %d %s, Retry-After %q, %s", asked, a.code, a.kind, a.head.Get("Retry-After"), a.body)
+	}
+	if a := b.asked(http.MethodPost, "/update", `{"async":true}`); a.code != 429 {
+		t.Errorf("an update from the same address: %d %s", a.code, a.body)
+	}
+	b.now = b.now.Add(time.Second)
+	if a := b.asked(http.MethodPost, "/update", `{"async":true}`); a.code != 202 {
+		t.Errorf("after the pause that was asked for: %d %s", a.code, a.body)
+	}
+}
+
 func TestTail(t *testing.T) {
 	for raw, want := range map[string]int{"": 500, "0": 0, "1": 1, "12": 12, "5000": 5000, "5001": 5000, "-1": 0, "abc": 500, "1e3": 1000,
 		"2.9": 2, "0x10": 16, " 7 ": 7, " ": 0, "NaN": 500, "Infinity": 500, "1e999": 500, "10x": 500} {
