@@ -4,11 +4,9 @@ package controllers
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -158,7 +156,7 @@ func (w *statusWriter) stepEnded(a attempt, err error) {
 		}
 	case failure.IsInterrupted(err):
 		step.State, step.Reason, step.Message = v1alpha1.StepInterrupted, "Interrupted", ""
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case failure.IsNoSpace(err):
 		step.State, step.Reason = v1alpha1.StepInterrupted, v1alpha1.ReasonNoSpace
 		step.Message = limit("the disk is full: " + err.Error() + "; make room, and it goes on by itself")
 	default:

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"syscall"
 
 	"github.com/docker/go-units"
 
@@ -138,10 +137,6 @@ func classify(ctx context.Context, id string, err error) error {
 		return &failure.Terminal{Reason: ReasonBackupFailed, Message: err.Error(), Err: err}
 	}
 	return err
-}
-
-func isNoSpace(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 func size(n int64) string { return units.BytesSize(float64(n)) }

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"testing/iotest"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
@@ -43,13 +44,15 @@ type fakeEngine struct {
 	failPause  map[string]error
 	failResume error
 	failCreate error
+	state      container.State // of those that run
+	cut        bool            // the connection breaks in the middle of an archive
 }
 
 func newFakeEngine() *fakeEngine {
 	return &fakeEngine{
 		images: []string{"sha256:web"}, volumes: map[string]func() ([]byte, error){}, dump: sampleDump,
 		containers: map[string]container.Config{}, mounts: map[string]string{}, paused: map[string]bool{}, gone: map[string]bool{},
-		failPause: map[string]error{},
+		failPause: map[string]error{}, state: container.State{Running: true},
 	}
 }
 
@@ -125,8 +128,9 @@ func (e *fakeEngine) ContainerInspect(ctx context.Context, id string) (container
 	if e.gone[id] {
 		return container.InspectResponse{}, cerrdefs.ErrNotFound
 	}
-	return container.InspectResponse{ContainerJSONBase: &container.ContainerJSONBase{
-		ID: id, State: &container.State{Running: true, Paused: e.paused[id]}}}, ctx.Err()
+	state := e.state
+	state.Paused = e.paused[id]
+	return container.InspectResponse{ContainerJSONBase: &container.ContainerJSONBase{ID: id, State: &state}}, ctx.Err()
 }
 
 func (e *fakeEngine) ContainerPause(ctx context.Context, id string) error {
@@ -159,6 +163,9 @@ func (e *fakeEngine) CopyFromContainer(ctx context.Context, id, path string) (io
 	data, err := e.volumes[e.mounts[id]]()
 	if err := cmpErr(ctx.Err(), err); err != nil {
 		return nil, container.PathStat{}, err
+	}
+	if e.cut {
+		return io.NopCloser(io.MultiReader(bytes.NewReader(data[:len(data)/2]), iotest.ErrReader(io.ErrUnexpectedEOF))), container.PathStat{}, nil
 	}
 	return io.NopCloser(bytes.NewReader(data)), container.PathStat{}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
 )
@@ -25,12 +26,18 @@ const (
 	// outputLimit bounds what is kept of a tool's output, in bytes.
 	outputLimit = 1 << 20
 	errorLimit  = 2000
+	// startGrace is how long after its start a server may refuse connections.
+	startGrace = time.Minute
 )
+
+// comingOrGoing is what a server says, however long it takes, while it recovers or stops.
+var comingOrGoing = []string{"the database system is starting up", "the database system is shutting down", "the database system is in recovery mode"}
 
 // postgresSource dumps all databases of a PostgreSQL server with the server's own
 // tools, inside its container.
 type postgresSource struct {
 	engine  Engine
+	clock   func() time.Time
 	service Service
 	dbs     *server // nil until connect has found it
 }
@@ -88,10 +95,10 @@ func (s *postgresSource) write(ctx context.Context, w io.Writer) (_ content, err
 		if said == "" {
 			said = string(scanner.tail) // where the engine reports that a command cannot be started
 		}
-		return content{}, s.failed("pg_dumpall ended with code %d: %s", code, said)
+		return content{}, s.unlessLost(ctx, s.failed("pg_dumpall ended with code %d: %s", code, said))
 	}
 	if err := scanner.check(srv.databases); err != nil {
-		return content{}, &DumpError{Service: s.service.Name, Detail: "pg_dumpall reported success", Err: err}
+		return content{}, s.unlessLost(ctx, &DumpError{Service: s.service.Name, Detail: "pg_dumpall reported success", Err: err})
 	}
 	if said := stderr.String(); said != "" {
 		c.notes = append(c.notes, "pg_dumpall: "+said)
@@ -141,8 +148,37 @@ func (s *postgresSource) connect(ctx context.Context) (*server, error) {
 		s.dbs = srv
 		return srv, nil
 	}
-	return nil, s.failed("no connection as user %q: %s. If this service is no database server, name those that are in backup.databases",
-		user, strings.Join(reasons, "; "))
+	return nil, s.unlessLost(ctx, s.failed("no connection as user %q: %s. If this service is no database server, name those that are in backup.databases",
+		user, strings.Join(reasons, "; ")))
+}
+
+// unlessLost returns what a server failed with, unless it is stopped, or only just comes up again, as when
+// the engine is restarted meanwhile. That passes, or the next attempt finds the container stopped.
+func (s *postgresSource) unlessLost(ctx context.Context, failed error) error {
+	for _, said := range comingOrGoing {
+		if strings.Contains(failed.Error(), said) {
+			return s.passing(failed)
+		}
+	}
+	c, err := s.engine.ContainerInspect(ctx, s.service.ContainerID)
+	if docker.IsUnavailable(err) {
+		return fmt.Errorf("%w (%v)", err, failed)
+	}
+	if err != nil || c.ContainerJSONBase == nil || c.State == nil {
+		return failed
+	}
+	if !c.State.Running || c.State.Restarting {
+		return s.passing(failed)
+	}
+	if started, err := time.Parse(time.RFC3339Nano, c.State.StartedAt); err == nil && s.clock().Sub(started).Abs() < startGrace {
+		return s.passing(failed)
+	}
+	return failed
+}
+
+// passing is an error that may pass, unlike the DumpError that it tells of.
+func (s *postgresSource) passing(failed error) error {
+	return fmt.Errorf("the PostgreSQL service %s was stopped or started at this moment: %v", s.service.Name, failed)
 }
 
 // parseServer reads name, size, superuser, each ended by a zero byte.

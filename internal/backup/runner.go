@@ -17,6 +17,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
 )
 
 // copies is how often an archive is tried while the application writes, before
@@ -217,7 +218,7 @@ func (r *Runner) complete(ctx context.Context, dir string, m *Manifest) error {
 // explain turns a full disk into an error that says so.
 func (r *Runner) explain(dir string, estimate int64, err error) error {
 	var space *NoSpaceError
-	if !isNoSpace(err) || errors.As(err, &space) {
+	if !failure.IsNoSpace(err) || errors.As(err, &space) {
 		return err
 	}
 	free, _ := r.fs().Free(dir) // 0, which is as good, where even that cannot be told
@@ -252,7 +253,7 @@ func (r *Runner) source(dir string, job Job, p Planned) source {
 		return bindSource{path: p.Path, exclude: p.Exclude}
 	case KindPostgreSQL:
 		i := slices.IndexFunc(job.Input.Services, func(s Service) bool { return s.ContainerID == p.Container })
-		return &postgresSource{engine: r.Engine, service: job.Input.Services[i]}
+		return &postgresSource{engine: r.Engine, clock: r.Clock, service: job.Input.Services[i]}
 	default:
 		return volumeSource{engine: r.Engine, volume: p.Volume, service: p.Service, images: append(images(job.Input.Services, p.Service), job.Input.Images...), labels: TemporaryLabels(dir, job.ID)}
 	}

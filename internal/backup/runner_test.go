@@ -223,6 +223,48 @@ func TestRunFailures(t *testing.T) {
 	}
 }
 
+// An engine that goes away in the middle, or a database that goes with it, is waited for: nothing is wrong with
+// what was to be saved.
+func TestLostInTheMiddle(t *testing.T) {
+	startedAt := func(s *scene, before time.Duration) {
+		s.engine.state.StartedAt = s.runner.Clock().Add(-before).Format(time.RFC3339Nano)
+	}
+	refused := func(s *scene, said string) {
+		s.engine.psql = func([]string, string) (string, int) { return said, 2 }
+	}
+	for name, c := range map[string]struct {
+		change   func(*scene)
+		terminal bool
+	}{
+		"archive":                        {func(s *scene) { s.engine.cut = true }, false},
+		"dump of a stopped server":       {func(s *scene) { s.engine.code, s.engine.state.Running = 137, false }, false},
+		"dump of a restarted server":     {func(s *scene) { s.engine.code = 1; startedAt(s, time.Second) }, false},
+		"dump of one that runs for long": {func(s *scene) { s.engine.code = 137; startedAt(s, time.Hour) }, true},
+		"server recovers":                {func(s *scene) { startedAt(s, time.Hour); refused(s, "FATAL:  the database system is starting up") }, false},
+		"server does not listen yet":     {func(s *scene) { startedAt(s, time.Second); refused(s, "psql: error: Connection refused") }, false},
+		"server does not listen":         {func(s *scene) { startedAt(s, time.Hour); refused(s, "psql: error: Connection refused") }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			c.change(s)
+			_, err := s.run()
+			if err == nil || failure.IsInterrupted(err) || (failure.AsTerminal(err) != nil) != c.terminal {
+				t.Fatalf("got %v", err)
+			}
+			if len(s.engine.pauses) > 0 {
+				t.Errorf("containers were paused for nothing: %v", s.engine.pauses)
+			}
+			s.nothingLeft()
+			whole := newFakeEngine()
+			whole.volumes = s.engine.volumes
+			s.runner.Engine = whole
+			if _, err := s.run(); err != nil {
+				t.Errorf("the next run: %v", err)
+			}
+		})
+	}
+}
+
 func TestTornVolumeIsCopiedAgainAndAtLastPaused(t *testing.T) {
 	whole := archive(t, 5000, "./", "./x", "./y")
 	for good, wantPauses := range map[int][]string{

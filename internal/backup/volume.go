@@ -76,11 +76,30 @@ func (s volumeSource) write(ctx context.Context, w io.Writer) (_ content, err er
 	defer func() { _ = stream.Close() }()
 	// The engine ends the stream without an error when a file shrinks under
 	// its hands; only the archive itself tells.
-	entries, err := scanTar(io.TeeReader(stream, w))
+	read := &watchedReader{r: stream}
+	entries, err := scanTar(io.TeeReader(read, w))
+	if read.err != nil {
+		return content{}, fmt.Errorf("read volume %s: the connection to the Docker engine was lost: %w", s.volume, read.err)
+	}
 	if err != nil {
 		return content{}, &TornError{What: "volume " + s.volume, Err: err}
 	}
 	return content{entries: entries, tool: "engine archive"}, nil
+}
+
+// watchedReader remembers why a stream could not be read, which says nothing
+// about what is in it.
+type watchedReader struct {
+	r   io.Reader
+	err error
+}
+
+func (w *watchedReader) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.err = err
+	}
+	return n, err
 }
 
 // create makes the container from the first image that the engine still has.

@@ -117,8 +117,10 @@ var (
 
 	noSpace = []string{"no space left on device", "disk quota exceeded"}
 
-	// engineTrouble is what the engine says when it could not even start a step.
-	engineTrouble = []string{"failed to create endpoint", "could not find bridge", "failed to set up container networking"}
+	// engineTrouble is what the engine says when it could not even start a step, or lost
+	// the connection to us, or to a part of its own, in the middle of one.
+	engineTrouble = []string{"failed to create endpoint", "could not find bridge", "failed to set up container networking",
+		"no active session", "transport is closing", "client connection is closing", "error reading from server", "containerd.sock"}
 
 	// cacheImageVanished is how the classic builder's cache lookup fails when an
 	// image is removed after it has been listed and before it is read: it looks at

@@ -13,6 +13,7 @@ package failure
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 )
 
@@ -84,6 +85,12 @@ func AsWait(err error) *Wait {
 		return w
 	}
 	return nil
+}
+
+// IsNoSpace reports whether err's chain says that a disk, or somebody's quota of
+// it, is full.
+func IsNoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // IsInterrupted reports whether err's chain holds an Interrupted error.

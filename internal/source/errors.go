@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/failure"
 )
 
 // Kinds of error; find them with errors.Is. Only ErrUnreachable and ErrLocked
@@ -109,6 +112,8 @@ type gitError struct {
 	command string
 	code    int
 	stderr  string
+	// full is the directory that it could not write to, as there is no room left.
+	full string
 }
 
 func (e *gitError) Error() string {
@@ -116,7 +121,39 @@ func (e *gitError) Error() string {
 	if text == "" {
 		text = fmt.Sprintf("exit status %d", e.code)
 	}
+	if e.full != "" {
+		text += fmt.Sprintf(": there is no room left for %s", e.full)
+	}
 	return fmt.Sprintf("git %s: %s", e.command, text)
+}
+
+// fullDisk are the ends of what git, which has no status for it, says when this
+// machine's disk or a quota is full.
+var fullDisk = []struct {
+	text  string
+	errno syscall.Errno
+}{
+	{"no space left on device", syscall.ENOSPC},
+	{"disk quota exceeded", syscall.EDQUOT},
+}
+
+// Is reports whether git met target, which may be ENOSPC or EDQUOT, on this
+// machine. What the server said of its own disk does not count.
+func (e *gitError) Is(target error) bool {
+	if e.full != "" && target == syscall.ENOSPC {
+		return true
+	}
+	for line := range strings.Lines(strings.ToLower(e.stderr)) {
+		if strings.HasPrefix(line, "remote:") {
+			continue
+		}
+		for _, f := range fullDisk {
+			if target == f.errno && strings.Contains(line, f.text) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // exitCode returns the status of a git process that ran, or -1.
@@ -184,7 +221,7 @@ func classify(err error, url string) error {
 	}
 	// Words in the URL are not git's.
 	text := strings.ReplaceAll(strings.ToLower(g.stderr), strings.ToLower(Redact(url)), "")
-	if !strings.Contains(text, "no space left") {
+	if !failure.IsNoSpace(err) {
 		for _, v := range verdicts {
 			for _, t := range v.texts {
 				if strings.Contains(text, t) {

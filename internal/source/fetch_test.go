@@ -12,8 +12,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-dev/fairlead/internal/failure"
 )
 
 func TestFetchPrunesAndFollowsForcePush(t *testing.T) {
@@ -335,6 +340,52 @@ func TestClassify(t *testing.T) {
 		}
 		if !errors.Is(err, want) {
 			t.Errorf("%q is %v, want %v", text, err, want)
+		}
+	}
+}
+
+// Git has no status for a full disk, only words.
+func TestFullDisk(t *testing.T) {
+	for text, want := range map[string]error{
+		"fatal: unable to write loose object file: No space left on device\nfatal: unpack-objects failed":                       syscall.ENOSPC,
+		"fatal: write error: No space left on device\nfatal: fetch-pack: invalid index-pack output":                             syscall.ENOSPC,
+		"fatal: cannot create directory at 'a': No space left on device":                                                        syscall.ENOSPC,
+		"error: unable to write file a/b\nfatal: sha1 file '/x/index-1.lock' write error: No space left on device":              syscall.ENOSPC,
+		"fatal: write error: Disk quota exceeded\nfatal: fetch-pack: invalid index-pack output":                                 syscall.EDQUOT,
+		"Downloading a (1 KB)\nerror: external filter 'git-lfs filter-process' failed\nwrite /x/tmp/1: no space left on device": syscall.ENOSPC,
+		// That of the server is not ours.
+		"remote: fatal: write error: No space left on device\nfatal: the remote end hung up unexpectedly": nil,
+		"fatal: unable to access 'https://h/': Could not resolve host: h":                                 nil,
+	} {
+		failed := &gitError{command: "fetch", code: 128, stderr: text}
+		for _, err := range []error{classify(failed, "https://h/"), contentError(failed, "https://h/")} {
+			if got := failure.IsNoSpace(err); got != (want != nil) || want != nil && !errors.Is(err, want) {
+				t.Errorf("%q: a full disk: %v, as %v", text, got, err)
+			}
+		}
+	}
+}
+
+// Of a file that could not be checked out git does not say why: the file system is asked.
+func TestFullDiskThatGitDoesNotName(t *testing.T) {
+	const unwritten = "error: unable to write file a"
+	for name, tt := range map[string]struct {
+		stderr string
+		fs     unix.Statfs_t
+		want   bool
+	}{
+		"no blocks":        {unwritten, unix.Statfs_t{Bsize: 4096, Blocks: 1 << 20, Bavail: 10, Files: 10, Ffree: 5}, true},
+		"no inodes":        {unwritten, unix.Statfs_t{Bsize: 4096, Blocks: 1 << 20, Bavail: 1 << 19, Files: 10}, true},
+		"room":             {unwritten, unix.Statfs_t{Bsize: 4096, Blocks: 1 << 20, Bavail: 1 << 19, Files: 10, Ffree: 5}, false},
+		"without inodes":   {unwritten, unix.Statfs_t{Bsize: 4096, Blocks: 1 << 20, Bavail: 1 << 19}, false},
+		"without figures":  {unwritten, unix.Statfs_t{Bsize: 4096}, false},
+		"another failure":  {"fatal: bad object", unix.Statfs_t{Bsize: 4096, Blocks: 1 << 20}, false},
+		"among other ones": {"error: unable to write file a\nerror: unable to write file b\n", unix.Statfs_t{Bsize: 4096, Blocks: 1 << 20}, true},
+	} {
+		statfs := func(_ string, fs *unix.Statfs_t) error { *fs = tt.fs; return nil }
+		err := &gitError{command: "read-tree", code: 128, stderr: tt.stderr, full: git{workTree: "/srv/shop"}.filled(tt.stderr, statfs)}
+		if got := failure.IsNoSpace(err); got != tt.want || got && !strings.Contains(err.Error(), "/srv/shop") {
+			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
 }

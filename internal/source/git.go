@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Version is the version of the git program.
@@ -220,7 +222,28 @@ func (g git) run(ctx context.Context, c call) ([]byte, error) {
 			text = strings.ReplaceAll(text, s, "***")
 		}
 	}
-	return stdout.Bytes(), &gitError{command: name, code: exit.ExitCode(), stderr: Redact(text)}
+	return stdout.Bytes(), &gitError{command: name, code: exit.ExitCode(), stderr: Redact(text), full: g.filled(text, unix.Statfs)}
+}
+
+// leastRoom is what is free, in bytes, where a file of a checkout may still have found room.
+const leastRoom = 1 << 20
+
+// filled is the directory in which git, by what it said, could not write a file, if there is no room left:
+// of files that it checks out it does not say why.
+func (g git) filled(stderr string, statfs func(path string, fs *unix.Statfs_t) error) string {
+	if !strings.Contains(stderr, "unable to write file") {
+		return ""
+	}
+	for _, dir := range []string{g.workTree, g.gitDir} {
+		var fs unix.Statfs_t
+		if dir == "" || statfs(dir, &fs) != nil || fs.Blocks == 0 {
+			continue
+		}
+		if fs.Bavail*uint64(fs.Bsize) < leastRoom || fs.Files > 0 && fs.Ffree == 0 { //nolint:gosec // a size of blocks is positive
+			return dir
+		}
+	}
+	return ""
 }
 
 // text is run for commands with a single line of output.

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/fairlead-dev/fairlead/internal/failure"
 )
 
 // lfsRemote is the name, in the configuration of single commands, of a remote
@@ -60,6 +62,9 @@ func (r *Repo) dressForContent(ctx context.Context, c *call, g git, url string) 
 func contentError(err error, url string) error {
 	var g *gitError
 	if !errors.As(err, &g) {
+		return err
+	}
+	if failure.IsNoSpace(err) {
 		return err
 	}
 	if strings.Contains(g.stderr, "git-lfs: not found") || strings.Contains(g.stderr, "git-lfs: command not found") {

@@ -72,6 +72,8 @@ func TestEngineIsAway(t *testing.T) {
 		t.Run(string(step), func(t *testing.T) {
 			s := newRun(func(a *v1alpha1.Application, ur *v1alpha1.UpdateRequest) {
 				a.Spec.Compose.Directory, a.Status.Project = dir, "shop"
+				// Nobody listens there, as when the containers are down with the engine.
+				a.Spec.Verify = v1alpha1.VerifySpec{Attempts: 1, Checks: []v1alpha1.Check{{Name: "web", TCP: &v1alpha1.TCPCheck{Address: l.Addr().String()}}}}
 				ur.UID, ur.Status.ID = "uid", "20240102_030405"
 				ur.Status.Commit, ur.Status.PreviousTree, ur.Status.PreviousRelease = commit, commit, "shop-1"
 				ur.Status.Services = []v1alpha1.ServiceUpdate{

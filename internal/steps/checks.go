@@ -163,17 +163,27 @@ func (p *preflightRun) checkRepository(ctx context.Context) (string, error) {
 
 // passing marks an error of Git that goes away by waiting as trouble.
 func passing(err error) error {
-	if errors.Is(err, source.ErrUnreachable) || errors.Is(err, source.ErrLocked) {
+	switch {
+	case errors.Is(err, source.ErrUnreachable), errors.Is(err, source.ErrLocked):
 		return trouble{err}
+	case failure.IsNoSpace(err):
+		return noRoom(err)
 	}
 	return err
+}
+
+// noRoom is the end of a request that met a full disk before it touched anything.
+func noRoom(err error) error {
+	return failure.Terminalf(v1alpha1.ReasonNoSpace, "the disk is full: %w: make room (docker system df, du) and ask again", err)
 }
 
 func (p *preflightRun) checkBackupDirectory(ctx context.Context) (string, error) {
 	if p.w == nil {
 		return "", errUnanswered
 	}
-	if err := p.w.prepare(ctx); err != nil {
+	if err := p.w.prepare(ctx); failure.IsNoSpace(err) {
+		return "", noRoom(err)
+	} else if err != nil {
 		return "", fmt.Errorf("%w: make %s writable for the daemon", err, filepath.Join(p.w.dir, updateDir))
 	}
 	if !p.Request.Spec.DryRun {
@@ -183,6 +193,9 @@ func (p *preflightRun) checkBackupDirectory(ctx context.Context) (string, error)
 	}
 	dir := backup.Dir(p.w.dir)
 	f, err := os.CreateTemp(dir, ".writable-*")
+	if failure.IsNoSpace(err) {
+		return "", noRoom(err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("%w: make %s writable for the daemon", err, dir)
 	}
@@ -216,6 +229,8 @@ func (p *preflightRun) checkCommit(ctx context.Context) (string, error) {
 		case errors.Is(err, source.ErrNotFound), errors.Is(err, source.ErrAuth), errors.Is(err, source.ErrInvalidRevision),
 			errors.Is(err, source.ErrCredentials), errors.Is(err, source.ErrGitMissing), errors.Is(err, source.ErrLFS):
 			return "", err
+		case failure.IsNoSpace(err):
+			return "", noRoom(err)
 		default:
 			return "", trouble{err}
 		}

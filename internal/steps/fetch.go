@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/source"
 )
 
@@ -23,7 +24,7 @@ func (s *run) fetch(ctx context.Context) error {
 		}
 	}
 	if err := w.export(ctx, commit); err != nil {
-		return err
+		return fetchError(err)
 	}
 	for _, c := range s.Request.Status.Changes {
 		s.say("  %s %s (%s)", Short(c.Commit), c.Subject, c.Author)
@@ -36,7 +37,10 @@ func (s *run) fetch(ctx context.Context) error {
 }
 
 // fetchError tells a repository that cannot be reached, which passes, from one
-// that says no.
+// that says no, and from a disk that is full.
 func fetchError(err error) error {
+	if failure.IsNoSpace(err) {
+		return noRoom(err)
+	}
 	return terminalIf(err, v1alpha1.ReasonFetchFailed, source.ErrAuth, source.ErrNotFound, source.ErrInvalidRevision, source.ErrNoRemote)
 }

@@ -4,6 +4,7 @@ package steps
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -28,6 +29,16 @@ func TestHostFaults(t *testing.T) {
 	} {
 		if got := failure.AsTerminal(c.err); got == nil || got.Reason != c.want {
 			t.Errorf("%v: got %+v, want the reason %s", c.err, got, c.want)
+		}
+	}
+	// A step that is tried again says so too.
+	full := fmt.Errorf("tag the image of web: %w", errors.New("Error response from daemon: open /var/lib/docker/image/.tmp-1: no space left on device"))
+	if got := namedFullDisk(full); !failure.IsNoSpace(got) || !errors.Is(got, full) || got.Error() != full.Error() {
+		t.Errorf("a full disk of the engine: %v", got)
+	}
+	for _, other := range []error{nil, errors.New("connection refused"), failure.Terminalf(v1alpha1.ReasonBuildFailed, "no space left on device")} {
+		if got := namedFullDisk(other); got != other || failure.IsNoSpace(got) { //nolint:errorlint // the same one
+			t.Errorf("%v became %v", other, got)
 		}
 	}
 	for text, want := range map[string]string{

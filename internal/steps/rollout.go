@@ -7,6 +7,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
@@ -172,9 +173,27 @@ func startError(what string, err error) error {
 	return failure.Terminalf(cmp.Or(hostFault(err), v1alpha1.ReasonRolloutFailed), "%s: %w", what, err)
 }
 
+// fullDisk is an error of the engine that says in words that its disk is full.
+type fullDisk struct{ error }
+
+// Unwrap gives it the number that errors of this program and of git have.
+func (e fullDisk) Unwrap() []error { return []error{e.error, syscall.ENOSPC} }
+
+// namedFullDisk is the end of a step, by which the status tells a full disk from
+// any other disturbance, whoever met it.
+func namedFullDisk(err error) error {
+	if err == nil || failure.AsTerminal(err) != nil || failure.IsNoSpace(err) || hostFault(err) != v1alpha1.ReasonNoSpace {
+		return err
+	}
+	return fullDisk{err}
+}
+
 // hostFault is the reason for an error of the engine that another commit would meet
 // as well, for which the engine has no kind; "" if it is not known to be one.
 func hostFault(err error) string {
+	if failure.IsNoSpace(err) {
+		return v1alpha1.ReasonNoSpace
+	}
 	text := err.Error()
 	for _, f := range []struct{ words, reason string }{
 		{"no space left on device", v1alpha1.ReasonNoSpace},

@@ -162,7 +162,7 @@ func (s *run) guarded(ctx context.Context) (err error) {
 			s.tellPanic(err)
 		}
 	}()
-	return s.dispatch(ctx)
+	return namedFullDisk(s.dispatch(ctx))
 }
 
 // tellPanic puts the stack of a panic into the log; the status gets one line.

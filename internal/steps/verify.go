@@ -76,6 +76,10 @@ func (s *run) askChecks(ctx context.Context, project string) error {
 	})
 	var bad *health.ChecksFailed
 	if errors.As(err, &bad) {
+		// What an engine runs may be down with it, which says nothing about the commit.
+		if away := s.Docker.Check(ctx); docker.IsUnavailable(away) {
+			return fmt.Errorf("the checks do not count, as the engine is away: %w (%v)", away, bad)
+		}
 		return s.pauses(&failure.Terminal{Reason: v1alpha1.ReasonVerifyFailed, Message: bad.Error(), Err: err}, compose.Service{})
 	}
 	return err
