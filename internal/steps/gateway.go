@@ -367,7 +367,13 @@ func (e *executor) gateway(ctx context.Context, a plan.Action) error {
 		return e.open(keep, a, wanted[i])
 	case plan.VerbClose:
 		e.say("gateway %s: ending (%s)", a.Gateway, a.Reason)
-		if err := g.keeper.Close(keep, g.project, a.Gateway); err != nil {
+		g.mu.Lock()
+		end := g.keeper.Close
+		if g.succeeded(a.Gateway) {
+			end = g.keeper.Succeeded
+		}
+		g.mu.Unlock()
+		if err := end(keep, g.project, a.Gateway); err != nil {
 			return err
 		}
 		g.mu.Lock()

@@ -174,6 +174,18 @@ func (g *gatewayRun) replaced(b layout.Box) []string {
 	return b.Replaces(others)
 }
 
+// succeeded reports whether another gateway has the names of an inner one by now, as after a stop between the two steps
+// of endReplaced. It needs the lock.
+func (g *gatewayRun) succeeded(name string) bool {
+	old := g.there[name]
+	for _, b := range g.there {
+		if old != nil && !old.Front && b.Named && len(b.Replaces([]layout.Box{old.Box.Box})) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // unsyncedError says that all containers are as they are to be, but a gateway does not know all of it.
 type unsyncedError struct{ error }
 

@@ -98,9 +98,9 @@ func (k *Keeper) Client(name string) *gatewayapi.Client {
 	return gatewayapi.NewClient(k.dir(name))
 }
 
-// dir is short, as the path of a socket must be.
+// dir is short, as the path of a socket must be. It is that of the gateway's first name.
 func (k *Keeper) dir(name string) string {
-	sum := sha256.Sum256([]byte(name))
+	sum := sha256.Sum256([]byte(strings.TrimSuffix(name, layout.Ending)))
 	return filepath.Join(k.Dir, hex.EncodeToString(sum[:])[:16])
 }
 
@@ -229,12 +229,15 @@ func (k *Keeper) Close(ctx context.Context, project, name string) error {
 	if k.Dir == "" {
 		return nil
 	}
-	return os.RemoveAll(k.dir(strings.TrimSuffix(name, layout.Ending)))
+	return os.RemoveAll(k.dir(name))
 }
 
 // Succeeded ends an inner gateway whose names another one has got (see Name), which answers to the name of its container as well. It
 // loses that name first: who finds it by a link goes to the other one from then on, while what is open here ends.
 func (k *Keeper) Succeeded(ctx context.Context, project, name string) error {
+	if strings.HasSuffix(name, layout.Ending) { // as it was when it was broken off
+		return k.Close(ctx, project, name)
+	}
 	have, err := k.Engine.InspectContainer(ctx, name)
 	if docker.IsNotFound(err) {
 		return nil
