@@ -169,6 +169,8 @@ type Endpoint struct {
 	IP string
 	// Aliases are the names given at creation, without the engine's own ID alias.
 	Aliases []string
+	// Links are what the container itself finds names by, as "container:name".
+	Links []string
 }
 
 // Mount is one mounted volume, bind or tmpfs.
@@ -375,7 +377,7 @@ func convertContainer(r container.InspectResponse) Container {
 			}
 			// A name that is given may begin as the ID does, such as db.
 			aliases := slices.DeleteFunc(slices.Clone(e.Aliases), func(a string) bool { return a == shortID(ct.ID) })
-			ct.Networks[name] = Endpoint{NetworkID: e.NetworkID, IP: cmp.Or(e.IPAddress, e.GlobalIPv6Address), Aliases: aliases}
+			ct.Networks[name] = Endpoint{NetworkID: e.NetworkID, IP: cmp.Or(e.IPAddress, e.GlobalIPv6Address), Aliases: aliases, Links: e.Links}
 		}
 	}
 	ct.Mounts = convertMounts(r.Mounts)

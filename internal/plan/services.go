@@ -80,6 +80,8 @@ type Service struct {
 	// Repair says what of its gateway is missing, though its containers did not
 	// change; "" for nothing.
 	Repair string
+	// Lost says what its containers find no more unless they are made anew, though they did not change; "" for nothing.
+	Lost string
 	// Completed says that the last release ran this one-shot service to its
 	// end at this Revision.
 	Completed bool
@@ -244,6 +246,8 @@ func decide(s Service, have []Container, force bool) v1alpha1.ServicePlan {
 		p.Action, p.Reason = v1alpha1.ActionCreate, "is not running"
 	case force:
 		p.Action, p.Reason, p.Recreate = v1alpha1.ActionReplace, "force was asked for", true
+	case match == s.Replicas && other == 0 && s.Lost != "":
+		p.Action, p.Reason, p.Recreate = v1alpha1.ActionReplace, s.Lost, true
 	case match == s.Replicas && other == 0 && s.Repair != "":
 		p.Action, p.Reason = v1alpha1.ActionReplace, s.Repair
 	case match == s.Replicas && other == 0:

@@ -49,6 +49,8 @@ func TestServices(t *testing.T) {
 			"1 web Replace StartFirst (two copies can run side by side): its image changed\n"},
 		{"not built yet", SelectInput{Services: []Service{svc("web", "")}, Containers: []Container{running("web", "v1", 1)}},
 			"1 web Replace StartFirst (two copies can run side by side): changed\n"},
+		{"finds a name no more", SelectInput{Services: []Service{svc("web", "v1", func(s *Service) { s.Lost = "its container looks for db elsewhere" })}, Containers: []Container{running("web", "v1", 1)}},
+			"1 web Replace StartFirst (two copies can run side by side) recreate: its container looks for db elsewhere\n"},
 		{"new", SelectInput{Services: []Service{svc("web", "v1")}}, "1 web Create: is new\n"},
 		{"stopped by somebody", SelectInput{Services: []Service{svc("web", "v1")}, Containers: []Container{stopped}}, "1 web Create: is not running\n"},
 		{"no replicas", SelectInput{Services: []Service{svc("web", "v1", func(s *Service) { s.Replicas = 0 })}}, "1 web Keep: has no replicas\n"},

@@ -256,8 +256,8 @@ func missingGateway(svc compose.Service, have []boxes.Box) string {
 	return ""
 }
 
-// anew says, of each service, what of its gateways has to be made anew, as far as the Compose file and what runs tell.
-func anew(want []wanted, containers []docker.Container, project string, have []boxes.Box) (map[string]string, error) {
+// plannedBoxes are the gateways that there are, and those that there are to be, as far as the Compose file and what runs tell.
+func plannedBoxes(want []wanted, containers []docker.Container, project string, have []boxes.Box) (existing, planned []layout.Box, err error) {
 	in := layout.Input{Project: project, Direct: map[string][]string{}}
 	for _, d := range want {
 		if !d.gateway {
@@ -268,15 +268,24 @@ func anew(want []wanted, containers []docker.Container, project string, have []b
 		}
 		one, err := layoutService(d.Service, mergePorts(declaredPorts(d.Service, d.image), observedPorts(d.Name, containers)), containers)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		in.Services = append(in.Services, one)
 	}
 	for _, b := range have {
 		in.Existing = append(in.Existing, b.Box)
 	}
+	return in.Existing, layout.Plan(in), nil
+}
+
+// anew says, of each service, what of its gateways has to be made anew.
+func anew(want []wanted, containers []docker.Container, project string, have []boxes.Box) (map[string]string, error) {
+	existing, planned, err := plannedBoxes(want, containers, project, have)
+	if err != nil {
+		return nil, err
+	}
 	out := map[string]string{}
-	for service, all := range layout.Anew(in.Existing, layout.Plan(in)) {
+	for service, all := range layout.Anew(existing, planned) {
 		var parts []string
 		ports := slices.DeleteFunc(slices.Clone(all), func(what string) bool { return what == "" })
 		if len(ports) > 0 {

@@ -287,7 +287,8 @@ func (s *run) planServices(ctx context.Context, project *compose.Project, want [
 		behind[d.Name] = d.gateway
 	}
 	var gateways []boxes.Box
-	if slices.ContainsFunc(want, func(d wanted) bool { return d.gateway }) {
+	if s.Gateways != nil && (slices.ContainsFunc(want, func(d wanted) bool { return d.gateway }) ||
+		slices.ContainsFunc(containers, func(c docker.Container) bool { return linked(c, project.Name(), nil) })) {
 		if gateways, err = s.Gateways.List(ctx, project.Name()); err != nil {
 			return nil, err
 		}
@@ -296,9 +297,13 @@ func (s *run) planServices(ctx context.Context, project *compose.Project, want [
 	if err != nil {
 		return nil, err
 	}
+	lost, err := lostNames(want, containers, project.Name(), gateways)
+	if err != nil {
+		return nil, err
+	}
 	for _, d := range want {
 		svc := s.planService(d, want, current)
-		svc.Anew = made[d.Name]
+		svc.Anew, svc.Lost = made[d.Name], lost[d.Name]
 		if before, _ := release.Service(current, d.Name); d.gateway && before.Gateway {
 			svc.Repair = missingGateway(d.Service, gateways)
 		}

@@ -7,6 +7,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -124,4 +125,25 @@ func (s *site) seenByGateways() string {
 		}
 	}
 	return b.String()
+}
+
+// finds checks that the engine tells a container who has names.
+func (s *site) finds(c harness.Container, names ...string) {
+	s.t.Helper()
+	engine := harness.Engine(s.t)
+	for _, name := range names {
+		e, err := engine.ContainerExecCreate(s.t.Context(), c.ID, container.ExecOptions{Cmd: []string{"getent", "hosts", name}, AttachStdout: true})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		out, err := engine.ContainerExecAttach(s.t.Context(), e.ID, container.ExecAttachOptions{})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		_, err = io.Copy(io.Discard, out.Reader) // until it ends
+		out.Close()
+		if end, endErr := engine.ContainerExecInspect(s.t.Context(), e.ID); err != nil || endErr != nil || end.ExitCode != 0 {
+			s.t.Errorf("%s does not find %s: %d, %v, %v", c.Name, name, end.ExitCode, err, endErr)
+		}
+	}
 }

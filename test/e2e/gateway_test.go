@@ -293,12 +293,16 @@ func TestGatewayPortRemoved(t *testing.T) {
 	open := []string{fmt.Sprintf("127.0.0.1:%d-%d:8080", low, low+1), `"127.0.0.1::8080"`}
 	one, two := s.publishing(open...), s.publishing(append(open, fmt.Sprintf("127.0.0.1:%d:8080", more))...)
 	// A service that leaves the gateway takes its name along, and the inner gateway has to be another one.
-	side := "services:\n  side:\n    image: fairlead-test/redis:7\n    labels: *labels\n"
+	// What finds it there, and listens nowhere itself, has to look elsewhere from then on.
+	const mate = "  mate:\n    image: fairlead-test/redis:7\n    labels: *labels\n    entrypoint: [sleep, infinity]\n    init: true\n    x-fairlead: {gateway: \"Off\"}\n"
+	side := "services:\n" + mate + "  side:\n    image: fairlead-test/redis:7\n    labels: *labels\n"
 	two["docker-compose.yml"] = strings.Replace(two["docker-compose.yml"], "services:\n", side, 1)
 	one["docker-compose.yml"] = strings.Replace(one["docker-compose.yml"], "services:\n", side+"    x-fairlead: {gateway: \"Off\"}\n", 1)
 	s.apply(gatewayOn)
 	s.succeeds(s.publish("Two ports", two))
-	s.wantBehind("web")
+	s.wantBehind("web", "side")
+	mates := s.containers()["mate"]
+	s.finds(mates[0], "web", "side")
 	further := "http://127.0.0.1:" + strconv.Itoa(more) + "/version"
 	if _, err := harness.Get(t.Context(), further); err != nil {
 		t.Errorf("the further port: %v", err)
@@ -323,6 +327,14 @@ func TestGatewayPortRemoved(t *testing.T) {
 	got := l.End()
 	t.Logf("%d of %d requests failed, longest gap %s; %+v", got.Failed, got.Sent, got.Longest, r.Status.Downtime)
 	s.wantVersion("1")
+	if now := s.containers()["mate"]; len(now) != 1 || now[0].ID == mates[0].ID {
+		t.Errorf("what found the service at the gateway is %v, and was %v", identities(now), identities(mates))
+	} else {
+		s.finds(now[0], "web", "side")
+	}
+	if reason := planOf(r, "mate").Reason; !strings.Contains(reason, "looks for side at a gateway") {
+		t.Errorf("it is replaced as it %q", reason)
+	}
 	if plan := planOf(r, "web").Interruption; !strings.Contains(plan, "a new gateway takes over ") || !strings.Contains(plan, strings.TrimPrefix(s.repo.URL(""), "http://")) {
 		t.Errorf("the plan says of the interruption: %q", plan)
 	}
