@@ -39,8 +39,12 @@ HERMETIC := go test -vet=off -ldflags '-s -w' $(TESTFLAGS)
 # what there is too little of. Not where anything is measured.
 lint test-controllers test-engine e2e crash: export GOGC := 400
 
-# Packages with tests behind a build tag, found by the tag.
-tagged = $(shell grep -rlE --include='*_test.go' '^//go:build (.* )?$(1)( .*)?$$' api cmd controllers internal test 2>/dev/null | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+# Tests behind a build tag: their files, and -run and the packages for `go test`. What has
+# no tag in those packages is `make test-unit`'s.
+tagged_files = $(shell grep -rlE --include='*_test.go' '^//go:build (.* )?$(1)( .*)?$$' api cmd controllers internal test 2>/dev/null)
+tagged_tests = $(shell awk '/^func Test/ { sub(/[^A-Za-z0-9_].*/, "", $$2); print $$2 }' $(1) | sort -u | paste -sd'|')
+tagged_in = $(if $(1),$(if $(filter -run%,$(TESTFLAGS)),,-run '^($(call tagged_tests,$(1)))$$') $(shell dirname $(1) | sort -u | sed 's|^|./|'))
+tagged = $(call tagged_in,$(call tagged_files,$(1)))
 
 section = @printf '\n\033[1m==> %s\033[0m\n' "$(1)"
 
