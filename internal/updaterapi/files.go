@@ -37,7 +37,7 @@ func (a *api) announce(ur *v1alpha1.UpdateRequest) {
 		return // the keeper was faster
 	}
 	if err == nil {
-		_, err = f.WriteString(a.opening(ur))
+		_, err = f.WriteString(a.head(ur)) // what it waits for changes, and its end is to be added
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {

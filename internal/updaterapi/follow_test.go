@@ -255,9 +255,19 @@ func TestKeeper(t *testing.T) {
 	if _, err := os.Lstat(file); !os.IsNotExist(err) {
 		t.Errorf("the link is there again: %v", err)
 	}
-	// One that ends without a log says so, and goes with its request.
+	// One that ends without a log says so, and goes with its request. That is added to
+	// what is there: a file that is made anew waits for the disk.
+	ur.Status = v1alpha1.UpdateRequestStatus{}
+	(&api{Options: Options{LogDir: k.LogDir}}).announce(ur)
+	before, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ur.Status = v1alpha1.UpdateRequestStatus{Phase: v1alpha1.PhaseCancelled, Message: "superseded by update-2"}
 	keep()
+	if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) {
+		t.Errorf("the file was made anew: %v", err)
+	}
 	if got := content(); !strings.HasSuffix(got, "# superseded by update-2\n\n---\nUpdate finished with code 4\n") {
 		t.Errorf("without a log: %q", got)
 	}

@@ -336,9 +336,14 @@ func resultOf(f *os.File) (code int, ok bool) {
 	return code, ok
 }
 
+// head begins the text of a job whose request has no log yet.
+func (a *api) head(ur *v1alpha1.UpdateRequest) string {
+	return fmt.Sprintf("# Update job %s started...\n# Logs: %s\n", ur.Labels[v1alpha1.LabelJob], a.jobFile(ur.Labels[v1alpha1.LabelJob]))
+}
+
 // opening is the text of a job whose request has no log yet.
 func (a *api) opening(ur *v1alpha1.UpdateRequest) string {
-	text := fmt.Sprintf("# Update job %s started...\n# Logs: %s\n", ur.Labels[v1alpha1.LabelJob], a.jobFile(ur.Labels[v1alpha1.LabelJob]))
+	text := a.head(ur)
 	if requestwatch.Ended(ur) {
 		return text + oneLine("# ", ur.Status.Message)
 	}
