@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/containerd/console"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-dev/fairlead/internal/cli"
 )
@@ -23,7 +24,7 @@ func terminal(t *testing.T, typed string) *os.File {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = keyboard.Close() })
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,10 @@ import (
 	"github.com/fairlead-dev/fairlead/test/idp"
 )
 
-const patience = 30 * time.Second
+const (
+	patience     = 30 * time.Second
+	updaterToken = "open-sesame-open-sesame"
+)
 
 // realm is a UI with the real API server behind it, which trusts a real provider.
 type realm struct {
@@ -77,9 +80,10 @@ func newRealm(t *testing.T, users []idp.User, flags ...string) *realm {
 	r.must(err)
 	callers, err := identity.New(config, scheme, r.admin.RESTMapper())
 	r.must(err)
+	r.must(identity.EnsureUpdater(t.Context(), r.admin, metav1.NamespaceDefault))
 	log := audit.Open(zap.NewNop(), filepath.Join(t.TempDir(), "audit.log"))
 	t.Cleanup(func() { _ = log.Close() })
-	api := httpapi.New(httpapi.Options{Version: "test", Audit: log})
+	api := httpapi.New(httpapi.Options{Version: "test", Audit: log, UpdaterToken: updaterToken})
 	r.ui, err = New(Options{API: api, DataDir: t.TempDir(), Provider: r.client(), Now: func() time.Time { return time.Now().Add(time.Duration(r.ahead.Load())) }})
 	r.must(err)
 	ctx, stop := context.WithCancel(context.Background())
@@ -316,6 +320,7 @@ func TestSignInWithAProvider(t *testing.T) {
 		r.Remembers.Store(false)
 	})
 	t.Run("renewal", func(t *testing.T) { r.renewal() })
+	t.Run("UPDATER_TOKEN", func(t *testing.T) { r.byUpdaterToken() })
 	t.Run("away", func(t *testing.T) { r.awayAtSignIn() })
 }
 

@@ -15,6 +15,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/console"
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/backup"
 	"github.com/fairlead-dev/fairlead/internal/cli"
@@ -71,6 +74,10 @@ func TestOfflineRollback(t *testing.T) {
 	wantContains(t, "the question", errOut, "--yes", "nothing was changed")
 	out, _ := s.offline(cli.ExitOK, id, "--dry-run")
 	wantContains(t, "the plan", out, "web/version.txt", "uploads", "_notes", "dropped and made anew", "its dump is restored instead", "dry run")
+	for _, typed := range []string{"no\n", "\n", "\x04"} { // the last one is the end of the input
+		out := s.offlineAtTerminal(cli.ExitCancelled, typed, id)
+		wantContains(t, "the question", out, "uploads", "dropped and made anew", "Overwrite this? Type yes to go on")
+	}
 	// The script that operators know finds its directory, and the program.
 	script, err := os.ReadFile("../../scripts/rollback.sh")
 	if err != nil {
@@ -128,7 +135,7 @@ func TestOfflineRollback(t *testing.T) {
 
 	t.Run("and back to what was there before", func(t *testing.T) {
 		s := s.in(t)
-		s.offline(cli.ExitOK, safety, "--yes")
+		s.offlineAtTerminal(cli.ExitOK, "yes\n", safety)
 		s.wantDeployed(third)
 		if n := harness.Rows(t, s.repo.Project, "visits"); n != 8 {
 			t.Errorf("%d visits, want the 8 from before the restore", n)
@@ -275,6 +282,32 @@ func (s *site) offline(code int, args ...string) (stdout, stderr string) {
 		s.t.Fatalf("rollback-offline %v: exit %d, want %d\n%s\n%s", args, got, code, out, errOut)
 	}
 	return out, errOut
+}
+
+// offlineAtTerminal is offline with somebody at a terminal, who types.
+func (s *site) offlineAtTerminal(code int, typed string, args ...string) (stdout string) {
+	s.t.Helper()
+	keyboard, path, err := console.NewPty()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer keyboard.Close()
+	terminal, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer terminal.Close()
+	if _, err := io.WriteString(keyboard, typed); err != nil {
+		s.t.Fatal(err)
+	}
+	cmd := exec.CommandContext(s.t.Context(), s.Binary, s.offlineArgs(args)...)
+	cmd.Env = append(os.Environ(), s.offlineEnv()...)
+	var out, errOut bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, &out, &errOut
+	if err := cmd.Run(); cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != code {
+		s.t.Fatalf("rollback-offline %v with %q typed: %v, want exit %d\n%s\n%s", args, typed, err, code, out.String(), errOut.String())
+	}
+	return out.String()
 }
 
 func (s *site) offlineEnv() []string {

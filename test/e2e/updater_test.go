@@ -29,7 +29,7 @@ const (
 // else. This is SsalgTen's client of the updater, written again.
 func TestUpdater(t *testing.T) {
 	t.Parallel()
-	m := newMonitor(t, map[string]string{"MAX_HEALTH_ATTEMPTS": "9", "BACKUP_RETENTION_DAYS": "14"})
+	m := newMonitor(t, map[string]string{"MAX_HEALTH_ATTEMPTS": "9", "BACKUP_RETENTION_DAYS": "14", "REPO_BRANCH": "production"}, (*monitor).onProduction)
 	m.wantVersion("1")
 	m.docker("exec", m.container("updater"), "sh", "-c", `printf 'old\n\n---\nUpdate finished with code 0\n' >/workspace/.update/logs/1700000000000.log`)
 
@@ -43,6 +43,17 @@ func TestUpdater(t *testing.T) {
 	m.in(t, "several at once", several)
 	m.in(t, "the rollback script, when the updater is lost", rollbackByScript)
 	m.in(t, "guessing", guessing)
+}
+
+// onProduction has all further commits on a branch that is not the default one, which
+// goes another way.
+func (m *monitor) onProduction() {
+	m.publish("For nobody yet", map[string]string{"backend/version.txt": "from main\n"})
+	for _, args := range [][]string{{"checkout", "--quiet", "-b", "production", "HEAD~1"}, {"push", "--quiet", "origin", "HEAD"}} {
+		if _, errOut, code := harness.Run(m.t.Context(), nil, "", "git", append([]string{"-C", m.repo.Work}, args...)...); code != 0 {
+			m.t.Fatalf("git %s: %s", args[0], errOut)
+		}
+	}
 }
 
 // in runs a part of a test on its own line.
@@ -104,7 +115,7 @@ func (m *monitor) jobs() []listedJob {
 func application(m *monitor) {
 	spec := m.kubectl("get", "application", m.repo.Project, "-o", "jsonpath={.spec}")
 	for _, part := range []string{
-		fmt.Sprintf(`"directory":%q`, m.repo.Dir), fmt.Sprintf(`"project":%q`, m.repo.Project), `"ref":"main"`, `"attempts":9`, `"age":"336h0m0s"`,
+		fmt.Sprintf(`"directory":%q`, m.repo.Dir), fmt.Sprintf(`"project":%q`, m.repo.Project), `"ref":"production"`, `"attempts":9`, `"age":"336h0m0s"`,
 		`"url":"http://backend:3001/api/health"`, `"url":"http://frontend:80/"`, `"owner":"lonelyrower"`,
 		`"secretRef":{"name":"` + m.repo.Project + `-github"}`,
 	} {
