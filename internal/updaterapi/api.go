@@ -116,6 +116,8 @@ type api struct {
 	Options
 	// streams has room for each client that watches an update.
 	streams chan struct{}
+	// newest is what the IDs of jobs go on from.
+	newest newestJob
 }
 
 var idPattern = regexp.MustCompile(`^[0-9]{8,20}$`)

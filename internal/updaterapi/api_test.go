@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -321,6 +322,17 @@ func TestTwoJobsAtOnceAreTwo(t *testing.T) {
 	if ids["1764000000001"] {
 		t.Error("a job has the ID of an old one")
 	}
+	// The clock goes back to a job whose request was removed, and whose log was not.
+	b.now = b.now.Add(time.Hour)
+	b.asked(http.MethodPost, "/update", "", "Prefer", "respond-async")
+	gone := strconv.FormatInt(b.now.UnixMilli(), 10)
+	b.file(gone+".log", "what it did\n")
+	if err := b.objs.Delete(t.Context(), b.request(gone)); err != nil {
+		t.Fatal(err)
+	}
+	if a := b.asked(http.MethodPost, "/update", "", "Prefer", "respond-async"); a.code != 202 || strings.Contains(a.body, gone) {
+		t.Errorf("%d %s", a.code, a.body)
+	}
 }
 
 func TestGuessing(t *testing.T) {
@@ -445,10 +457,7 @@ func TestJobs(t *testing.T) {
 	b.file("update_20231201_143022.log", "no job")
 	b.file("notes.txt", "no job")
 	b.asked(http.MethodPost, "/update", "", "Prefer", "respond-async")
-	// A request whose log is gone is a job all the same.
-	if err := os.Remove(filepath.Join(b.logs, "1764000000000.log")); err != nil {
-		t.Fatal(err)
-	}
+	// A request without a file is a job all the same.
 	b.status("1764000000000", func(st *v1alpha1.UpdateRequestStatus) {
 		st.Phase = v1alpha1.PhaseSucceeded
 		end := metav1.NewTime(time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC))

@@ -27,32 +27,16 @@ import (
 // placeholderStart begins the file of a job whose request has no log yet.
 const placeholderStart = "# Update job "
 
-// announce makes the file of a new job, so that who reads the directory finds it
-// from the beginning. It is the request that counts: without the file nothing is
-// lost.
-func (a *api) announce(ur *v1alpha1.UpdateRequest) {
-	path := a.jobFile(ur.Labels[v1alpha1.LabelJob])
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return // the keeper was faster
-	}
-	if err == nil {
-		_, err = f.WriteString(a.head(ur)) // what it waits for changes, and its end is to be added
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		a.Log.Error(err, "the file of a job cannot be written", "path", path)
-	}
-}
-
 // Cache is what a Keeper needs of the daemon's memory.
 type Cache interface {
 	client.Reader
 	GetInformer(ctx context.Context, o client.Object, opts ...cache.InformerGetOption) (cache.Informer, error)
 }
 
-// Keeper lets the file of each job, <ID>.log, lead to the log of its request once
-// it has one, and say how a request ended that never had one.
+// Keeper makes the file of each job, <ID>.log, so that who reads the directory finds
+// it. It lets the file lead to the log of the request once that has one, and say how a
+// request ended that never had one. It is the request that counts: the answer to a
+// client does not wait for the file, which the disk may hold up.
 type Keeper struct {
 	// Cache has the UpdateRequests.
 	Cache Cache
@@ -152,10 +136,10 @@ func (k *Keeper) path(ur *v1alpha1.UpdateRequest) string {
 func (k *Keeper) keep(ur *v1alpha1.UpdateRequest) error {
 	path := k.path(ur)
 	if ur.Status.LogFile == "" {
-		if !requestwatch.Ended(ur) {
-			return nil
-		}
 		a := api{Options: Options{LogDir: k.LogDir}}
+		if !requestwatch.Ended(ur) {
+			return beginFile(path, a.head(ur))
+		}
 		text := a.opening(ur) + closing(ur)
 		old, err := os.ReadFile(path)
 		// After a loss of power a file may be there without what was in it.
@@ -227,6 +211,20 @@ func isPlaceholder(path string) bool {
 	start := make([]byte, len(placeholderStart))
 	n, _ := f.Read(start)
 	return string(start[:n]) == placeholderStart
+}
+
+// beginFile makes the file of a job, if nobody has. What the job waits for is not in
+// it: that changes, and the end is to be added.
+func beginFile(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
 }
 
 // endFile brings the file of a job that had no log from old to text. What comes to its

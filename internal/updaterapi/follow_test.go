@@ -229,11 +229,11 @@ func TestKeeper(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	(&api{Options: Options{LogDir: k.LogDir}}).announce(ur)
+	keep()
 	if got := content(); !strings.HasPrefix(got, "# Update job "+id) {
 		t.Errorf("at the beginning: %q", got)
 	}
-	keep() // nothing to do yet
+	keep() // nothing to do any more
 	write(log, "the log\n")
 	ur.Status.LogFile, ur.Status.Phase = log, v1alpha1.PhasePreflight
 	for range 2 {
@@ -258,7 +258,7 @@ func TestKeeper(t *testing.T) {
 	// One that ends without a log says so, and goes with its request. That is added to
 	// what is there: a file that is made anew waits for the disk.
 	ur.Status = v1alpha1.UpdateRequestStatus{}
-	(&api{Options: Options{LogDir: k.LogDir}}).announce(ur)
+	keep()
 	before, err := os.Stat(file)
 	if err != nil {
 		t.Fatal(err)

@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -119,7 +121,6 @@ func (a *api) update(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusAccepted
 	}
 	a.audited(r, ur.Name, status, "")
-	a.announce(ur)
 	if background {
 		send(w, status, started{Started: true, Job: j})
 		return
@@ -144,8 +145,8 @@ func (a *api) create(ctx context.Context, c Client, spec v1alpha1.UpdateRequestS
 	defer cancel()
 	for ms := a.Now().UnixMilli(); ; ms++ {
 		id := strconv.FormatInt(ms, 10)
-		if _, err := os.Lstat(a.jobFile(id)); err == nil {
-			continue // a job of the former updater
+		if a.newest.taken(ms, a.LogDir) {
+			continue
 		}
 		ur := &v1alpha1.UpdateRequest{ObjectMeta: metav1.ObjectMeta{
 			Namespace: a.Namespace, Name: requestName(id),
@@ -157,6 +158,42 @@ func (a *api) create(ctx context.Context, c Client, spec v1alpha1.UpdateRequestS
 			return ur, err
 		}
 	}
+}
+
+// newestJob is the newest job that there was: no later one can have a file. To look for
+// the file of each new job may take long, as the directory is busy where a disk is.
+type newestJob struct {
+	mu     sync.Mutex
+	looked bool
+	ms     int64
+}
+
+// taken reports whether there is a file of the job in dir, as of one of the former
+// updater, or of one whose request was removed, where the clock went back. From then on
+// there is none that is newer.
+func (n *newestJob) taken(ms int64, dir string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.looked {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			n.ms = math.MaxInt64
+		}
+		for _, e := range entries {
+			if id, ok := strings.CutSuffix(e.Name(), ".log"); ok && idPattern.MatchString(id) {
+				if made, err := strconv.ParseInt(id, 10, 64); err == nil {
+					n.ms = max(n.ms, made)
+				}
+			}
+		}
+		n.looked = true
+	}
+	if ms > n.ms {
+		n.ms = ms
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(dir, strconv.FormatInt(ms, 10)+".log"))
+	return err == nil
 }
 
 func requestName(id string) string { return "update-" + id }
