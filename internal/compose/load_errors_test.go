@@ -112,3 +112,12 @@ func TestLoadErrors(t *testing.T) {
 		})
 	}
 }
+
+// Where nothing is, it does not help to be told which files are not there.
+func TestMissingDeploymentDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "shpo")
+	_, err := Load(t.Context(), Options{DeployDir: dir})
+	if wrong := (*ModelError)(nil); !errors.As(err, &wrong) || !strings.Contains(err.Error(), dir+" does not exist") {
+		t.Errorf("got %v", err)
+	}
+}

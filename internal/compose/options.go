@@ -3,6 +3,9 @@
 package compose
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -133,6 +136,9 @@ func (s *source) selectFiles(o Options) error {
 	}
 	if len(s.files) == 0 {
 		s.files = s.search()
+	}
+	if _, err := os.Stat(s.deployDir); errors.Is(err, fs.ErrNotExist) && len(s.files) == 0 {
+		return problemf("", "the deployment directory %s does not exist: clone the repository there, or correct spec.compose.directory", s.deployDir)
 	}
 	if len(s.files) == 0 {
 		return problemf("", "no Compose file at this commit: none of %s exists in the deployment directory; name it in spec.compose.files",

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -111,6 +112,11 @@ func (r *Runner) Run(ctx context.Context, work Work, rec Recorder) error {
 	if err != nil && work.Step != v1alpha1.StepPreflight {
 		// What was begun is ended, or undone, without a log too.
 		log, err = updatelog.Lost(work.Request.Status.LogFile, err), nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return failure.Terminalf(v1alpha1.ReasonPreflightFailed,
+			"the deployment directory %s does not exist: clone the repository there, or correct compose.directory of the Application",
+			work.Application.Spec.Compose.Directory)
 	}
 	if err != nil {
 		return failure.Terminalf(v1alpha1.ReasonPreflightFailed,

@@ -3,6 +3,8 @@
 package steps
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,7 +12,12 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/utils/clock"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/source"
+	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
 
 // Compose files that somebody edited on the host are told, as it is the commit's that are
@@ -50,5 +57,26 @@ func TestHandEditsAreTold(t *testing.T) {
 	}
 	if slices.ContainsFunc(got, func(s string) bool { return !strings.Contains(s, "docker-compose.override.yml") }) {
 		t.Errorf("it does not say what to do: %q", got)
+	}
+}
+
+// A directory whose name was mistyped is not made: it would be in the way of the clone.
+func TestMissingDeploymentDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "shpo")
+	s := newRun(func(a *v1alpha1.Application, ur *v1alpha1.UpdateRequest) {
+		a.Spec.Compose.Directory = dir
+		ur.Status.LogFile = updatelog.Path(dir, "20240102_030405")
+	})
+	s.Step = v1alpha1.StepPreflight
+	r := &Runner{Deps: Deps{Clock: clock.RealClock{}}}
+	err := r.Run(t.Context(), s.Work, &written{})
+	if terminal := failure.AsTerminal(err); terminal == nil || !strings.Contains(terminal.Message, dir+" does not exist") {
+		t.Errorf("it ends with %v", err)
+	}
+	if err := r.Summarize(s.Request); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a summary: %v", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is there now: %v", err)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -109,14 +110,17 @@ func WithClock(now func() time.Time) Option { return func(l *Log) { l.now = now 
 // watches. Errors of w are not told.
 func WithCopy(w io.Writer) Option { return func(l *Log) { l.copy = w } }
 
-// Open opens the log at path for appending and makes it (mode 0600) and its
-// directory (mode 0700) if they do not exist. A line that an earlier daemon left
-// half written is ended, and the log goes on after it. A path that is a symbolic
-// link or no regular file is refused.
+// Open opens the log at path for appending and makes it (mode 0600), its directory
+// and the one above that (mode 0700) if they do not exist. The deployment directory
+// itself is not made: the error is fs.ErrNotExist without it. A line that an earlier
+// daemon left half written is ended, and the log goes on after it. A path that is a
+// symbolic link or no regular file is refused.
 func Open(path string, opts ...Option) (*Log, error) {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory of the update's log: %w", err)
+	for _, d := range []string{filepath.Dir(dir), dir} {
+		if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("make the directory of the update's log: %w", err)
+		}
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
