@@ -173,6 +173,20 @@ func (g *gatewayEngine) create(name string, o container.CreateRequest) {
 	})
 }
 
+// refusing has the engine refuse a call; "" for none.
+func (g *gatewayEngine) refusing(call string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.refuse = call
+}
+
+// runs reports whether a container does.
+func (g *gatewayEngine) runs(name string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.containers[name].State.Status == container.StateRunning
+}
+
 // since are the calls since the last look.
 func (g *gatewayEngine) since() []string {
 	g.mu.Lock()
@@ -310,15 +324,15 @@ func TestASuccessionThatIsBrokenOff(t *testing.T) {
 	for _, moment := range whole {
 		t.Run(moment, func(t *testing.T) {
 			s := newSuccession(t)
-			s.engine.refuse = moment
+			s.engine.refusing(moment)
 			if err := s.play(s.executor()); err == nil {
 				t.Fatal("nothing was broken off")
 			}
 			s.engine.since()
-			s.engine.refuse = ""
+			s.engine.refusing("")
 			e := s.executor()
 			for name, b := range e.gw.there {
-				if stopped := s.engine.containers[name].State.Status != container.StateRunning; b.answers == stopped {
+				if b.answers != s.engine.runs(name) {
 					t.Errorf("%s answers the next daemon: %t", name, b.answers)
 				}
 			}
