@@ -18,15 +18,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
 )
@@ -279,76 +275,6 @@ func TestGatewayThroughput(t *testing.T) {
 			rate["gateway"]/rate["reverseproxy"], rate["reverseproxy"]/1000, rate["tcpcopy"]/1000, rate["direct"]/1000)
 		t.Log(rows[len(rows)-1])
 	}
-}
-
-// paced sends requests at a rate, evenly spaced, over connections in turns, and gives how many were
-// answered in a second and the 99th percentile of the time from when each was to be sent to its answer.
-// One thread does the sending and sleeps between: a client that fills a core would measure itself.
-func paced(t *testing.T, addr string, rate float64, connections int) (float64, time.Duration) {
-	t.Helper()
-	const lasts = 4 * time.Second
-	type conn struct {
-		net.Conn
-		due chan time.Time // of the request under way; taken when the answer before it has been read
-	}
-	var conns []conn
-	var mu sync.Mutex
-	var all []time.Duration
-	var wg sync.WaitGroup
-	for range connections {
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		one := conn{c, make(chan time.Time)}
-		conns = append(conns, one)
-		wg.Go(func() {
-			buf := make([]byte, 4096)
-			var mine []time.Duration
-			for due := range one.due {
-				if _, err := one.Read(buf); err != nil {
-					t.Error(err)
-					continue
-				}
-				mine = append(mine, time.Since(due))
-			}
-			mu.Lock()
-			all = append(all, mine...)
-			mu.Unlock()
-		})
-	}
-	wg.Go(func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		every := time.Duration(float64(time.Second) / rate)
-		begun := time.Now()
-		for i := 0; ; i++ {
-			due := begun.Add(time.Duration(i) * every)
-			if due.Sub(begun) > lasts {
-				break
-			}
-			// The runtime's timers are too coarse for this.
-			if wait := time.Until(due); wait > 0 {
-				_ = unix.Nanosleep(&unix.Timespec{Nsec: int64(wait)}, nil)
-			}
-			c := conns[i%len(conns)]
-			c.due <- due
-			if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: bench\r\n\r\n"); err != nil {
-				t.Error(err)
-				break
-			}
-		}
-		for _, c := range conns {
-			close(c.due)
-		}
-	})
-	wg.Wait()
-	slices.Sort(all)
-	if len(all) < 100 {
-		t.Fatalf("only %d requests", len(all))
-	}
-	return float64(len(all)) / lasts.Seconds(), all[len(all)*99/100]
 }
 
 // TestGatewayLatency measures what the gateway adds at half of what it can take.
