@@ -258,7 +258,7 @@ func missingGateway(svc compose.Service, have []boxes.Box) string {
 
 // plannedBoxes are the gateways that there are, and those that there are to be, as far as the Compose file and what runs tell.
 func plannedBoxes(want []wanted, containers []docker.Container, project string, have []boxes.Box) (existing, planned []layout.Box, err error) {
-	in := layout.Input{Project: project, Direct: map[string][]string{}}
+	in := layout.Input{Project: project, Direct: map[string][]string{}, Looked: lookedFor(containers)}
 	for _, d := range want {
 		if !d.gateway {
 			for network, all := range names(d.Service) {

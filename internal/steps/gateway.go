@@ -170,7 +170,7 @@ func (g *gatewayRun) recall(now func() time.Time) {
 
 // layOut decides which gateways there are to be.
 func (e *executor) layOut(ctx context.Context, g *gatewayRun, have []boxes.Box) error {
-	in := layout.Input{Project: e.project.Name(), Direct: map[string][]string{}}
+	in := layout.Input{Project: e.project.Name(), Direct: map[string][]string{}, Looked: lookedFor(e.found)}
 	networks := map[string]bool{}
 	for _, t := range e.in.Targets {
 		svc, ok := e.project.Service(t.Name)

@@ -24,6 +24,28 @@ func linked(c docker.Container, project string, have []boxes.Box) bool {
 	return false
 }
 
+// lookedFor are the containers at which running ones look for names, by network and name.
+func lookedFor(containers []docker.Container) map[string]map[string][]string {
+	out := map[string]map[string][]string{}
+	for _, c := range containers {
+		if !c.Running() {
+			continue
+		}
+		for network, n := range c.Networks {
+			for _, link := range n.Links {
+				box, name, _ := strings.Cut(link, ":")
+				if out[network] == nil {
+					out[network] = map[string][]string{}
+				}
+				if !slices.Contains(out[network][name], box) {
+					out[network][name] = append(out[network][name], box)
+				}
+			}
+		}
+	}
+	return out
+}
+
 // isGateway reports whether a container of that name is, or was, a gateway of the project.
 func isGateway(name, project string, have []boxes.Box) bool {
 	return strings.HasPrefix(name, project+".gateway-") || slices.ContainsFunc(have, func(b boxes.Box) bool { return b.Name == name })

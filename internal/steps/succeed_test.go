@@ -219,7 +219,9 @@ func newSuccession(t *testing.T) *succession {
 	if err := free.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.web = docker.Container{ID: "0123456789ab", Service: "web", State: docker.StateRunning}
+	s.web = docker.Container{ID: "0123456789ab", Service: "web", State: docker.StateRunning, Networks: map[string]docker.Endpoint{
+		"shop_default": {Links: []string{"shop.gateway-1:side", "shop.gateway-1:web"}},
+	}}
 	dir, err := os.MkdirTemp("", "succession") //nolint:usetesting // the path of a socket must be short
 	if err != nil {
 		t.Fatal(err)
@@ -250,14 +252,15 @@ func newSuccession(t *testing.T) *succession {
 	return s
 }
 
-// executor is what a daemon that has just started goes on with.
-func (s *succession) executor() *executor {
+// executor is what a daemon that has just started goes on with, to have services behind the gateway.
+func (s *succession) executor(behind ...string) *executor {
 	s.t.Helper()
 	r := newRun()
 	r.log, r.Clock, r.Docker, r.Gateways = updatelog.Lost("", nil), clock.RealClock{}, s.client, s.keeper
 	e := &executor{run: r, project: project(s.t, fmt.Sprintf("name: shop\nservices: {web: {image: x, expose: [%d]}, side: {image: x, x-fairlead: {gateway: \"Off\"}}}\n", s.port))}
+	e.found = []docker.Container{s.web}
 	for _, name := range []string{"web", "side"} {
-		e.in.Targets = append(e.in.Targets, plan.Target{Service: plan.Service{Name: name, Gateway: name == "web"}, Action: v1alpha1.ActionKeep})
+		e.in.Targets = append(e.in.Targets, plan.Target{Service: plan.Service{Name: name, Gateway: slices.Contains(behind, name)}, Action: v1alpha1.ActionKeep})
 	}
 	if err := e.setUpGateways(s.t.Context()); err != nil {
 		s.t.Fatal(err)
@@ -306,14 +309,31 @@ var (
 // found by its name.
 func TestAnInnerGatewayHasASuccessor(t *testing.T) {
 	s := newSuccession(t)
-	if err := s.play(s.executor()); err != nil {
+	if err := s.play(s.executor("web")); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := s.engine.since(), slices.Concat(succeeds, gives); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if err := s.play(s.executor()); err != nil || len(s.engine.since()) > 0 {
+	if err := s.play(s.executor("web")); err != nil || len(s.engine.since()) > 0 {
 		t.Errorf("another daemon finds something left to do: %v", err)
+	}
+}
+
+// An update by which a service leaves the gateway is undone: the containers that go on look for it at the gateway that there was, and
+// find it at the successor of its successor.
+func TestASuccessionThatIsUndone(t *testing.T) {
+	s := newSuccession(t)
+	if err := s.play(s.executor("web")); err != nil {
+		t.Fatal(err)
+	}
+	s.engine.since()
+	if err := s.play(s.executor("side", "web")); err != nil {
+		t.Fatal(err)
+	}
+	want := "shop.gateway-3 is called shop.gateway-1 shop.gateway-2 side web, told of 1 services"
+	if got := s.engine.since(); !slices.Contains(got, want) || !slices.Contains(got, "remove shop.gateway-2.ending") {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), want)
 	}
 }
 
@@ -325,12 +345,12 @@ func TestASuccessionThatIsBrokenOff(t *testing.T) {
 		t.Run(moment, func(t *testing.T) {
 			s := newSuccession(t)
 			s.engine.refusing(moment)
-			if err := s.play(s.executor()); err == nil {
+			if err := s.play(s.executor("web")); err == nil {
 				t.Fatal("nothing was broken off")
 			}
 			s.engine.since()
 			s.engine.refusing("")
-			e := s.executor()
+			e := s.executor("web")
 			for name, b := range e.gw.there {
 				if b.answers != s.engine.runs(name) {
 					t.Errorf("%s answers the next daemon: %t", name, b.answers)

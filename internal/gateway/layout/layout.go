@@ -130,6 +130,9 @@ type Input struct {
 	Internal map[string]bool
 	// Existing are the gateway containers that there are.
 	Existing []Box
+	// Looked are the gateways at which running containers look for a name in a network, as their links say: network, name,
+	// names of gateways.
+	Looked map[string]map[string][]string
 	// Busy are ports of the host that others have: none of them is chosen.
 	Busy []Publish
 }
@@ -284,9 +287,20 @@ func (b *Box) sort() {
 
 // place gives all names of a service to one box, and makes one if none fits.
 // Boxes that exist get no further names, as they would have to be made anew: only
-// those that this plan makes do.
+// those that this plan makes do. But where running containers look for the service at one that exists, as
+// those do that come back when it was about to leave the gateway, a successor of that has its names.
 func place(in Input, boxes []Box, s Service, services map[string]Service) []Box {
 	fresh := func(b Box) bool { return strings.HasPrefix(b.Name, newMark) }
+	for i := range boxes {
+		if in.looks(boxes[i], s) && fits(boxes[i], s, services) {
+			if old := boxes[i]; !fresh(old) {
+				boxes[i].succeed(old)
+				boxes[i].Name = newMark + boxName(in.Project, "", reserved(in.Existing, boxes))
+			}
+			boxes[i].take(s)
+			return boxes
+		}
+	}
 	for i := range boxes {
 		if fresh(boxes[i]) && fits(boxes[i], s, services) {
 			boxes[i].take(s)

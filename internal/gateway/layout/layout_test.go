@@ -140,6 +140,18 @@ func TestPlan(t *testing.T) {
 			{Name: "p.gateway-0.ending", Networks: map[string][]string{"p_default": {"alpha"}}, Owners: map[string]map[string]string{"p_default": {"alpha": "alpha"}}},
 		}},
 			"p.gateway-2: p_default[alpha p.gateway-0 p.gateway-1]\n"},
+		{"a service that comes back to where it is looked for", Input{Services: []Service{svc("alpha", 8080), svc("beta", 9090)},
+			Looked: map[string]map[string][]string{"p_default": {"beta": {"p.gateway-1"}, "gamma": {"p.gateway-1"}}}, Existing: []Box{{
+				Name: "p.gateway-2", Networks: map[string][]string{"p_default": {"alpha", "p.gateway-1"}},
+				Owners: map[string]map[string]string{"p_default": {"alpha": "alpha"}},
+			}}},
+			"p.gateway-3: p_default[alpha beta p.gateway-1 p.gateway-2]\n"},
+		{"a service that is looked for where another one has its port", Input{Services: []Service{svc("alpha", 8080), svc("beta", 8080)},
+			Looked: map[string]map[string][]string{"p_default": {"beta": {"p.gateway-1"}}}, Existing: []Box{{
+				Name: "p.gateway-1", Networks: map[string][]string{"p_default": {"alpha"}},
+				Owners: map[string]map[string]string{"p_default": {"alpha": "alpha"}},
+			}}},
+			"p.gateway-1: p_default[alpha]\np.gateway-2: p_default[beta]\n"},
 		{"one of which nobody knows what it was made for gives way in its place", Input{Services: []Service{svc("alpha", 8080)}, Existing: []Box{{Name: "p.gateway-1"}}},
 			"p.gateway-1: p_default[alpha]\n"},
 		{"a port that a service which has gone had", Input{Services: []Service{svc("beta", 8080)},

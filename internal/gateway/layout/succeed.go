@@ -33,6 +33,20 @@ func (b Box) succeeds(old Box) bool {
 	return false
 }
 
+// looks reports whether running containers look for a service at b, or at one whose place b has taken.
+func (in Input) looks(b Box, s Service) bool {
+	for network, all := range s.Networks {
+		for _, name := range all {
+			if slices.ContainsFunc(in.Looked[network][name], func(box string) bool {
+				return box == strings.TrimPrefix(b.Name, newMark) || slices.Contains(b.Networks[network], box) && b.Owners[network][box] == ""
+			}) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // inherit gives a box the names of those whose place another one has taken.
 func (b *Box) inherit(from Box) {
 	for network := range b.Networks {
