@@ -183,8 +183,9 @@ type StepStatus struct {
 type CheckResult struct {
 	// name of the check.
 	Name string `json:"name"`
-	// result: Passed, Warning or Failed.
-	// +kubebuilder:validation:Enum=Passed;Warning;Failed
+	// result: Passed, Warning, Failed, or Skipped where an earlier check failed
+	// without which this one could not be made.
+	// +kubebuilder:validation:Enum=Passed;Warning;Failed;Skipped
 	Result string `json:"result"`
 	// message tells what was found and, if it failed, what to do.
 	// +optional

@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
+	"github.com/fairlead-dev/fairlead/internal/plural"
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
 
@@ -78,7 +79,7 @@ func (s *run) backup(ctx context.Context) error {
 	}
 	id := m.ID
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Backup, st.BackupPath = id, path })
-	s.say("%s in %s: %d artifacts, %s, checksums verified", m.ID, path, len(m.Artifacts), size(m.Bytes))
+	s.say("%s in %s: %s, %s, checksums verified", m.ID, path, plural.Of(len(m.Artifacts), "artifact"), size(m.Bytes))
 	return s.hooksAt(ctx, v1alpha1.HookAfterBackup, "", project.Name())
 }
 

@@ -34,6 +34,7 @@ const (
 	passed  = "Passed"
 	warning = "Warning"
 	failed  = "Failed"
+	skipped = "Skipped"
 )
 
 // preflightRun carries what one check found to the next.
@@ -96,11 +97,11 @@ func (s *run) preflight(ctx context.Context) error {
 		switch {
 		case errors.As(err, &w):
 			result.Result, result.Message = warning, limitTo(w.text, 4096)
+		case errors.Is(err, errUnanswered):
+			result.Result, result.Message = skipped, err.Error()
 		case err != nil:
 			result.Result, result.Message = failed, limitTo(err.Error(), 4096)
-			if !errors.Is(err, errUnanswered) {
-				bad = append(bad, c.name+": "+err.Error())
-			}
+			bad = append(bad, c.name+": "+err.Error())
 			if t := failure.AsTerminal(err); t != nil {
 				reason = t.Reason
 			}

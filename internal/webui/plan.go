@@ -182,7 +182,7 @@ func (s *Server) plan(c *call) error {
 		}
 	}
 	for _, check := range ur.Status.Checks {
-		if check.Result != "Passed" {
+		if check.Result != "Passed" && check.Result != "Skipped" {
 			page.Notable = append(page.Notable, check)
 		}
 	}

@@ -135,7 +135,7 @@ func (s Style) checkChanges(old, cur []v1alpha1.CheckResult) []string {
 	}
 	var lines []string
 	for _, check := range cur {
-		if check.Result == "Passed" || seen[check.Name] == check {
+		if check.Result == "Passed" || check.Result == "Skipped" || seen[check.Name] == check {
 			continue
 		}
 		lines = append(lines, s.checkLine(check))

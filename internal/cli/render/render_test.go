@@ -178,6 +178,8 @@ func sequences() map[string][]frame {
 			{Name: "engine", Result: "Passed"},
 			{Name: "disk", Result: "Failed", Message: "1.2 GiB free of 5 GiB needed: free some space"},
 			{Name: "worktree", Result: "Failed", Message: "compose.yaml has local edits that the update would overwrite"},
+			{Name: "compose", Result: "Skipped", Message: "not checked, as an earlier check failed"},
+			{Name: "healthy", Result: "Skipped", Message: "not checked, as an earlier check failed"},
 		}
 		st.Steps = []v1alpha1.StepStatus{failed(v1alpha1.StepPreflight, 0, 0, v1alpha1.ReasonPreflightFailed, "2 checks failed")}
 		st.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionSucceeded, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonPreflightFailed}}

@@ -132,10 +132,18 @@ func (s Style) cause(b *strings.Builder, ur *v1alpha1.UpdateRequest) {
 	}
 	if slices.ContainsFunc(st.Checks, func(c v1alpha1.CheckResult) bool { return c.Result == "Failed" }) {
 		b.WriteString("\n" + s.paint(bold, "Preflight checks") + "\n")
+		var skipped []string
 		for _, check := range st.Checks {
-			if check.Result != "Passed" {
+			switch check.Result {
+			case "Passed":
+			case "Skipped":
+				skipped = append(skipped, clean(check.Name))
+			default:
 				b.WriteString("  " + s.checkLine(check) + "\n")
 			}
+		}
+		if len(skipped) > 0 {
+			b.WriteString("  not checked, as one of those failed: " + strings.Join(skipped, ", ") + "\n")
 		}
 	}
 	for i := range st.Services {
