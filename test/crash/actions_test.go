@@ -6,6 +6,9 @@ package crash
 
 import (
 	"fmt"
+	"net/http"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -108,26 +111,60 @@ func TestLostConnection(t *testing.T) {
 	if len(actions) < 8 {
 		t.Fatalf("an update made the changes %v only", actions)
 	}
-	for n := 1; n <= len(actions); n += 4 {
+	for n := 1; n <= len(actions); n += 6 {
 		if !t.Run(fmt.Sprint(n, " ", actions[n-1].Name), func(t *testing.T) {
-			d := l.daemon.For(t)
-			l.cut(t, d, n)
+			l.cut(t, l.daemon.For(t), good, func(_ string, cut func()) {
+				l.proxy.OnAction(func(a engineproxy.Action) {
+					if a.Number == n {
+						cut()
+					}
+				})
+			})
 		}) {
 			t.FailNow() // what comes after it says nothing
 		}
 	}
+	// In the middle of what a step is told, or begins with.
+	for _, at := range []struct {
+		step    v1alpha1.StepName
+		quality quality
+		path    string // a part of that of the request
+	}{
+		{v1alpha1.StepBackup, good, "/archive"},
+		{v1alpha1.StepBuild, good, "/session"},
+		{v1alpha1.StepVerify, good, ""},
+		{v1alpha1.StepRollback, bad, ""},
+	} {
+		if !t.Run(string(at.step), func(t *testing.T) {
+			d := l.daemon.For(t)
+			l.cut(t, d, at.quality, func(request string, cut func()) {
+				l.proxy.OnAnswer(func(r *http.Request) {
+					var ur v1alpha1.UpdateRequest
+					if strings.Contains(r.URL.Path, at.path) && d.Client.Get(t.Context(), keyOf(d, request), &ur) == nil && ur.Status.Step == at.step {
+						cut()
+					}
+				})
+			})
+		}) {
+			t.FailNow()
+		}
+	}
 }
 
-func (l *lane) cut(t *testing.T, d *harness.Daemon, n int) {
+// cut breaks the connection when what arm puts in place says so; arm is told the name of the request
+// before there is one.
+func (l *lane) cut(t *testing.T, d *harness.Daemon, q quality, arm func(request string, cut func())) {
 	cut := make(chan struct{})
-	l.proxy.OnAction(func(a engineproxy.Action) {
-		if a.Number == n {
-			l.proxy.Cut()
-			close(cut) // n comes once
-		}
-	})
+	var once sync.Once
 	defer l.proxy.OnAction(nil)
-	u := l.begin(t, d, good)
+	defer l.proxy.OnAnswer(nil)
+	arm(fmt.Sprintf("to-%d", l.number+1), func() {
+		once.Do(func() {
+			l.proxy.Cut()
+			close(cut)
+		})
+	})
+	u := l.begin(t, d, q)
 	u.attempts = 4 // each attempt within the break counts
 	if !u.until(t, d, func() bool {
 		select {
@@ -156,5 +193,6 @@ func (l *lane) cut(t *testing.T, d *harness.Daemon, n int) {
 		l.proxy.OnAction(nil)
 		u = l.begin(t, d, good)
 	}
+	l.proxy.OnAnswer(nil)
 	u.settled(t, d.WaitEnded(u.name))
 }

@@ -41,6 +41,7 @@ type Proxy struct {
 	closed  bool
 	actions []Action
 	hook    func(Action)
+	seen    func(*http.Request)
 }
 
 // Start listens on the socket at path, in front of the engine whose socket is
@@ -67,6 +68,23 @@ func (p *Proxy) OnAction(fn func(Action)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hook, p.actions = fn, nil
+}
+
+// OnAnswer has fn called for each request when the engine has begun to answer it, or has given
+// up its connection for it, before the daemon is told.
+func (p *Proxy) OnAnswer(fn func(*http.Request)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = fn
+}
+
+func (p *Proxy) see(r *http.Request) {
+	p.mu.Lock()
+	seen := p.seen
+	p.mu.Unlock()
+	if seen != nil {
+		seen(r)
+	}
 }
 
 // Actions are those since the last call of OnAction.
@@ -162,6 +180,7 @@ func (p *Proxy) tunnel(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer client.Close()
+	p.see(r)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -208,6 +227,7 @@ func actionOf(r *http.Request) string {
 
 // answered counts what the engine has carried out.
 func (p *Proxy) answered(resp *http.Response) error {
+	p.see(resp.Request)
 	name := actionOf(resp.Request)
 	if name == "" || resp.StatusCode >= http.StatusBadRequest {
 		return nil
