@@ -363,8 +363,16 @@ func TestRateLimit(t *testing.T) {
 	w := newWorld(t, nil)
 	w.api.guard = guard.New(guard.Options{Rate: 0.001, Burst: 2})
 	for i, want := range []int{200, 200, 429, 429} {
-		if a := w.do("viewer", "GET", "/applications", ""); a.code != want {
+		a := w.do("viewer", "GET", "/applications", "")
+		if a.code != want {
 			t.Errorf("request %d: %d, want %d", i, a.code, want)
+		}
+		if want != http.StatusTooManyRequests {
+			continue
+		}
+		a.problem(t)
+		if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || seconds < 1 {
+			t.Errorf("request %d: Retry-After %q", i, a.header.Get("Retry-After"))
 		}
 	}
 }
