@@ -75,7 +75,7 @@ func Locate(flag, dataDir string) ([]string, error) {
 		switch err := readable(path); {
 		case path == "" || errors.Is(err, os.ErrNotExist):
 		case err != nil:
-			return nil, fmt.Errorf("KUBECONFIG: %w", err)
+			return nil, fmt.Errorf("KUBECONFIG: %w", advised(err))
 		default:
 			found = append(found, path)
 		}
@@ -87,11 +87,8 @@ func Locate(flag, dataDir string) ([]string, error) {
 	switch err := readable(own); {
 	case err == nil:
 		return []string{own}, nil
-	case errors.Is(err, os.ErrPermission):
-		return nil, fmt.Errorf("%w; run the command as the user that runs the daemon (often: with sudo), "+
-			"or pass --kubeconfig with a file of your own", err)
 	case !errors.Is(err, os.ErrNotExist):
-		return nil, err
+		return nil, advised(err)
 	}
 	looked := []string{own}
 	if env != "" {
@@ -99,6 +96,15 @@ func Locate(flag, dataDir string) ([]string, error) {
 	}
 	return nil, fmt.Errorf("%w (looked at %s): start the daemon with `fairlead serve`, or name a file with --kubeconfig, "+
 		"KUBECONFIG or the daemon's data directory with %s", ErrNotFound, strings.Join(looked, ", "), DataDirEnv)
+}
+
+// advised adds what to do where a file belongs to somebody else.
+func advised(err error) error {
+	if !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w; run the command as the user that runs the daemon (often: with sudo), "+
+		"or pass --kubeconfig with a file of your own", err)
 }
 
 // Load finds the kubeconfig (see Locate) and returns the client configuration

@@ -99,3 +99,14 @@ func TestLoad(t *testing.T) {
 		t.Errorf("got %v, want an error that names the file", err)
 	}
 }
+
+// Who forgets sudo is told so; nothing else is blamed on the user.
+func TestPermissionIsExplained(t *testing.T) {
+	denied := &os.PathError{Op: "open", Path: "/var/lib/fairlead/kubeconfig", Err: os.ErrPermission}
+	if err := advised(denied); !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "sudo") || !strings.Contains(err.Error(), denied.Path) {
+		t.Errorf("got %v", err)
+	}
+	if err := advised(os.ErrInvalid); err.Error() != os.ErrInvalid.Error() {
+		t.Errorf("got %v", err)
+	}
+}

@@ -58,14 +58,14 @@ func Open(path string, now time.Time) (*Dir, error) {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
+		return nil, fmt.Errorf("data directory: %w", advised(err))
 	}
 	if err := restrict(path); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
+		return nil, fmt.Errorf("data directory: %w", advised(err))
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		defer func() { _ = f.Close() }()
@@ -121,6 +121,14 @@ func readHolder(f *os.File) *Holder {
 		return nil
 	}
 	return &h
+}
+
+// advised adds what to do where the user may not write.
+func advised(err error) error {
+	if !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w; run the daemon as root (with sudo), or choose another directory with --data-dir", err)
 }
 
 func restrict(path string) error {

@@ -128,3 +128,14 @@ func TestPermissions(t *testing.T) {
 		})
 	}
 }
+
+// Who forgets sudo is told so; nothing else is blamed on the user.
+func TestPermissionIsExplained(t *testing.T) {
+	denied := &os.PathError{Op: "mkdir", Path: "/var/lib/fairlead", Err: os.ErrPermission}
+	if err := advised(denied); !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "sudo") || !strings.Contains(err.Error(), "--data-dir") {
+		t.Errorf("got %v", err)
+	}
+	if err := advised(os.ErrInvalid); err.Error() != os.ErrInvalid.Error() {
+		t.Errorf("got %v", err)
+	}
+}
