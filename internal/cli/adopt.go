@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -62,6 +63,10 @@ func (a *app) adopt(ctx context.Context, name string, flags adoptFlags) error {
 	case "", outputJSON, outputYAML, outputName:
 	default:
 		return usageError(fmt.Errorf("--output=%s: json, yaml or name", flags.output))
+	}
+	if strings.ContainsRune(name, filepath.Separator) {
+		return usageError(fmt.Errorf("the name %s is a path: give the application a name, as in: fairlead adopt %s --directory %s",
+			name, orElse(strings.Trim(filepath.Base(name), "/."), "shop"), orElse(flags.compose.Directory, name)))
 	}
 	if flags.compose.Directory == "" {
 		return usageError(errors.New("--directory is missing: name the deployment directory, such as --directory /opt/" + name))

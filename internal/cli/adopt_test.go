@@ -49,13 +49,14 @@ func TestAdopt(t *testing.T) {
 		code int
 		want string
 	}{
-		"the name is taken":           {[]string{"adopt", "shop-staging", "--directory", t.TempDir()}, ExitFailed, "already"},
-		"the directory is taken":      {[]string{"adopt", "other", "--directory", dir, "--env-file", ".env.staging", "--project", "staging"}, ExitUsage, "default/shop-staging"},
-		"no directory":                {[]string{"adopt", "other"}, ExitUsage, "--directory"},
-		"a file":                      {[]string{"adopt", "other", "--directory", filepath.Join(dir, "a.yml")}, ExitUsage, "no directory"},
-		"no such Compose file":        {[]string{"adopt", "other", "--directory", dir, "--file", "b.yml"}, ExitUsage, "b.yml does not exist"},
-		"no such environment file":    {[]string{"adopt", "other", "--directory", dir, "--env-file", ".env.x"}, ExitUsage, ".env.x does not exist"},
-		"an output that there is not": {[]string{"adopt", "other", "--directory", dir, "-o", "wide"}, ExitUsage, "--output=wide"},
+		"the name is taken":               {[]string{"adopt", "shop-staging", "--directory", t.TempDir()}, ExitFailed, "already"},
+		"the directory is taken":          {[]string{"adopt", "other", "--directory", dir, "--env-file", ".env.staging", "--project", "staging"}, ExitUsage, "default/shop-staging"},
+		"no directory":                    {[]string{"adopt", "other"}, ExitUsage, "--directory"},
+		"a path in the place of the name": {[]string{"adopt", "/opt/other/"}, ExitUsage, "fairlead adopt other --directory /opt/other/"},
+		"a file":                          {[]string{"adopt", "other", "--directory", filepath.Join(dir, "a.yml")}, ExitUsage, "no directory"},
+		"no such Compose file":            {[]string{"adopt", "other", "--directory", dir, "--file", "b.yml"}, ExitUsage, "b.yml does not exist"},
+		"no such environment file":        {[]string{"adopt", "other", "--directory", dir, "--env-file", ".env.x"}, ExitUsage, ".env.x does not exist"},
+		"an output that there is not":     {[]string{"adopt", "other", "--directory", dir, "-o", "wide"}, ExitUsage, "--output=wide"},
 	} {
 		t.Run(name, func(t *testing.T) { exits(t, w.run(t.Context(), tt.args...), tt.code, tt.want) })
 	}

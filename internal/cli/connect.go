@@ -207,7 +207,7 @@ func (s *session) known(ctx context.Context) string {
 	if names := slices.Concat(here, elsewhere); len(names) > 0 {
 		return "there are: " + strings.Join(names, ", ")
 	}
-	return "there are none yet: `fairlead kubectl apply -f` an Application, see `fairlead kubectl explain application`"
+	return "there are none yet: tell Fairlead of one with `fairlead adopt NAME --directory DIR`"
 }
 
 // request gets an UpdateRequest by name, with or without "ur/" before it.

@@ -25,6 +25,9 @@ func (s Style) Application(app *v1alpha1.Application, active, last *v1alpha1.Upd
 			b.WriteString("  " + pad(name, 10) + " " + value + "\n")
 		}
 	}
+	if st.Commit == "" && meta.FindStatusCondition(st.Conditions, v1alpha1.ConditionReady) == nil {
+		b.WriteString("  Fairlead has not looked at it yet: ask again in a moment\n")
+	}
 	field("release", clean(st.Release))
 	commit := Commit(st.Commit)
 	if commit != "" && st.Branch != "" {

@@ -284,6 +284,7 @@ func TestApplications(t *testing.T) {
 		name string
 		app  *v1alpha1.Application
 	}{
+		{"just adopted", app(func(a *v1alpha1.Application) { a.Status = v1alpha1.ApplicationStatus{} })},
 		{"not looked at yet", app(func(*v1alpha1.Application) {})},
 		{"the newest runs", app(func(a *v1alpha1.Application) {
 			a.Status.Update = &v1alpha1.UpdateStatus{Ref: "refs/heads/main", Commit: oldSHA}

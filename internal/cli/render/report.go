@@ -182,7 +182,7 @@ func (s Style) facts(b *strings.Builder, ur *v1alpha1.UpdateRequest) {
 		release += " (before: " + strings.TrimSpace(clean(st.PreviousRelease)+" "+Commit(st.PreviousCommit)) + ")"
 	}
 	add("release", release)
-	if st.Phase == v1alpha1.PhaseRolledBack && st.Rollback != nil {
+	if st.Phase == v1alpha1.PhaseRolledBack && st.Rollback != nil && st.Rollback.Release != "" { // else nothing ran before
 		add("running", strings.TrimSpace(clean(st.Rollback.Release)+" "+Commit(st.Rollback.Commit)))
 	}
 	if st.Phase == v1alpha1.PhaseSucceeded {
