@@ -293,7 +293,7 @@ func anew(want []wanted, containers []docker.Container, project string, have []b
 				"which is ready before, listens")
 		}
 		if len(ports) < len(all) {
-			parts = append(parts, "a new gateway, which is ready before, takes over its name in the networks: what is open at the old one has 8s to end, and clients that keep an address have to look up the name again")
+			parts = append(parts, "a new gateway, which is ready before, takes over its name in the networks: what is open at the old one has 8s to end, nginx is reloaded before, and other clients that keep an address have to look up the name again")
 		}
 		out[service] = strings.Join(parts, "; and once, as ")
 	}

@@ -368,12 +368,15 @@ func (e *executor) gateway(ctx context.Context, a plan.Action) error {
 	case plan.VerbClose:
 		e.say("gateway %s: ending (%s)", a.Gateway, a.Reason)
 		g.mu.Lock()
-		end := g.keeper.Close
-		if g.succeeded(a.Gateway) {
-			end = g.keeper.Succeeded
-		}
+		succeeded := g.succeeded(a.Gateway)
 		g.mu.Unlock()
-		if err := end(keep, g.project, a.Gateway); err != nil {
+		var err error
+		if succeeded {
+			err = e.giveWay(keep, a.Gateway)
+		} else {
+			err = g.keeper.Close(keep, g.project, a.Gateway)
+		}
+		if err != nil {
 			return err
 		}
 		g.mu.Lock()

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/gateway/layout"
@@ -98,10 +100,28 @@ func (e *executor) endReplaced(ctx context.Context, b layout.Box) error {
 		delete(g.there, name)
 	}
 	g.mu.Unlock()
-	var errs []error
 	for _, name := range from {
 		e.say("gateway %s: answers to the names of %s, which ends", b.Name, name)
-		errs = append(errs, g.keeper.Succeeded(ctx, g.project, name))
+	}
+	return e.giveWay(ctx, from...)
+}
+
+// giveWay ends inner gateways whose names others have got. Links lead to these from the moment that the old ones have lost their own
+// names; nginx servers, which look a name up once, do so again before the old address has nobody.
+func (e *executor) giveWay(ctx context.Context, names ...string) error {
+	g := e.gw
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, g.keeper.LoseName(ctx, g.project, name))
+	}
+	if err := errors.Join(errs...); err != nil || len(names) == 0 {
+		return err
+	}
+	if err := e.reloadNginx(ctx, func(docker.Container, compose.Service) bool { return true }); err != nil {
+		return err
+	}
+	for _, name := range names {
+		errs = append(errs, g.keeper.Close(ctx, g.project, boxes.Retired(name)))
 	}
 	return errors.Join(errs...)
 }

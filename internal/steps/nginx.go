@@ -28,6 +28,13 @@ func (e *executor) resolveAnew(ctx context.Context) error {
 			changed[t.Name] = true
 		}
 	}
+	return e.reloadNginx(ctx, func(c docker.Container, svc compose.Service) bool {
+		return !changed[c.Service] && slices.ContainsFunc(svc.DependsOn, func(d compose.Dependency) bool { return changed[d.Service] })
+	})
+}
+
+// reloadNginx has those nginx servers of the application reload that which chooses.
+func (e *executor) reloadNginx(ctx context.Context, which func(docker.Container, compose.Service) bool) error {
 	e.mu.Lock()
 	containers := make([]docker.Container, 0, len(e.seen))
 	for _, c := range e.seen {
@@ -37,10 +44,7 @@ func (e *executor) resolveAnew(ctx context.Context) error {
 	slices.SortFunc(containers, func(a, b docker.Container) int { return strings.Compare(a.Name, b.Name) })
 	for _, c := range containers {
 		svc, ok := e.project.Service(c.Service)
-		if !ok || changed[c.Service] || c.State != docker.StateRunning {
-			continue
-		}
-		if !slices.ContainsFunc(svc.DependsOn, func(d compose.Dependency) bool { return changed[d.Service] }) || !e.isNginx(ctx, c) {
+		if !ok || c.State != docker.StateRunning || !which(c, svc) || !e.isNginx(ctx, c) {
 			continue
 		}
 		e.say("%s: reloading the nginx of %s, so that it resolves its upstreams anew", c.Service, c.Name)

@@ -187,6 +187,17 @@ func TestGatewayShop(t *testing.T) {
 			t.Errorf("nothing was held:\n%s", s.Log(r))
 		}
 	})
+	// The inner gateway gives way to one of another address, which the old nginx has to learn of while it serves.
+	t.Run("database leaves", func(t *testing.T) {
+		s := s.in(t)
+		l := s.load("/version")
+		s.apply(gatewayOn + "  rollout: {healthTimeout: 30s, minHealthy: 500ms, stopTimeout: 3s, soak: 1s, services: [{name: db, gateway: \"Off\"}]}\n")
+		r := s.succeeds("")
+		wantLossless(t, l, "2")
+		if log := s.Log(r); !strings.Contains(log, "answers to the names of") || !strings.Contains(log, "reloading the nginx") {
+			t.Errorf("no gateway gave way, or nginx was not told:\n%s", log)
+		}
+	})
 }
 
 // An application that publishes its port itself comes behind a gateway, with one gap, and

@@ -232,12 +232,9 @@ func (k *Keeper) Close(ctx context.Context, project, name string) error {
 	return os.RemoveAll(k.dir(name))
 }
 
-// Succeeded ends an inner gateway whose names another one has got (see Name), which answers to the name of its container as well. It
-// loses that name first: who finds it by a link goes to the other one from then on, while what is open here ends.
-func (k *Keeper) Succeeded(ctx context.Context, project, name string) error {
-	if strings.HasSuffix(name, layout.Ending) { // as it was when it was broken off
-		return k.Close(ctx, project, name)
-	}
+// LoseName takes from an inner gateway the name of its container, which it answers to as well: another one has got its other names
+// (see Name), and who finds it by a link goes to that from then on. Close takes the new name, which is Retired.
+func (k *Keeper) LoseName(ctx context.Context, project, name string) error {
 	have, err := k.Engine.InspectContainer(ctx, name)
 	if docker.IsNotFound(err) {
 		return nil
@@ -245,14 +242,14 @@ func (k *Keeper) Succeeded(ctx context.Context, project, name string) error {
 	if err == nil {
 		err = ofProject(have, project)
 	}
-	if err == nil {
-		err = k.Engine.Rename(ctx, have.ID, name+layout.Ending)
-	}
 	if err != nil {
 		return err
 	}
-	return k.Close(ctx, project, name+layout.Ending)
+	return k.Engine.Rename(ctx, have.ID, Retired(name))
 }
+
+// Retired is the name of a gateway that has lost its name.
+func Retired(name string) string { return strings.TrimSuffix(name, layout.Ending) + layout.Ending }
 
 func ofProject(c docker.Container, project string) error {
 	if c.Labels[v1alpha1.LabelGatewayProject] != project {

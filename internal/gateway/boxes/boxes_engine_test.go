@@ -371,7 +371,10 @@ func TestASuccessorHasTheNames(t *testing.T) {
 		t.Fatalf("it replaces %q", got)
 	}
 	for range 2 { // the second time nothing is left to do
-		if err := w.keeper.Succeeded(t.Context(), boxesTest, old.Name); err != nil {
+		if err := w.keeper.LoseName(t.Context(), boxesTest, old.Name); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.keeper.Close(t.Context(), boxesTest, Retired(old.Name)); err != nil {
 			t.Fatal(err)
 		}
 	}
