@@ -45,7 +45,7 @@ func TestWithoutScripts(t *testing.T) {
 
 	s.publish("Second version", "2", apps.Behaviour{})
 	b.open(s.app())
-	b.click("form[action$='/check'] button")
+	b.clickThrough("form[action$='/check'] button")
 	b.untilLoaded("the new commit is shown", `document.body.innerText.includes("1 newer commit")`)
 	b.open("/ui/")
 	b.shows("1 newer commit")
@@ -106,6 +106,15 @@ func TestWithoutScripts(t *testing.T) {
 	b.until("they are signed out", `location.pathname !== "/ui/"`)
 	b.open(s.app())
 	b.until("they have to sign in", `location.pathname === "/ui/sign-in"`)
+}
+
+// clickThrough clicks on what leads to a page, and waits until that is there: before,
+// a further click would end what this one has begun.
+func (b *tab) clickThrough(selector string) {
+	b.t.Helper()
+	b.until(selector+" is there", fmt.Sprintf(`document.querySelector(%s) !== null && document.readyState === "complete"`, quote(selector)))
+	eval[any](b, fmt.Sprintf(`(() => { window.left = true; document.querySelector(%s).click(); })()`, quote(selector)))
+	b.until(selector+" has led to a page", `window.left === undefined && document.readyState === "complete"`)
 }
 
 // untilLoaded loads the page again, as people do, until an expression is true.
