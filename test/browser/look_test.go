@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -47,7 +48,8 @@ type look struct {
 
 // TestLook opens each page in both languages, and looks at it in both themes, as wide
 // as a phone and as a screen: axe-core finds nothing that keeps anybody out, and
-// nothing is wider than the window. It leaves pictures for people to look at.
+// nothing is wider than the window, and a screen reader is told all there is. It leaves
+// pictures for people to look at.
 func TestLook(t *testing.T) {
 	s := newSite(t, apps.Shop)
 	s.publish("Show prices with taxes", "2", apps.Behaviour{})
@@ -77,23 +79,34 @@ func TestLook(t *testing.T) {
 	admin.open(s.app() + "/backups")
 	admin.until("there is a backup", `document.querySelector("a[href$='/restore']") !== null`)
 	restore := eval[string](admin, `document.querySelector("a[href$='/restore']").getAttribute("href")`)
+	s.looksAtSettings(admin)
+	const pressed = `document.querySelector("dialog[open] #confirm") !== null`
 	s.looks(admin,
 		look{name: "overview", path: "/ui/", ready: heading, wide: true},
 		look{name: "application", path: s.app(), ready: heading, wide: true},
-		look{name: "plan", path: s.app(), ready: `document.querySelector("dialog[open] #confirm") !== null`, before: func(b *tab) { b.click("#update-now") }},
+		look{name: "plan", path: s.app(), ready: pressed, before: func(b *tab) { b.click("#update-now") }},
+		look{name: "plan-back", path: s.app(), ready: pressed, before: func(b *tab) { b.click("#release-" + s.name + "-1 form button") }},
+		look{name: "choose", path: s.app(), ready: `document.querySelector("dialog[open] form[action$='/plan']") !== null`, before: func(b *tab) { b.click("#choose") }},
 		look{name: "update-done", path: update(done), ready: `document.getElementById("outcome") !== null && document.querySelector(".logline") !== null`},
 		look{name: "update-undone", path: update(undone), ready: `document.getElementById("outcome") !== null && document.querySelector(".logline") !== null`, wide: true},
 		look{name: "backups", path: s.app() + "/backups", ready: heading},
 		look{name: "restore", path: restore, ready: heading},
 		look{name: "figures", path: s.app() + "/figures", ready: heading},
 		look{name: "settings", path: s.app() + "/settings", ready: heading},
+		look{name: "settings-yaml", path: s.app() + "/settings?as=yaml", ready: heading},
 		look{name: "logs", path: s.app() + "/logs/web", ready: heading},
 		look{name: "new", path: "/ui/new", ready: heading},
 		look{name: "hosts", path: "/ui/hosts", ready: heading},
 		look{name: "tokens", path: "/ui/tokens", ready: heading},
+		look{name: "tokens-made", path: "/ui/tokens", ready: `document.querySelector("#secret") !== null`, before: func(b *tab) { b.click("form[action='/ui/tokens'] .primary") }},
 		look{name: "audit", path: "/ui/audit", ready: heading},
 		look{name: "nowhere", path: "/ui/nowhere", ready: heading},
 		look{name: "menu", path: "/ui/", ready: `document.querySelector("details.menu").open`, before: func(b *tab) { b.click("details.menu summary") }},
+	)
+	viewer := s.signedIn("viewer")
+	s.looks(viewer,
+		look{name: "denied", path: "/ui/tokens", ready: heading},
+		look{name: "settings-viewer", path: s.app() + "/settings", ready: `document.querySelector("#rollout-soak[readonly]") !== null`, before: opened},
 	)
 	stranger := s.tab()
 	stranger.open("/ui/sign-in")
@@ -103,6 +116,73 @@ func TestLook(t *testing.T) {
 		empty := s.tab()
 		empty.signIn(s.token(role, "-n", namespace))
 		s.looks(empty, look{name: name, path: "/ui/", ready: heading})
+	}
+	s.looksLost(s.signedIn("operator"), s.signedIn("operator"))
+}
+
+// opened opens all that is folded up in the page.
+func opened(b *tab) {
+	b.until("the page is there", `document.readyState === "complete" && document.querySelector("main h1") !== null`)
+	eval[any](b, `document.querySelectorAll("main details").forEach((d) => { d.open = true; })`)
+}
+
+// looksAtSettings looks at the form with everything that it can hold, folded up and
+// open, with a row that is new, and with mistakes of every kind.
+func (s *site) looksAtSettings(b *tab) {
+	s.t.Helper()
+	s.Patch(s.App(s.name), `{"spec":{
+		"compose":{"variables":{"HEALTH_INTERVAL":"8s"},"requestVariables":["NOTE"]},
+		"update":{"windows":[{"days":["Sat","Sun"],"start":"02:00","end":"05:30","timeZone":"Europe/Berlin"}]},
+		"rollout":{"services":[{"name":"web","order":"StartFirst","parallelism":1,"failureAction":"Rollback"},{"name":"worker","stopTimeout":"2m"}]},
+		"verify":{"checks":[{"name":"front page","http":{"url":"https://shop.example.com/health","status":200,"contains":"ok"}},
+			{"name":"database","tcp":{"address":"127.0.0.1:5432"}},{"name":"queue","exec":{"service":"worker","command":["/app","health"]}}]},
+		"gateway":{"mode":"Auto","services":[{"name":"web","holdTimeout":"20s"}]},
+		"hooks":[{"name":"warm the cache","at":["AfterService"],"services":["web"],"exec":{"service":"web","command":["/app","warm"]}},
+			{"name":"tell the load balancer","at":["BeforeService","AfterService"],"http":{"url":"https://lb.example.com/drain"},"onFailure":"Continue"}],
+		"notifications":[{"name":"on-call","events":["Failed","RolledBack"],"webhook":{"url":"https://hooks.example.com/fairlead"}},{"name":"chat","serviceRef":{"name":"chat"}}]}}`)
+	page := s.app() + "/settings"
+	const rows = 10
+	there := fmt.Sprintf(`document.querySelectorAll(".row").length === %d`, rows)
+	s.looks(b,
+		look{name: "settings-full", path: page, ready: there},
+		look{name: "settings-open", path: page, ready: there, before: opened, wide: true},
+		look{name: "settings-new", path: page, ready: fmt.Sprintf(`document.querySelectorAll(".row").length === %d`, rows+1), before: func(b *tab) { b.click("button[value='add hooks']") }},
+		look{name: "settings-wrong", path: page, ready: `document.querySelectorAll("[aria-invalid]").length >= 3 && document.querySelector("[role=alert]") !== null`, before: func(b *tab) {
+			b.typed("#rollout-soak", "soon")
+			b.typed("#gateway-holdBytes", "much")
+			b.typed("#hooks input[name$='.timeout']", "a while")
+			b.click("button[value=save]")
+		}},
+	)
+}
+
+// looksLost looks at pages whose daemon has gone away. It is the end of the daemon.
+func (s *site) looksLost(tabs ...*tab) {
+	s.t.Helper()
+	for i, language := range languages {
+		tabs[i].speak(language)
+		tabs[i].view(1440, 900)
+		tabs[i].open(s.app())
+		tabs[i].until("the page is there", `document.querySelector("#update-now") !== null && document.readyState === "complete"`)
+	}
+	s.Stop()
+	for i, language := range languages {
+		tabs[i].until("the loss is told", `document.documentElement.dataset.connection === "lost"`)
+		tabs[i].spoken("lost-" + language)
+		tabs[i].look("lost-"+language, false)
+	}
+}
+
+var languages = [...]string{"en", "zh-Hans"}
+
+// speak chooses a language, for the pages that are opened from now on. What a page
+// writes to document.cookie need not be there yet when the next one is asked for.
+func (b *tab) speak(language string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if _, err := chromedp.Call(ctx, network.SetCookie, network.SetCookieParams{Name: "fairlead-language", Value: language, URL: b.base, Path: "/"}); err != nil {
+		b.t.Fatal(err)
 	}
 }
 
@@ -120,14 +200,15 @@ func (s *site) emptyNamespace() string {
 func (s *site) looks(b *tab, pages ...look) {
 	s.t.Helper()
 	for _, l := range pages {
-		for _, language := range []string{"en", "zh-Hans"} {
-			eval[any](b, fmt.Sprintf(`document.cookie = "fairlead-language=%s; path=/; SameSite=Strict"`, language))
+		for _, language := range languages {
+			b.speak(language)
 			b.view(1440, 900)
 			b.open(l.path)
 			if l.before != nil {
 				l.before(b)
 			}
 			b.until(l.name+" is there in "+language, fmt.Sprintf(`document.documentElement.lang === %q && (%s)`, language, l.ready))
+			b.spoken(l.name + "-" + language)
 			b.look(l.name+"-"+language, l.wide)
 		}
 	}

@@ -67,7 +67,7 @@ function follow(source, at, body) {
   const fresh = async () => {
     const answer = await fetch(at, { headers: { ...HEADERS, 'Fairlead-Live': '1' }, credentials: 'same-origin' });
     const next = new DOMParser().parseFromString(await answer.text(), 'text/html').querySelector('[data-dialog-content]');
-    if (next) { morph(body, next); showTimes(body); }
+    if (next) { morph(body, next); showTimes(body); name(body); }
   };
   const end = () => { over = true; clearTimeout(timer); stream?.close(); };
   const listen = () => {
@@ -105,15 +105,17 @@ function unsent() {
   return body;
 }
 
+/** Names the dialog after its heading. */
+function name(body) {
+  const heading = body.querySelector('h1');
+  if (heading) body.parentElement.setAttribute('aria-label', heading.textContent);
+}
+
 /** Shows a dialog; end is called when it is closed. */
 function present(body, opener, end = () => {}) {
   const dialog = document.createElement('dialog');
   dialog.append(body);
-  const heading = body.querySelector('h1');
-  if (heading) {
-    heading.id ||= 'dialog-title';
-    dialog.setAttribute('aria-labelledby', heading.id);
-  }
+  name(body);
   dialog.addEventListener('click', (event) => {
     if (event.target === dialog || event.target.closest('[data-dialog-close]')) {
       event.preventDefault();

@@ -136,8 +136,6 @@ function signedOut() {
 
 /** Shows the state of the connection: lost, back, out or null. */
 function say(state) {
-  const bar = document.getElementById('connection');
-  bar.hidden = !state;
-  for (const text of bar.querySelectorAll('[data-state]')) text.hidden = text.dataset.state !== state;
+  for (const text of document.querySelectorAll('#connection > [data-state]')) text.hidden = text.dataset.state !== state;
   document.documentElement.dataset.connection = state ?? 'live';
 }
