@@ -3,6 +3,7 @@
 package webui
 
 import (
+	"math"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -209,7 +210,8 @@ func (c *call) diskChart(f *figures) chart {
 	default:
 		ch.Summary += " " + c.T("chart.disk.soon")
 	}
-	top := binaryScale(float64(d.Total))
+	// As high as the disk is large: a round number above it is room that is not there.
+	top := math.Max(1, float64(d.Total))
 	ch.Grid = grid(top, text)
 	ch.Line = line(past, from, to, top)
 	if d.FullAt != nil {

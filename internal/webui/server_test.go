@@ -354,27 +354,6 @@ func TestReturnToABackup(t *testing.T) {
 	}
 }
 
-// What is not set is told as what it means.
-func TestDefaultsAreTold(t *testing.T) {
-	w := newWorld(t)
-	app := application()
-	app.Spec.Update.Windows = []v1alpha1.UpdateWindow{{Days: []v1alpha1.Weekday{"Mon", "Sun"}, Start: "22:00", End: "04:00"}}
-	w.api.objects["namespaces/default/applications/shop"] = app
-	for lang, want := range map[string][]string{
-		"en":      {"Mon, Sun 22:00–04:00 UTC", "at the beginning and at the end of each update"},
-		"zh-Hans": {"周一, 周日 22:00–04:00 UTC", "每次更新开始和结束时"},
-	} {
-		b := w.signedIn("admin")
-		b.lang = lang
-		page := b.get("/ui/namespaces/default/applications/shop").body
-		for _, text := range want {
-			if !strings.Contains(page, text) {
-				t.Errorf("%s: the page of the application does not say %q", lang, text)
-			}
-		}
-	}
-}
-
 // A name that is no name leads nowhere: the API would be asked for another path.
 func TestDotsAreNoNames(t *testing.T) {
 	w := newWorld(t)

@@ -80,6 +80,14 @@ func (f *settingsField) Has(choice string) bool {
 	return slices.Contains(strings.Split(f.Value, "\n"), choice)
 }
 
+// Chosen are those choices of several that are made.
+func (f *settingsField) Chosen() []string {
+	if f.Kind != kindSet {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(f.Choices), func(choice string) bool { return !f.Has(choice) })
+}
+
 // ChoiceKey is the key of the text of a choice.
 func (f *settingsField) ChoiceKey(choice string) string {
 	if prefix, ok := choiceTexts[f.Path]; ok {
@@ -391,20 +399,32 @@ func (p *settingsPage) placeOne(location, message string) bool {
 func (p *settingsPage) fields() []*settingsField {
 	var all []*settingsField
 	for _, g := range p.Groups {
-		all = append(all, g.Fields...)
-		for _, s := range g.Services {
-			all = append(all, s.Fields...)
-		}
-		if g.List != nil {
-			for _, row := range g.List.Rows {
-				all = append(all, row.Fields...)
-			}
+		all = append(all, g.all()...)
+	}
+	return all
+}
+
+// all are the fields of a group, of what is in it too.
+func (g settingsGroup) all() []*settingsField {
+	all := slices.Clone(g.Fields)
+	for _, s := range g.Services {
+		all = append(all, s.Fields...)
+	}
+	if g.List != nil {
+		for _, row := range g.List.Rows {
+			all = append(all, row.Fields...)
 		}
 	}
 	return all
 }
 
+// Wrong says that something in the group is not accepted.
+func (g settingsGroup) Wrong() bool {
+	return slices.ContainsFunc(g.all(), func(f *settingsField) bool { return f.Error != "" }) ||
+		g.List != nil && slices.ContainsFunc(g.List.Rows, (*settingsRow).Wrong)
+}
+
 // Wrong says that something is not accepted.
 func (p *settingsPage) Wrong() bool {
-	return p.Error != "" || p.wrongRow() || len(p.Errors) > 0 || slices.ContainsFunc(p.fields(), func(f *settingsField) bool { return f.Error != "" })
+	return p.Error != "" || len(p.Errors) > 0 || slices.ContainsFunc(p.Groups, settingsGroup.Wrong)
 }

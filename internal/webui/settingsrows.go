@@ -241,12 +241,6 @@ func (p *settingsPage) placeRow(in, message string) bool {
 	return false
 }
 
-func (p *settingsPage) wrongRow() bool {
-	return slices.ContainsFunc(p.Groups, func(g settingsGroup) bool {
-		return g.List != nil && slices.ContainsFunc(g.List.Rows, (*settingsRow).Wrong)
-	})
-}
-
 // edit adds or removes a row if that is what the form was sent for, and says so. What
 // was typed stays, and what is wrong with it is told when it is to be saved.
 func (p *settingsPage) edit(do string) bool {

@@ -193,6 +193,14 @@ func TestRowsOfTheForm(t *testing.T) {
 		t.Error("an error was not placed, or one of a row that was not sent")
 	}
 	row := hooks(page).Rows[0]
+	if chosen := row.Fields[1].Chosen(); !slices.Equal(chosen, []string{"Success"}) || row.Fields[0].Chosen() != nil {
+		t.Errorf("the choices of the row are %v", chosen)
+	}
+	for _, g := range page.Groups {
+		if g.Wrong() != (g.Key == "hooks") {
+			t.Errorf("%s is told to be wrong: %v", g.Key, g.Wrong())
+		}
+	}
 	if row.Error != "a duplicate" || !page.Wrong() || !slices.ContainsFunc(row.Fields, func(f *settingsField) bool { return f.Error == "too long" }) {
 		t.Errorf("the row is %+v", row)
 	}

@@ -142,11 +142,11 @@ func (s *site) looksAtSettings(b *tab) {
 		"notifications":[{"name":"on-call","events":["Failed","RolledBack"],"webhook":{"url":"https://hooks.example.com/fairlead"}},{"name":"chat","serviceRef":{"name":"chat"}}]}}`)
 	page := s.app() + "/settings"
 	const rows = 10
-	there := fmt.Sprintf(`document.querySelectorAll(".row").length === %d`, rows)
+	there := fmt.Sprintf(`document.querySelectorAll(".row[id]").length === %d`, rows)
 	s.looks(b,
 		look{name: "settings-full", path: page, ready: there},
 		look{name: "settings-open", path: page, ready: there, before: opened, wide: true},
-		look{name: "settings-new", path: page, ready: fmt.Sprintf(`document.querySelectorAll(".row").length === %d`, rows+1), before: func(b *tab) { b.click("button[value='add hooks']") }},
+		look{name: "settings-new", path: page, ready: fmt.Sprintf(`document.querySelectorAll(".row[id]").length === %d`, rows+1), before: func(b *tab) { b.click("button[value='add hooks']") }},
 		look{name: "settings-wrong", path: page, ready: `document.querySelectorAll("[aria-invalid]").length >= 3 && document.querySelector("[role=alert]") !== null`, before: func(b *tab) {
 			b.typed("#rollout-soak", "soon")
 			b.typed("#gateway-holdBytes", "much")
