@@ -115,12 +115,33 @@ func (s *site) viewerOnlySees(t *testing.T, b *tab) {
 	}
 }
 
+// zone has the browser be in a time zone; in that of the host if it is empty.
+func (b *tab) zone(name string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if _, err := chromedp.Call(ctx, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: name}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func (s *site) hostAndAudit(t *testing.T, b *tab) {
 	b.open("/ui/hosts")
 	b.shows("Docker engine")
 	b.until("the disk is shown", `document.querySelectorAll("progress.meter").length >= 2`)
 	b.open("/ui/audit")
 	b.shows("updaterequests")
+	// Times are told in the zone of who looks.
+	b.zone("Asia/Kolkata")
+	b.open("/ui/audit")
+	b.until("there are lines", `document.querySelector("tbody time") !== null`)
+	at, err := time.Parse(time.RFC3339, eval[string](b, `document.querySelector("tbody time").dateTime`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := at.In(time.FixedZone("Asia/Kolkata", 5*60*60+30*60)).Format("3:04 PM")
+	b.until("it is told that it was "+there, fmt.Sprintf(`document.querySelector("tbody time").textContent.replace(/\s/g, " ").includes(%s)`, quote(there)))
+	b.zone("")
 	// What the viewer was refused stands there.
 	b.open("/ui/audit?refused=true")
 	b.shows("refused (403)")
