@@ -169,7 +169,7 @@ func (g *gatewayEngine) create(name string, o container.CreateRequest) {
 		cancel()
 		_ = one.Shutdown(ctx, false)
 		control.Close()
-		<-served
+		_ = <-served
 	})
 }
 
