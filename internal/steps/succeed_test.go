@@ -169,7 +169,9 @@ func (g *gatewayEngine) create(name string, o container.CreateRequest) {
 		cancel()
 		_ = one.Shutdown(ctx, false)
 		control.Close()
-		_ = <-served
+		if err := <-served; err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+			g.t.Error(err)
+		}
 	})
 }
 
