@@ -8,9 +8,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/docker/docker/api/types/container"
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
 )
@@ -26,12 +29,14 @@ const (
 	// outputLimit bounds what is kept of a tool's output, in bytes.
 	outputLimit = 1 << 20
 	errorLimit  = 2000
-	// startGrace is how long after its start a server may refuse connections.
+	// startGrace is how long after its start a server may not listen yet.
 	startGrace = time.Minute
 )
 
 // comingOrGoing is what a server says, however long it takes, while it recovers or stops.
-var comingOrGoing = []string{"the database system is starting up", "the database system is shutting down", "the database system is in recovery mode"}
+var comingOrGoing = []string{"the database system is starting up", "the database system is not yet accepting connections",
+	"the database system is shutting down", "the database system is in recovery mode",
+}
 
 // postgresSource dumps all databases of a PostgreSQL server with the server's own
 // tools, inside its container.
@@ -65,6 +70,11 @@ func (s *postgresSource) write(ctx context.Context, w io.Writer) (_ content, err
 	if err != nil {
 		return content{}, err
 	}
+	before, err := s.engine.ContainerInspect(ctx, s.service.ContainerID)
+	if err != nil {
+		return content{}, fmt.Errorf("PostgreSQL service %s: %w", s.service.Name, err)
+	}
+	restarted := func(now *container.State) bool { return before.State != nil && now.StartedAt != before.State.StartedAt }
 	s.endSessions(ctx, srv) // of a dump that a crash left behind
 	done := false
 	defer func() {
@@ -95,10 +105,10 @@ func (s *postgresSource) write(ctx context.Context, w io.Writer) (_ content, err
 		if said == "" {
 			said = string(scanner.tail) // where the engine reports that a command cannot be started
 		}
-		return content{}, s.unlessLost(ctx, s.failed("pg_dumpall ended with code %d: %s", code, said))
+		return content{}, s.unlessLost(ctx, restarted, s.failed("pg_dumpall ended with code %d: %s", code, said))
 	}
 	if err := scanner.check(srv.databases); err != nil {
-		return content{}, s.unlessLost(ctx, &DumpError{Service: s.service.Name, Detail: "pg_dumpall reported success", Err: err})
+		return content{}, s.unlessLost(ctx, restarted, &DumpError{Service: s.service.Name, Detail: "pg_dumpall reported success", Err: err})
 	}
 	if said := stderr.String(); said != "" {
 		c.notes = append(c.notes, "pg_dumpall: "+said)
@@ -148,13 +158,20 @@ func (s *postgresSource) connect(ctx context.Context) (*server, error) {
 		s.dbs = srv
 		return srv, nil
 	}
-	return nil, s.unlessLost(ctx, s.failed("no connection as user %q: %s. If this service is no database server, name those that are in backup.databases",
+	// A server that answers says so; one that was started just now may not answer yet.
+	young := func(now *container.State) bool {
+		started, err := time.Parse(time.RFC3339Nano, now.StartedAt)
+		return err == nil && s.clock().Sub(started).Abs() < startGrace &&
+			!slices.ContainsFunc(reasons, func(said string) bool { return strings.Contains(said, "FATAL:") || strings.Contains(said, "not found") })
+	}
+	return nil, s.unlessLost(ctx, young, s.failed("no connection as user %q: %s. If this service is no database server, name those that are in backup.databases",
 		user, strings.Join(reasons, "; ")))
 }
 
-// unlessLost returns what a server failed with, unless it is stopped, or only just comes up again, as when
-// the engine is restarted meanwhile. That passes, or the next attempt finds the container stopped.
-func (s *postgresSource) unlessLost(ctx context.Context, failed error) error {
+// unlessLost returns what a server failed with, unless it says that it comes up or goes down, or its container
+// does not run or is excused, as when the engine is restarted meanwhile. That passes, or the next attempt finds
+// the container stopped.
+func (s *postgresSource) unlessLost(ctx context.Context, excused func(now *container.State) bool, failed error) error {
 	for _, said := range comingOrGoing {
 		if strings.Contains(failed.Error(), said) {
 			return s.passing(failed)
@@ -167,10 +184,7 @@ func (s *postgresSource) unlessLost(ctx context.Context, failed error) error {
 	if err != nil || c.ContainerJSONBase == nil || c.State == nil {
 		return failed
 	}
-	if !c.State.Running || c.State.Restarting {
-		return s.passing(failed)
-	}
-	if started, err := time.Parse(time.RFC3339Nano, c.State.StartedAt); err == nil && s.clock().Sub(started).Abs() < startGrace {
+	if !c.State.Running || c.State.Restarting || excused(c.State) {
 		return s.passing(failed)
 	}
 	return failed

@@ -236,9 +236,21 @@ func TestLostInTheMiddle(t *testing.T) {
 		change   func(*scene)
 		terminal bool
 	}{
-		"archive":                        {func(s *scene) { s.engine.cut = true }, false},
-		"dump of a stopped server":       {func(s *scene) { s.engine.code, s.engine.state.Running = 137, false }, false},
-		"dump of a restarted server":     {func(s *scene) { s.engine.code = 1; startedAt(s, time.Second) }, false},
+		"archive":                  {func(s *scene) { s.engine.cut = true }, false},
+		"dump of a stopped server": {func(s *scene) { s.engine.code, s.engine.state.Running = 137, false }, false},
+		"dump of a restarted server": {func(s *scene) {
+			s.engine.code = 1
+			s.engine.onExec = func(cmd []string) {
+				if cmd[0] == "pg_dumpall" && len(cmd) > 2 {
+					startedAt(s, 0)
+				}
+			}
+		}, false},
+		"dump of one that was started just before": {func(s *scene) { s.engine.code = 1; startedAt(s, time.Second) }, true},
+		"server that was started just before says no": {func(s *scene) {
+			startedAt(s, time.Second)
+			refused(s, "psql: FATAL:  role \"app\" does not exist")
+		}, true},
 		"dump of one that runs for long": {func(s *scene) { s.engine.code = 137; startedAt(s, time.Hour) }, true},
 		"server recovers":                {func(s *scene) { startedAt(s, time.Hour); refused(s, "FATAL:  the database system is starting up") }, false},
 		"server does not listen yet":     {func(s *scene) { startedAt(s, time.Second); refused(s, "psql: error: Connection refused") }, false},
