@@ -102,8 +102,7 @@ func TestWithoutScripts(t *testing.T) {
 	b.until("it is in Chinese", `document.documentElement.lang === "zh-Hans"`)
 	b.click("details.menu button[name=theme][value=dark]")
 	b.until("it is dark", `document.documentElement.dataset.theme === "dark"`)
-	b.click("form[action='/ui/sign-out'] button:not([name])")
-	b.until("they are signed out", `location.pathname !== "/ui/"`)
+	b.clickThrough("form[action='/ui/sign-out'] button:not([name])")
 	b.open(s.app())
 	b.until("they have to sign in", `location.pathname === "/ui/sign-in"`)
 }
@@ -165,15 +164,15 @@ func (s *site) settingsWithoutScripts(t *testing.T, b *tab) {
 	row := func(n int, field string) string { return fmt.Sprintf("[name='hooks[%d].%s']", n, field) }
 	b.open(page)
 	b.typed("#rollout-soak", "soon")
-	b.click("button[value='add hooks']")
+	b.clickThrough("button[value='add hooks']")
 	b.until("there is a row, and what was typed", `document.querySelector("#hooks-0").open && document.querySelector("#rollout-soak").value === "soon"`)
-	b.click("button[value='add hooks']")
+	b.clickThrough("button[value='add hooks']")
 	b.until("there are two", `document.querySelector("#hooks-1") !== null`)
 	if eval[bool](b, fmt.Sprintf(`document.querySelector(%s).checkVisibility()`, quote(row(1, "http.url")))) {
 		t.Error("a command has a URL to fill in")
 	}
 	b.typed(row(0, "name"), "first")
-	b.click("button[value='remove hooks[0]']")
+	b.clickThrough("button[value='remove hooks[0]']")
 	b.until("there is one", `document.querySelector("#hooks-1") === null && document.querySelector("#hooks-0") !== null`)
 	b.typed(row(0, "variant"), "http")
 	if !eval[bool](b, fmt.Sprintf(`document.querySelector(%s).checkVisibility()`, quote(row(0, "http.url")))) {
@@ -188,15 +187,15 @@ func (s *site) settingsWithoutScripts(t *testing.T, b *tab) {
 		return field?.ariaInvalid === "true" && field.checkVisibility() && field.value === "ftp://example.org/"; })()`, quote(row(0, "http.url"))))
 	b.typed(row(0, "http.url"), "http://127.0.0.1:1/told")
 	b.typed(row(0, "onFailure"), "Continue")
-	b.click("button[value='add verify.checks']")
+	b.clickThrough("button[value='add verify.checks']")
 	b.typed("[name='verify.checks[0].name']", "answers")
 	b.typed("[name='verify.checks[0].variant']", "exec")
 	b.typed("[name='verify.checks[0].exec.service']", "web")
 	b.typed("[name='verify.checks[0].exec.command']", "/app\nhealth")
-	b.click("button[value='add notifications']")
+	b.clickThrough("button[value='add notifications']")
 	b.typed("[name='notifications[0].name']", "chat")
 	b.typed("[name='notifications[0].webhook.url']", "http://127.0.0.1:1/chat")
-	b.click("button[value='add rollout.services']")
+	b.clickThrough("button[value='add rollout.services']")
 	b.typed("[name='rollout.services[0].name']", "web")
 	b.typed("[name='rollout.services[0].healthTimeout']", "90s")
 	b.click("button[value=save]")
@@ -220,7 +219,7 @@ func (s *site) settingsWithoutScripts(t *testing.T, b *tab) {
 		"hooks":         func(s v1alpha1.ApplicationSpec) int { return len(s.Hooks) },
 	} {
 		b.open(page)
-		b.click("button[value='remove " + list + "[0]']")
+		b.clickThrough("button[value='remove " + list + "[0]']")
 		b.shows("Nothing was saved yet.")
 		b.click("button[value=save]")
 		b.shows("Saved.")
