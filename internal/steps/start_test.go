@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -65,6 +66,7 @@ func (f *startEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusCreated)
 		fmt.Fprint(w, `{"Id":"e1"}`)
 	case strings.HasSuffix(path, "/exec/e1/start"):
+		_, _ = io.Copy(io.Discard, r.Body) // a connection with something unread would be reset, not closed
 		c, buf, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			return
