@@ -34,17 +34,11 @@ func TestSettlesWithoutGit(t *testing.T) {
 	})
 	s.Deps = Deps{Docker: client, Gateways: &boxes.Keeper{}, Store: storeOf(t)}
 	s.log, s.rec, s.clones = updatelog.Lost("", nil), &written{}, &clones{}
-	w := &workspace{dir: s.Application.Spec.Compose.Directory}
-	if err := os.MkdirAll(w.path("work"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := writeModel(w.modelPath(s.Request.Status.ID), project(t, "name: shop\nservices: {web: {image: x}}\n")); err != nil {
-		t.Fatal(err)
-	}
+	model := modelOf(t, s)
 	if err := s.cleanUp(t.Context()); err == nil || isTerminal(err) || !strings.Contains(err.Error(), "database is locked") {
 		t.Errorf("with an engine that answers with errors it ends with %v", err)
 	}
-	if err := os.Remove(w.modelPath(s.Request.Status.ID)); err != nil {
+	if err := os.Remove(model); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.cleanUp(t.Context()); err != nil {
@@ -64,13 +58,7 @@ func TestSettlesAgainAfterAPanic(t *testing.T) {
 	})
 	s.Deps = Deps{Gateways: &boxes.Keeper{}, Store: storeOf(t)} // without an engine, which is the fault
 	s.log, s.rec, s.clones = updatelog.Lost("", nil), &written{}, &clones{}
-	w := &workspace{dir: s.Application.Spec.Compose.Directory}
-	if err := os.MkdirAll(w.path("work"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := writeModel(w.modelPath(s.Request.Status.ID), project(t, "name: shop\nservices: {web: {image: x}}\n")); err != nil {
-		t.Fatal(err)
-	}
+	modelOf(t, s)
 	if err := s.cleanUp(t.Context()); failure.AsPanic(err) == nil || isTerminal(err) {
 		t.Errorf("it ends with %v, want the panic, so that it is tried again", err)
 	}
@@ -106,4 +94,18 @@ func fakeEngine(t *testing.T, list, inspect string) *docker.Client {
 			_, _ = io.WriteString(w, inspect)
 		}
 	}))
+}
+
+// modelOf writes the model that Build leaves to the steps after it, and returns its path.
+func modelOf(t *testing.T, s *run) string {
+	t.Helper()
+	w := &workspace{dir: s.Application.Spec.Compose.Directory}
+	if err := os.MkdirAll(w.path("work"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := w.modelPath(s.Request.Status.ID)
+	if _, err := writeModel(path, project(t, "name: shop\nservices: {web: {image: x}}\n")); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

@@ -168,9 +168,9 @@ type newestJob struct {
 	ms     int64
 }
 
-// taken reports whether there is a file of the job in dir, as of one of the former
-// updater, or of one whose request was removed, where the clock went back. From then on
-// there is none that is newer.
+// taken reports whether dir has a file of the job already: one of the former updater, or of
+// a job whose request was removed. It looks only where the clock went back; a job that is
+// not taken is the newest from then on.
 func (n *newestJob) taken(ms int64, dir string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -26,7 +26,7 @@ type planPage struct {
 	Reason  string
 	// Release that is gone back to, if one is.
 	Release *v1alpha1.Release
-	// Notable are the checks that did not pass.
+	// Notable are the checks that failed or warn.
 	Notable   []v1alpha1.CheckResult
 	Unchanged bool
 	MayUpdate bool
