@@ -23,6 +23,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/clientconfig"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
+	"github.com/fairlead-dev/fairlead/internal/endpoint"
 	"github.com/fairlead-dev/fairlead/internal/github/webhook"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/audit"
 	"github.com/fairlead-dev/fairlead/internal/httpapi/guard"
@@ -38,7 +39,7 @@ type serveFlags struct {
 	bindAddress                string
 	securePort                 int
 	listen, metricsBindAddress string
-	tls                        daemon.TLS
+	tls                        endpoint.TLS
 	insecureHTTP               bool
 	trustedProxies             []string
 	dockerHost                 string
@@ -62,7 +63,7 @@ type composition struct {
 	// subresources are served by the embedded API server.
 	subresources []controlplane.Subresource
 	// routes are served beside the health endpoints.
-	routes []daemon.Route
+	routes []endpoint.Route
 	// root is served for paths that nothing else is for; nil for a 404. Browsers
 	// are led to the web UI before.
 	root http.Handler
@@ -133,7 +134,7 @@ func serve(ctx context.Context, f serveFlags, compose composeFunc) error {
 		return err
 	}
 	logger.Install()
-	proxies, err := daemon.ParseProxies(f.trustedProxies)
+	proxies, err := endpoint.ParseProxies(f.trustedProxies)
 	if err != nil {
 		return err
 	}
@@ -172,7 +173,7 @@ func serve(ctx context.Context, f serveFlags, compose composeFunc) error {
 		if u != nil {
 			u.compose(logged, &c)
 		}
-		c.routes = append(c.routes, daemon.Route{Pattern: "/", Handler: webui.Root(c.root), NotReady: c.rootNotReady})
+		c.routes = append(c.routes, endpoint.Route{Pattern: "/", Handler: webui.Root(c.root), NotReady: c.rootNotReady})
 	}
 	return daemon.Run(ctx, daemon.Options{
 		DataDir: f.dataDir, Kubeconfig: f.kubeconfig,

@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
+	"github.com/fairlead-dev/fairlead/internal/endpoint"
 	"github.com/fairlead-dev/fairlead/internal/github/webhook"
 	"github.com/fairlead-dev/fairlead/internal/hostaccess"
 	"github.com/fairlead-dev/fairlead/internal/hostaccess/hostserver"
@@ -89,7 +90,7 @@ func composeAgent(ctx context.Context, f serveFlags) (composition, error) {
 			GatewayDir: filepath.Join(f.dataDir, "gateway"),
 			Enricher:   github.Enricher(), Expose: github.Exposed, HandoverTimeout: f.handoverTimeout,
 		}), github.Setup},
-		routes: []daemon.Route{
+		routes: []endpoint.Route{
 			{Pattern: webhook.Pattern, Handler: github.Webhook(), NotReady: httpapi.NotReady},
 			{Pattern: httpapi.Prefix, Handler: api, NotReady: httpapi.NotReady},
 			{Pattern: webui.Prefix, Handler: web},

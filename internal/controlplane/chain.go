@@ -43,6 +43,8 @@ import (
 	eventsrest "k8s.io/kubernetes/pkg/registry/events/rest"
 	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
 	"k8s.io/kubernetes/plugin/pkg/admission/gc"
+
+	"github.com/fairlead-dev/fairlead/internal/pki"
 )
 
 const (
@@ -59,7 +61,7 @@ const (
 // chainConfig is what the chain of API servers is built from.
 type chainConfig struct {
 	listener     net.Listener
-	pki          pki
+	pki          pki.Files
 	etcdEndpoint string
 	subresources []Subresource
 	audit        io.Writer // may be nil
@@ -177,8 +179,8 @@ func newOptions(c chainConfig) *options.Options {
 	// Without it, one client that watches holds up the stop until its time is over.
 	o.GenericServerRunOptions.ShutdownWatchTerminationGracePeriod = watchGrace
 	o.SecureServing.Listener = c.listener
-	o.SecureServing.ServerCert.CertKey.CertFile = c.pki.serverCert()
-	o.SecureServing.ServerCert.CertKey.KeyFile = c.pki.serverKey()
+	o.SecureServing.ServerCert.CertKey.CertFile = c.pki.ServerCert()
+	o.SecureServing.ServerCert.CertKey.KeyFile = c.pki.ServerKey()
 
 	o.Etcd.StorageConfig.Transport.ServerList = []string{c.etcdEndpoint}
 	// The store is in this process and has a handful of watchers. A cache of all
@@ -187,17 +189,17 @@ func newOptions(c chainConfig) *options.Options {
 	o.EventTTL = eventTTL
 
 	o.Authentication = kubeoptions.NewBuiltInAuthenticationOptions().WithAnonymous().WithClientCert().WithRequestHeader().WithServiceAccounts()
-	o.Authentication.ClientCert.ClientCA = c.pki.caCert()
+	o.Authentication.ClientCert.ClientCA = c.pki.CACert()
 	o.Authentication.AuthenticationConfigFile = c.authentication
 	// A token that is revoked is refused at once. To check one costs a signature.
 	o.Authentication.TokenSuccessCacheTTL = 0
 	accounts := o.Authentication.ServiceAccounts
 	accounts.Issuers = []string{tokenIssuer}
-	accounts.KeyFiles = []string{c.pki.tokenKey()}
+	accounts.KeyFiles = []string{c.pki.TokenKey()}
 	accounts.OptionalTokenGetter = newTokenSubjects
 	// A token lives exactly as long as was asked for.
 	accounts.ExtendExpiration = false
-	o.ServiceAccountSigningKeyFile = c.pki.tokenKey()
+	o.ServiceAccountSigningKeyFile = c.pki.TokenKey()
 	o.Authorization.Modes = []string{"RBAC"}
 
 	registerOrigin(o.Admission.GenericAdmission.Plugins)

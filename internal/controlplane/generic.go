@@ -4,9 +4,6 @@ package controlplane
 
 import (
 	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"time"
 
@@ -27,6 +24,8 @@ import (
 	"k8s.io/kubernetes/pkg/controlplane/apiserver/options"
 	"k8s.io/kubernetes/pkg/kubeapiserver"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/fairlead-dev/fairlead/internal/pki"
 )
 
 const (
@@ -116,7 +115,7 @@ func serveSecurely(opts *genericoptions.SecureServingOptions, config *genericapi
 	if err := opts.ApplyTo(&config.SecureServing); err != nil {
 		return err
 	}
-	cert, key, err := loopbackPair(time.Now())
+	cert, key, err := pki.SelfSigned(time.Now(), genericapiserver.LoopbackClientServerNameOverride, loopbackLifetime)
 	if err != nil {
 		return fmt.Errorf("own client's certificate: %w", err)
 	}
@@ -134,31 +133,4 @@ func serveSecurely(opts *genericoptions.SecureServingOptions, config *genericapi
 	loopback.DisableCompression = true
 	config.LoopbackClientConfig = loopback
 	return nil
-}
-
-// loopbackPair makes a certificate that signs itself and nothing else, and its key.
-func loopbackPair(now time.Time) (certPEM, keyPEM []byte, err error) {
-	key, err := newKey()
-	if err != nil {
-		return nil, nil, err
-	}
-	serial, err := newSerial()
-	if err != nil {
-		return nil, nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: genericapiserver.LoopbackClientServerNameOverride},
-		DNSNames:     []string{genericapiserver.LoopbackClientServerNameOverride},
-		NotBefore:    now.Add(-backdate), NotAfter: now.Add(loopbackLifetime),
-		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, nil, err
-	}
-	keyPEM, err = encodeKey(key)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), keyPEM, err
 }

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -33,6 +32,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/clientconfig"
 	"github.com/fairlead-dev/fairlead/internal/datadir"
 	"github.com/fairlead-dev/fairlead/internal/oidc"
+	"github.com/fairlead-dev/fairlead/internal/pki"
 )
 
 const (
@@ -76,7 +76,7 @@ type Options struct {
 // Server is a running control plane.
 type Server struct {
 	opts     Options
-	pki      pki
+	pki      pki.Files
 	url      string
 	dnsNames []string
 	ips      []net.IP
@@ -120,7 +120,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: opts, pki: pki{dir: opts.DataDir.Join("pki")}, own: newOwn(),
+	s := &Server{opts: opts, pki: pki.In(opts.DataDir), own: newOwn(),
 		apiDone: make(chan struct{}), done: make(chan struct{})}
 	stopping, cancelStopping := context.WithCancel(context.WithoutCancel(ctx))
 	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
@@ -148,8 +148,8 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 		return nil, fmt.Errorf("control plane: unexpected listener address %s", listener.Addr())
 	}
 	s.url = "https://" + net.JoinHostPort(reachable(addr.IP).String(), strconv.Itoa(addr.Port))
-	s.dnsNames, s.ips = servingNames(addr.IP)
-	if _, err := s.pki.ensure(opts.Clock.Now(), s.dnsNames, s.ips); err != nil {
+	s.dnsNames, s.ips = pki.ServingNames(addr.IP)
+	if _, err := s.pki.Ensure(opts.Clock.Now(), s.dnsNames, s.ips); err != nil {
 		return nil, err
 	}
 	if s.store, err = startEtcd(ctx, opts.DataDir.Join("etcd"), opts.EtcdLogger); err != nil {
@@ -314,7 +314,7 @@ func (s *Server) renew(ctx context.Context) {
 			return
 		case <-ticker.C():
 		}
-		changed, err := s.pki.ensure(s.opts.Clock.Now(), s.dnsNames, s.ips)
+		changed, err := s.pki.Ensure(s.opts.Clock.Now(), s.dnsNames, s.ips)
 		if err == nil && changed {
 			err = s.writeKubeconfig()
 		}
@@ -328,22 +328,22 @@ func (s *Server) renew(ctx context.Context) {
 }
 
 func (s *Server) writeKubeconfig() error {
-	ca, err := os.ReadFile(s.pki.caCert())
+	ca, err := os.ReadFile(s.pki.CACert())
 	if err != nil {
 		return fmt.Errorf("kubeconfig: %w", err)
 	}
-	cert, err := os.ReadFile(s.pki.adminCert())
+	cert, err := os.ReadFile(s.pki.AdminCert())
 	if err != nil {
 		return fmt.Errorf("kubeconfig: %w", err)
 	}
-	key, err := os.ReadFile(s.pki.adminKey())
+	key, err := os.ReadFile(s.pki.AdminKey())
 	if err != nil {
 		return fmt.Errorf("kubeconfig: %w", err)
 	}
 	config := clientcmdapi.NewConfig()
 	config.Clusters[contextName] = &clientcmdapi.Cluster{Server: s.url, CertificateAuthorityData: ca}
-	config.AuthInfos[adminUser] = &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key}
-	config.Contexts[contextName] = &clientcmdapi.Context{Cluster: contextName, AuthInfo: adminUser, Namespace: clientconfig.DefaultNamespace}
+	config.AuthInfos[pki.AdminUser] = &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key}
+	config.Contexts[contextName] = &clientcmdapi.Context{Cluster: contextName, AuthInfo: pki.AdminUser, Namespace: clientconfig.DefaultNamespace}
 	config.CurrentContext = contextName
 	data, err := clientcmd.Write(*config)
 	if err != nil {
@@ -385,30 +385,4 @@ func listen(ctx context.Context, address string, port int) (net.Listener, error)
 		return nil, fmt.Errorf("API server: %w", err)
 	}
 	return listener, nil
-}
-
-// servingNames are the names and addresses that the serving certificate must
-// cover when the server listens on ip.
-func servingNames(ip net.IP) ([]string, []net.IP) {
-	names := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
-	if host, err := os.Hostname(); err == nil && host != "" && !slices.Contains(names, host) {
-		names = append(names, host)
-	}
-	ips := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
-	if !ip.IsUnspecified() {
-		if !slices.ContainsFunc(ips, ip.Equal) {
-			ips = append(ips, ip)
-		}
-		return names, ips
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return names, ips
-	}
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
-			ips = append(ips, n.IP)
-		}
-	}
-	return names, ips
 }

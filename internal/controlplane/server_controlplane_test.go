@@ -165,7 +165,7 @@ func tokenClient(t *testing.T, server *Server, client kubernetes.Interface, name
 		t.Errorf("a token for 10 minutes lives for %s", left)
 	}
 	c, err := rest.HTTPClientFor(&rest.Config{Host: server.URL(), BearerToken: token.Status.Token,
-		TLSClientConfig: rest.TLSClientConfig{CAFile: server.pki.caCert()}})
+		TLSClientConfig: rest.TLSClientConfig{CAFile: server.pki.CACert()}})
 	if err != nil {
 		t.Fatal(err)
 	}

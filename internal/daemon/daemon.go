@@ -2,7 +2,7 @@
 
 // Package daemon composes the long-running process: data directory, control
 // plane (or the connection to an existing cluster), manifests, controller
-// manager and the health endpoints; and stops them in the reverse order.
+// manager and the HTTP endpoints; and stops them in the reverse order.
 package daemon
 
 import (
@@ -28,6 +28,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/bootstrap"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/datadir"
+	"github.com/fairlead-dev/fairlead/internal/endpoint"
 	"github.com/fairlead-dev/fairlead/internal/filepages"
 	"github.com/fairlead-dev/fairlead/internal/logging"
 	"github.com/fairlead-dev/fairlead/internal/oidc"
@@ -73,10 +74,10 @@ type Options struct {
 	Listen string
 	// TLS encrypts them. Without it, Listen must be an address of the loopback
 	// interface, or InsecureHTTP set.
-	TLS          TLS
+	TLS          endpoint.TLS
 	InsecureHTTP bool
 	// TrustedProxies are addresses whose X-Forwarded-For is believed; see
-	// ParseProxies.
+	// endpoint.ParseProxies.
 	TrustedProxies []netip.Prefix
 	// MetricsBindAddress is the address of the controllers' metrics; "0" or
 	// empty serves none.
@@ -93,7 +94,7 @@ type Options struct {
 	Subresources []controlplane.Subresource
 	// Routes are served on Listen, beside the health endpoints, once the daemon is
 	// ready; before that they answer 503.
-	Routes []Route
+	Routes []endpoint.Route
 	// Scheme has the types that the controllers use. Required with Setup.
 	Scheme *runtime.Scheme
 	// Setup composes the controllers. Without any, no manager runs.
@@ -131,7 +132,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
 
-	d := &running{opts: opts, dir: dir, log: log, health: newHealth(), supervisor: supervisor}
+	d := &running{opts: opts, dir: dir, log: log, health: endpoint.NewHealth(), supervisor: supervisor}
 	defer func() { err = errors.Join(err, d.stop(ctx)) }()
 	if err := d.up(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -160,10 +161,10 @@ type running struct {
 	opts       Options
 	dir        *datadir.Dir
 	log        logr.Logger
-	health     *health
+	health     *endpoint.Health
 	supervisor supervisor
 
-	http        *httpServer
+	http        *endpoint.Server
 	plane       *controlplane.Server
 	audit       io.Closer
 	config      *rest.Config
@@ -174,7 +175,9 @@ type running struct {
 
 func (d *running) up(ctx context.Context) error {
 	var err error
-	if d.http, err = serveHTTP(ctx, d.opts, d.dir, d.log.WithName("http"), behindProxies(d.opts.TrustedProxies, d.health.handler(d.opts.Routes))); err != nil {
+	if d.http, err = endpoint.Serve(ctx, endpoint.Options{
+		Address: d.opts.Listen, TLS: d.opts.TLS, InsecureHTTP: d.opts.InsecureHTTP, Dir: d.dir, Logger: d.log.WithName("http"),
+	}, endpoint.BehindProxies(d.opts.TrustedProxies, d.health.Handler(d.opts.Routes))); err != nil {
 		return err
 	}
 	if err := d.connect(ctx); err != nil {
@@ -210,7 +213,7 @@ func (d *running) connect(ctx context.Context) error {
 		return err
 	}
 	d.plane, d.config, d.kubeconfig = plane, plane.RESTConfig(), plane.KubeconfigPath()
-	d.health.watch(func() error { return plane.Err() })
+	d.health.Watch(func() error { return plane.Err() })
 	d.log.Info("Kubernetes API is listening", "url", plane.URL(), "kubeconfig", d.kubeconfig)
 	return nil
 }
@@ -267,10 +270,10 @@ func (d *running) startManager(ctx context.Context) error {
 
 // announce tells everybody who waits that the daemon is ready.
 func (d *running) announce(start time.Time) error {
-	d.health.setReady()
+	d.health.SetReady()
 	if d.opts.ReadyFile != "" {
 		if err := ready.Write(d.opts.ReadyFile, ready.Addresses{
-			PID: os.Getpid(), Kubeconfig: d.kubeconfig, API: d.config.Host, HTTP: d.http.addr(),
+			PID: os.Getpid(), Kubeconfig: d.kubeconfig, API: d.config.Host, HTTP: d.http.Addr(),
 		}); err != nil {
 			return err
 		}
@@ -278,7 +281,7 @@ func (d *running) announce(start time.Time) error {
 	if err := d.supervisor.tell(stateReady); err != nil {
 		d.log.Error(err, "systemd was not told that the daemon is ready")
 	}
-	d.log.Info("ready", "http", d.http.addr(), "after", time.Since(start).Round(time.Millisecond))
+	d.log.Info("ready", "http", d.http.Addr(), "after", time.Since(start).Round(time.Millisecond))
 	return nil
 }
 
@@ -299,7 +302,7 @@ func (d *running) wait(ctx context.Context) error {
 		return fmt.Errorf("controllers: %w", err)
 	case <-planeDone:
 		return fmt.Errorf("control plane: %w", d.plane.Err())
-	case err := <-d.http.failed:
+	case err := <-d.http.Failed():
 		return fmt.Errorf("HTTP server: %w", err)
 	}
 }
@@ -309,7 +312,7 @@ func (d *running) stop(ctx context.Context) error {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.opts.StopTimeout)
 	defer cancel()
-	d.health.setStopping()
+	d.health.SetStopping()
 	var errs []error
 	if d.opts.ReadyFile != "" {
 		if err := os.Remove(d.opts.ReadyFile); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -329,7 +332,7 @@ func (d *running) stop(ctx context.Context) error {
 		}
 	}
 	if d.http != nil {
-		errs = append(errs, d.http.stop(ctx))
+		errs = append(errs, d.http.Stop(ctx))
 	}
 	if d.plane != nil {
 		errs = append(errs, d.plane.Stop(ctx))

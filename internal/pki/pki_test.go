@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controlplane
+package pki
 
 import (
 	"bytes"
@@ -21,10 +21,10 @@ var (
 	testIPs   = []net.IP{net.IPv4(127, 0, 0, 1)}
 )
 
-func newPKI(t *testing.T) pki {
+func newPKI(t *testing.T) Files {
 	t.Helper()
-	p := pki{dir: filepath.Join(t.TempDir(), "pki")}
-	changed, err := p.ensure(testNow, testNames, testIPs)
+	p := Files{dir: filepath.Join(t.TempDir(), "pki")}
+	changed, err := p.Ensure(testNow, testNames, testIPs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,13 +45,13 @@ func content(t *testing.T, path string) []byte {
 
 func TestPKIIsUsable(t *testing.T) {
 	p := newPKI(t)
-	ca, _, err := readPair(p.caCert(), p.caKey())
+	ca, _, err := readPair(p.CACert(), p.caKey())
 	if err != nil {
 		t.Fatal(err)
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(ca)
-	server, _, err := readPair(p.serverCert(), p.serverKey())
+	server, _, err := readPair(p.ServerCert(), p.ServerKey())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestPKIIsUsable(t *testing.T) {
 			t.Errorf("as %s: %v", host, err)
 		}
 	}
-	admin, _, err := readPair(p.adminCert(), p.adminKey())
+	admin, _, err := readPair(p.AdminCert(), p.AdminKey())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,24 +107,24 @@ func TestPKIRenewal(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPKI(t)
-			ca, server, token := content(t, p.caCert()), content(t, p.serverCert()), content(t, p.tokenKey())
-			changed, err := p.ensure(c.now, c.names, c.ips)
+			ca, server, token := content(t, p.CACert()), content(t, p.ServerCert()), content(t, p.TokenKey())
+			changed, err := p.Ensure(c.now, c.names, c.ips)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if changed != c.want {
 				t.Errorf("changed is %t, want %t", changed, c.want)
 			}
-			if got := !bytes.Equal(server, content(t, p.serverCert())); got != c.want {
+			if got := !bytes.Equal(server, content(t, p.ServerCert())); got != c.want {
 				t.Errorf("new certificate: %t, want %t", got, c.want)
 			}
-			if got := !bytes.Equal(ca, content(t, p.caCert())); got != c.wantCA {
+			if got := !bytes.Equal(ca, content(t, p.CACert())); got != c.wantCA {
 				t.Errorf("new authority: %t, want %t", got, c.wantCA)
 			}
-			if !bytes.Equal(token, content(t, p.tokenKey())) {
+			if !bytes.Equal(token, content(t, p.TokenKey())) {
 				t.Error("the token key was replaced: every token made so far is void")
 			}
-			if again, err := p.ensure(c.now, c.names, c.ips); err != nil || again {
+			if again, err := p.Ensure(c.now, c.names, c.ips); err != nil || again {
 				t.Errorf("a second time: changed %t, error %v", again, err)
 			}
 		})
@@ -133,19 +133,19 @@ func TestPKIRenewal(t *testing.T) {
 
 func TestPKIDamage(t *testing.T) {
 	for name, c := range map[string]struct {
-		damage  func(t *testing.T, p pki) error
+		damage  func(t *testing.T, p Files) error
 		wantErr string // empty: repaired
 	}{
-		"server key lost":        {damage: func(_ *testing.T, p pki) error { return os.Remove(p.serverKey()) }},
-		"server certificate cut": {damage: func(_ *testing.T, p pki) error { return os.Truncate(p.serverCert(), 20) }},
-		"admin key of another": {damage: func(t *testing.T, p pki) error {
-			return os.WriteFile(p.adminKey(), content(t, p.serverKey()), 0o600)
+		"server key lost":        {damage: func(_ *testing.T, p Files) error { return os.Remove(p.ServerKey()) }},
+		"server certificate cut": {damage: func(_ *testing.T, p Files) error { return os.Truncate(p.ServerCert(), 20) }},
+		"admin key of another": {damage: func(t *testing.T, p Files) error {
+			return os.WriteFile(p.AdminKey(), content(t, p.ServerKey()), 0o600)
 		}},
-		"authority key lost": {damage: func(_ *testing.T, p pki) error { return os.Remove(p.caKey()) }, wantErr: "damaged"},
-		"authority lost":     {damage: func(_ *testing.T, p pki) error { return os.Remove(p.caCert()) }, wantErr: "damaged"},
-		"authority cut":      {damage: func(_ *testing.T, p pki) error { return os.Truncate(p.caCert(), 20) }, wantErr: "damaged"},
-		"authority key of another": {damage: func(t *testing.T, p pki) error {
-			return os.WriteFile(p.caKey(), content(t, p.serverKey()), 0o600)
+		"authority key lost": {damage: func(_ *testing.T, p Files) error { return os.Remove(p.caKey()) }, wantErr: "damaged"},
+		"authority lost":     {damage: func(_ *testing.T, p Files) error { return os.Remove(p.CACert()) }, wantErr: "damaged"},
+		"authority cut":      {damage: func(_ *testing.T, p Files) error { return os.Truncate(p.CACert(), 20) }, wantErr: "damaged"},
+		"authority key of another": {damage: func(t *testing.T, p Files) error {
+			return os.WriteFile(p.caKey(), content(t, p.ServerKey()), 0o600)
 		}, wantErr: "damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestPKIDamage(t *testing.T) {
 			if err := c.damage(t, p); err != nil {
 				t.Fatal(err)
 			}
-			changed, err := p.ensure(testNow, testNames, testIPs)
+			changed, err := p.Ensure(testNow, testNames, testIPs)
 			switch {
 			case c.wantErr != "" && (err == nil || !strings.Contains(err.Error(), c.wantErr)):
 				t.Errorf("got error %v, want one with %q", err, c.wantErr)
@@ -196,11 +196,11 @@ func TestServingCertificateIsRenewed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := pki{dir: dir.Join("pki")}
-	if _, err := p.ensure(now, []string{"localhost"}, []net.IP{ip}); err != nil {
+	p := In(dir)
+	if _, err := p.Ensure(now, []string{"localhost"}, []net.IP{ip}); err != nil {
 		t.Fatal(err)
 	}
-	if after, err := os.ReadFile(p.caCert()); err != nil || string(after) != string(ca) {
+	if after, err := os.ReadFile(p.CACert()); err != nil || string(after) != string(ca) {
 		t.Errorf("there is another authority, %v", err)
 	}
 }

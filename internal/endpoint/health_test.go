@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package daemon
+package endpoint
 
 import (
 	"errors"
@@ -11,9 +11,9 @@ import (
 )
 
 func TestHealth(t *testing.T) {
-	h := newHealth()
+	h := NewHealth()
 	var failure error
-	handler := h.handler([]Route{{Pattern: "POST /work", Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	handler := h.Handler([]Route{{Pattern: "POST /work", Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 	})}, {Pattern: "/own", NotReady: func(w http.ResponseWriter, reason string) {
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -36,13 +36,13 @@ func TestHealth(t *testing.T) {
 		}
 	}
 	readyz("at the start", http.StatusServiceUnavailable)
-	h.watch(func() error { return failure })
-	h.setReady()
+	h.Watch(func() error { return failure })
+	h.SetReady()
 	readyz("when ready", http.StatusOK)
 	failure = errors.New("etcd failed")
 	readyz("with a failed control plane", http.StatusServiceUnavailable)
 	failure = nil
-	h.setStopping()
+	h.SetStopping()
 	readyz("while stopping", http.StatusServiceUnavailable)
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/own", nil))

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controlplane
+// Package pki keeps the keys and certificates of the daemon in one directory: an authority of
+// its own, what it signed for the API server, the HTTP endpoints and the administrator, and
+// the key that signs tokens. They are made where they are missing and renewed in time.
+package pki
 
 import (
 	"bytes"
@@ -32,24 +35,40 @@ const (
 	// backdate tolerates a clock that is set back a little after the start.
 	backdate = 5 * time.Minute
 
-	adminUser  = "fairlead-admin"
+	// AdminUser is whom the administrator's certificate is for.
+	AdminUser  = "fairlead-admin"
 	adminGroup = "system:masters"
 )
 
-// pki is the set of keys and certificates in one directory.
-type pki struct {
+// Files are the keys and certificates in one directory.
+type Files struct {
 	dir string
 }
 
-func (p pki) path(name string) string { return filepath.Join(p.dir, name) }
+// In are the files in the data directory.
+func In(dir *datadir.Dir) Files { return Files{dir: dir.Join("pki")} }
 
-func (p pki) caCert() string     { return p.path("ca.crt") }
-func (p pki) caKey() string      { return p.path("ca.key") }
-func (p pki) serverCert() string { return p.path("apiserver.crt") }
-func (p pki) serverKey() string  { return p.path("apiserver.key") }
-func (p pki) adminCert() string  { return p.path("admin.crt") }
-func (p pki) adminKey() string   { return p.path("admin.key") }
-func (p pki) tokenKey() string   { return p.path("sa.key") }
+func (p Files) path(name string) string { return filepath.Join(p.dir, name) }
+
+// CACert is the path of the authority's certificate.
+func (p Files) CACert() string { return p.path("ca.crt") }
+
+func (p Files) caKey() string { return p.path("ca.key") }
+
+// ServerCert is the path of the API server's certificate.
+func (p Files) ServerCert() string { return p.path("apiserver.crt") }
+
+// ServerKey is the path of its key.
+func (p Files) ServerKey() string { return p.path("apiserver.key") }
+
+// AdminCert is the path of the administrator's client certificate.
+func (p Files) AdminCert() string { return p.path("admin.crt") }
+
+// AdminKey is the path of its key.
+func (p Files) AdminKey() string { return p.path("admin.key") }
+
+// TokenKey is the path of the key that signs service account tokens.
+func (p Files) TokenKey() string { return p.path("sa.key") }
 
 // leaf is one certificate to keep valid.
 type leaf struct {
@@ -60,11 +79,11 @@ type leaf struct {
 	ips               []net.IP
 }
 
-// ensure makes every key and certificate exist and be good at now for at least
+// Ensure makes every key and certificate exist and be good at now for at least
 // a third of its lifetime. It reports whether any certificate was (re)issued.
 // An existing CA is never replaced silently while it is valid: a damaged one is
 // an error, because replacing it cuts off every client.
-func (p pki) ensure(now time.Time, dnsNames []string, ips []net.IP) (changed bool, err error) {
+func (p Files) Ensure(now time.Time, dnsNames []string, ips []net.IP) (changed bool, err error) {
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return false, fmt.Errorf("certificates: %w", err)
 	}
@@ -77,10 +96,10 @@ func (p pki) ensure(now time.Time, dnsNames []string, ips []net.IP) (changed boo
 	}
 	changed = newCA
 	for _, l := range []leaf{
-		{certPath: p.serverCert(), keyPath: p.serverKey(), subject: pkix.Name{CommonName: "fairlead-apiserver"},
+		{certPath: p.ServerCert(), keyPath: p.ServerKey(), subject: pkix.Name{CommonName: "fairlead-apiserver"},
 			usage: x509.ExtKeyUsageServerAuth, dnsNames: dnsNames, ips: ips},
-		{certPath: p.adminCert(), keyPath: p.adminKey(), usage: x509.ExtKeyUsageClientAuth,
-			subject: pkix.Name{CommonName: adminUser, Organization: []string{adminGroup}}},
+		{certPath: p.AdminCert(), keyPath: p.AdminKey(), usage: x509.ExtKeyUsageClientAuth,
+			subject: pkix.Name{CommonName: AdminUser, Organization: []string{adminGroup}}},
 	} {
 		if l.valid(ca, now) {
 			continue
@@ -99,7 +118,7 @@ func (p pki) ensure(now time.Time, dnsNames []string, ips []net.IP) (changed boo
 // addresses. It returns the paths of the certificate and its key, and whether it
 // was (re)issued.
 func ServingCertificate(dir *datadir.Dir, now time.Time, ip net.IP, names []string) (certPath, keyPath string, changed bool, err error) {
-	p := pki{dir: dir.Join("pki")}
+	p := In(dir)
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return "", "", false, fmt.Errorf("certificates: %w", err)
 	}
@@ -109,7 +128,7 @@ func ServingCertificate(dir *datadir.Dir, now time.Time, ip net.IP, names []stri
 	}
 	l := leaf{certPath: p.path("http.crt"), keyPath: p.path("http.key"), subject: pkix.Name{CommonName: "fairlead"},
 		usage: x509.ExtKeyUsageServerAuth}
-	l.dnsNames, l.ips = servingNames(ip)
+	l.dnsNames, l.ips = ServingNames(ip)
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
 			l.ips = append(l.ips, ip)
@@ -123,12 +142,12 @@ func ServingCertificate(dir *datadir.Dir, now time.Time, ip net.IP, names []stri
 	return l.certPath, l.keyPath, true, l.issue(ca, caKey, now)
 }
 
-func (p pki) ensureCA(now time.Time) (*x509.Certificate, crypto.Signer, bool, error) {
-	cert, key, err := readPair(p.caCert(), p.caKey())
+func (p Files) ensureCA(now time.Time) (*x509.Certificate, crypto.Signer, bool, error) {
+	cert, key, err := readPair(p.CACert(), p.caKey())
 	switch {
 	case err == nil && !needsRenewal(cert, now):
 		return cert, key, false, nil
-	case err != nil && !(errors.Is(err, os.ErrNotExist) && missing(p.caCert()) && missing(p.caKey())):
+	case err != nil && !(errors.Is(err, os.ErrNotExist) && missing(p.CACert()) && missing(p.caKey())):
 		return nil, nil, false, fmt.Errorf("certificate authority in %s is damaged: %w; restore ca.crt and ca.key from a copy, "+
 			"or delete the directory to make new ones (every kubeconfig and token made so far stops working)", p.dir, err)
 	}
@@ -147,7 +166,7 @@ func (p pki) ensureCA(now time.Time) (*x509.Certificate, crypto.Signer, bool, er
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 		IsCA:     true, BasicConstraintsValid: true,
 	}
-	cert, err = writePair(template, nil, key, key, p.caCert(), p.caKey())
+	cert, err = writePair(template, nil, key, key, p.CACert(), p.caKey())
 	if err != nil {
 		return nil, nil, false, fmt.Errorf("certificate authority: %w", err)
 	}
@@ -156,8 +175,8 @@ func (p pki) ensureCA(now time.Time) (*x509.Certificate, crypto.Signer, bool, er
 
 // ensureTokenKey makes the key that signs service account tokens. A present but
 // unreadable key is left to the API server to complain about.
-func (p pki) ensureTokenKey() error {
-	if !missing(p.tokenKey()) {
+func (p Files) ensureTokenKey() error {
+	if !missing(p.TokenKey()) {
 		return nil
 	}
 	key, err := newKey()
@@ -168,7 +187,7 @@ func (p pki) ensureTokenKey() error {
 	if err != nil {
 		return fmt.Errorf("service account key: %w", err)
 	}
-	return atomicfile.WriteFile(p.tokenKey(), data, 0o600)
+	return atomicfile.WriteFile(p.TokenKey(), data, 0o600)
 }
 
 // valid says whether the pair on disk can stay as it is.
@@ -216,6 +235,34 @@ func (l leaf) issue(ca *x509.Certificate, caKey crypto.Signer, now time.Time) er
 		return fmt.Errorf("certificate %s: %w", name, err)
 	}
 	return nil
+}
+
+// SelfSigned makes a certificate for a server called name that signs itself and nothing else, and
+// its key, both in PEM.
+func SelfSigned(now time.Time, name string, lifetime time.Duration) (certPEM, keyPEM []byte, err error) {
+	key, err := newKey()
+	if err != nil {
+		return nil, nil, err
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: name},
+		DNSNames:     []string{name},
+		NotBefore:    now.Add(-backdate), NotAfter: now.Add(lifetime),
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, nil, err
+	}
+	keyPEM, err = encodeKey(key)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), keyPEM, err
 }
 
 // needsRenewal says whether less than a third of the lifetime is left, or the
@@ -298,4 +345,30 @@ func encodeKey(key crypto.Signer) ([]byte, error) {
 func missing(path string) bool {
 	_, err := os.Lstat(path)
 	return errors.Is(err, os.ErrNotExist)
+}
+
+// ServingNames are the names and addresses that the serving certificate must
+// cover when the server listens on ip.
+func ServingNames(ip net.IP) ([]string, []net.IP) {
+	names := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
+	if host, err := os.Hostname(); err == nil && host != "" && !slices.Contains(names, host) {
+		names = append(names, host)
+	}
+	ips := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	if !ip.IsUnspecified() {
+		if !slices.ContainsFunc(ips, ip.Equal) {
+			ips = append(ips, ip)
+		}
+		return names, ips
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return names, ips
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+			ips = append(ips, n.IP)
+		}
+	}
+	return names, ips
 }

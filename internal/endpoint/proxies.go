@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package daemon
+package endpoint
 
 import (
 	"fmt"
@@ -38,10 +38,10 @@ func ParseProxies(texts []string) ([]netip.Prefix, error) {
 	return out, nil
 }
 
-// behindProxies has handlers see, as the address of a request that a trusted proxy
+// BehindProxies has handlers see, as the address of a request that a trusted proxy
 // handed on, that of the proxy's client. What anybody else says in
 // X-Forwarded-For counts for nothing.
-func behindProxies(trusted []netip.Prefix, next http.Handler) http.Handler {
+func BehindProxies(trusted []netip.Prefix, next http.Handler) http.Handler {
 	if len(trusted) == 0 {
 		return next
 	}

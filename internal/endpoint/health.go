@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package daemon
+package endpoint
 
 import (
 	"io"
@@ -8,36 +8,39 @@ import (
 	"sync"
 )
 
-// health answers liveness and readiness.
-type health struct {
+// Health answers liveness and readiness.
+type Health struct {
 	mu     sync.Mutex
 	ready  bool
 	reason string
 	check  func() error
 }
 
-func newHealth() *health {
-	return &health{reason: "starting", check: func() error { return nil }}
+// NewHealth is not ready.
+func NewHealth() *Health {
+	return &Health{reason: "starting", check: func() error { return nil }}
 }
 
-func (h *health) setReady() { h.set(true, "") }
+// SetReady says that everything is up.
+func (h *Health) SetReady() { h.set(true, "") }
 
-func (h *health) setStopping() { h.set(false, "stopping") }
+// SetStopping says that the end has begun.
+func (h *Health) SetStopping() { h.set(false, "stopping") }
 
-func (h *health) set(ready bool, reason string) {
+func (h *Health) set(ready bool, reason string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ready, h.reason = ready, reason
 }
 
-// watch adds a check that readiness depends on.
-func (h *health) watch(check func() error) {
+// Watch adds a check that readiness depends on.
+func (h *Health) Watch(check func() error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.check = check
 }
 
-func (h *health) state() (bool, string) {
+func (h *Health) state() (bool, string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.check(); err != nil {
@@ -58,7 +61,7 @@ type Route struct {
 }
 
 // whenReady answers 503 as long as the daemon is not ready.
-func (h *health) whenReady(route Route) http.Handler {
+func (h *Health) whenReady(route Route) http.Handler {
 	notReady := route.NotReady
 	if notReady == nil {
 		notReady = func(w http.ResponseWriter, reason string) { http.Error(w, reason, http.StatusServiceUnavailable) }
@@ -73,9 +76,9 @@ func (h *health) whenReady(route Route) http.Handler {
 	})
 }
 
-// handler serves /health and /healthz (the process answers), /readyz
+// Handler serves /health and /healthz (the process answers), /readyz
 // (everything is up), and routes.
-func (h *health) handler(routes []Route) http.Handler {
+func (h *Health) Handler(routes []Route) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package daemon
+package endpoint
 
 import (
 	"net/http"
@@ -41,7 +41,7 @@ func TestBehindProxies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := ""
-			h := behindProxies(trusted, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.RemoteAddr }))
+			h := BehindProxies(trusted, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.RemoteAddr }))
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			r.RemoteAddr = c.from
 			for _, s := range c.said {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package daemon
+package endpoint
 
 import (
 	"crypto/tls"
@@ -17,8 +17,8 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/fairlead-dev/fairlead/internal/atomicfile"
-	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/datadir"
+	"github.com/fairlead-dev/fairlead/internal/pki"
 )
 
 func openDir(t *testing.T) *datadir.Dir {
@@ -37,12 +37,13 @@ func openDir(t *testing.T) *datadir.Dir {
 
 func hello(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }
 
-func serveTest(t *testing.T, dir *datadir.Dir, opts Options) (*httpServer, error) {
+func serveTest(t *testing.T, dir *datadir.Dir, opts Options) (*Server, error) {
 	t.Helper()
-	s, err := serveHTTP(t.Context(), opts, dir, logr.Discard(), http.HandlerFunc(hello))
+	opts.Dir, opts.Logger = dir, logr.Discard()
+	s, err := Serve(t.Context(), opts, http.HandlerFunc(hello))
 	if err == nil {
 		t.Cleanup(func() {
-			if err := s.stop(t.Context()); err != nil && t.Context().Err() == nil {
+			if err := s.Stop(t.Context()); err != nil && t.Context().Err() == nil {
 				t.Error(err)
 			}
 		})
@@ -56,16 +57,16 @@ func TestListenRefusals(t *testing.T) {
 		opts Options
 		says string // empty: it is served
 	}{
-		"loopback":                     {opts: Options{Listen: "127.0.0.1:0"}},
-		"loopback, IPv6":               {opts: Options{Listen: "[::1]:0"}},
-		"beyond this host":             {opts: Options{Listen: "0.0.0.0:0"}, says: "--tls"},
-		"beyond this host, by no name": {opts: Options{Listen: ":0"}, says: "--insecure-http"},
-		"with the operator's word":     {opts: Options{Listen: "0.0.0.0:0", InsecureHTTP: true}},
-		"with TLS":                     {opts: Options{Listen: "0.0.0.0:0", TLS: TLS{Generate: true}}},
-		"half a certificate":           {opts: Options{Listen: "127.0.0.1:0", TLS: TLS{CertFile: "x"}}, says: "belong together"},
-		"two certificates":             {opts: Options{Listen: "127.0.0.1:0", TLS: TLS{Generate: true, CertFile: "x", KeyFile: "y"}}, says: "either"},
-		"names for nothing":            {opts: Options{Listen: "127.0.0.1:0", TLS: TLS{Names: []string{"x"}}}, says: "--tls-san"},
-		"no such certificate":          {opts: Options{Listen: "127.0.0.1:0", TLS: TLS{CertFile: "/none", KeyFile: "/none"}}, says: "/none"},
+		"loopback":                     {opts: Options{Address: "127.0.0.1:0"}},
+		"loopback, IPv6":               {opts: Options{Address: "[::1]:0"}},
+		"beyond this host":             {opts: Options{Address: "0.0.0.0:0"}, says: "--tls"},
+		"beyond this host, by no name": {opts: Options{Address: ":0"}, says: "--insecure-http"},
+		"with the operator's word":     {opts: Options{Address: "0.0.0.0:0", InsecureHTTP: true}},
+		"with TLS":                     {opts: Options{Address: "0.0.0.0:0", TLS: TLS{Generate: true}}},
+		"half a certificate":           {opts: Options{Address: "127.0.0.1:0", TLS: TLS{CertFile: "x"}}, says: "belong together"},
+		"two certificates":             {opts: Options{Address: "127.0.0.1:0", TLS: TLS{Generate: true, CertFile: "x", KeyFile: "y"}}, says: "either"},
+		"names for nothing":            {opts: Options{Address: "127.0.0.1:0", TLS: TLS{Names: []string{"x"}}}, says: "--tls-san"},
+		"no such certificate":          {opts: Options{Address: "127.0.0.1:0", TLS: TLS{CertFile: "/none", KeyFile: "/none"}}, says: "/none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := serveTest(t, dir, c.opts)
@@ -103,17 +104,17 @@ func getTLS(t *testing.T, dir *datadir.Dir, addr, name string) string {
 
 func TestGeneratedCertificate(t *testing.T) {
 	dir := openDir(t)
-	s, err := serveTest(t, dir, Options{Listen: "127.0.0.1:0", TLS: TLS{Generate: true, Names: []string{"updates.example.com", "192.0.2.7"}}})
+	s, err := serveTest(t, dir, Options{Address: "127.0.0.1:0", TLS: TLS{Generate: true, Names: []string{"updates.example.com", "192.0.2.7"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := getTLS(t, dir, s.addr(), "")
+	first := getTLS(t, dir, s.Addr(), "")
 	for _, name := range []string{"updates.example.com", "192.0.2.7", "localhost"} {
-		if got := getTLS(t, dir, s.addr(), name); got != first {
+		if got := getTLS(t, dir, s.Addr(), name); got != first {
 			t.Errorf("%s: another certificate", name)
 		}
 	}
-	if response, err := http.Get("http://" + s.addr()); err == nil {
+	if response, err := http.Get("http://" + s.Addr()); err == nil {
 		_ = response.Body.Close()
 		if response.StatusCode == http.StatusOK {
 			t.Error("it is served without TLS too")
@@ -125,18 +126,18 @@ func TestGeneratedCertificate(t *testing.T) {
 		}
 	}
 	// Another one is served without a restart.
-	if _, _, changed, err := controlplane.ServingCertificate(dir, time.Now(), net.IPv4(127, 0, 0, 1), []string{"more.example.com"}); err != nil || !changed {
+	if _, _, changed, err := pki.ServingCertificate(dir, time.Now(), net.IPv4(127, 0, 0, 1), []string{"more.example.com"}); err != nil || !changed {
 		t.Fatalf("changed %t, %v", changed, err)
 	}
 	awaitAnother(t, dir, s, first)
 }
 
 // awaitAnother waits until a certificate other than that of the serial is served.
-func awaitAnother(t *testing.T, dir *datadir.Dir, s *httpServer, serial string) {
+func awaitAnother(t *testing.T, dir *datadir.Dir, s *Server, serial string) {
 	t.Helper()
 	deadline, ticker := time.After(30*time.Second), time.NewTicker(20*time.Millisecond)
 	defer ticker.Stop()
-	for getTLS(t, dir, s.addr(), "localhost") == serial {
+	for getTLS(t, dir, s.Addr(), "localhost") == serial {
 		select {
 		case <-deadline:
 			t.Fatal("the old certificate is still served")
@@ -151,7 +152,7 @@ func TestGivenCertificate(t *testing.T) {
 	own, authority := openDir(t), openDir(t)
 	issue := func(name string) (cert, key []byte) {
 		t.Helper()
-		certFile, keyFile, _, err := controlplane.ServingCertificate(authority, time.Now(), net.IPv4(127, 0, 0, 1), []string{name})
+		certFile, keyFile, _, err := pki.ServingCertificate(authority, time.Now(), net.IPv4(127, 0, 0, 1), []string{name})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +177,7 @@ func TestGivenCertificate(t *testing.T) {
 	for name, pair := range map[string][2][]byte{"another key": {cert, otherKey}, "no key": {cert, cert}, "no certificate": {[]byte("x"), key}} {
 		put(given.CertFile, pair[0])
 		put(given.KeyFile, pair[1])
-		_, err := serveTest(t, own, Options{Listen: "127.0.0.1:0", TLS: given})
+		_, err := serveTest(t, own, Options{Address: "127.0.0.1:0", TLS: given})
 		if err == nil || !strings.Contains(err.Error(), given.CertFile) || !strings.Contains(err.Error(), given.KeyFile) {
 			t.Errorf("%s: %v, want a refusal that names the files", name, err)
 		}
@@ -184,20 +185,20 @@ func TestGivenCertificate(t *testing.T) {
 
 	put(given.CertFile, cert)
 	put(given.KeyFile, key)
-	s, err := serveTest(t, own, Options{Listen: "127.0.0.1:0", TLS: given})
+	s, err := serveTest(t, own, Options{Address: "127.0.0.1:0", TLS: given})
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := getTLS(t, authority, s.addr(), "one.example.com")
+	first := getTLS(t, authority, s.Addr(), "one.example.com")
 	if _, err := os.Stat(own.Join("pki", "http.crt")); err == nil {
 		t.Error("a certificate was generated besides")
 	}
 	// Half of the renewal, and then the other half.
 	put(given.CertFile, otherCert)
-	if got := getTLS(t, authority, s.addr(), "one.example.com"); got != first {
+	if got := getTLS(t, authority, s.Addr(), "one.example.com"); got != first {
 		t.Error("a certificate is served without its key")
 	}
 	put(given.KeyFile, otherKey)
 	awaitAnother(t, authority, s, first)
-	getTLS(t, authority, s.addr(), "two.example.com")
+	getTLS(t, authority, s.Addr(), "two.example.com")
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package daemon
+// Package endpoint is the HTTP port of the daemon: where it listens, and with which certificate;
+// health, and answers while it is not ready; bodies that do not come in; trusted proxies. What is
+// served there, others bring.
+package endpoint
 
 import (
 	"context"
@@ -16,8 +19,8 @@ import (
 	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 
-	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/datadir"
+	"github.com/fairlead-dev/fairlead/internal/pki"
 )
 
 const (
@@ -55,7 +58,22 @@ func (t TLS) check() error {
 	return nil
 }
 
-type httpServer struct {
+// Options say where and how the endpoints are served.
+type Options struct {
+	// Address to listen on; port 0 takes any free one. Required.
+	Address string
+	// TLS encrypts them. Without it, Address must be one of the loopback interface, or
+	// InsecureHTTP set.
+	TLS          TLS
+	InsecureHTTP bool
+	// Dir has the authority that signs a generated certificate. Required.
+	Dir *datadir.Dir
+	// Logger is told what goes wrong later.
+	Logger logr.Logger
+}
+
+// Server is what is served.
+type Server struct {
 	listener net.Listener
 	server   *http.Server
 	failed   chan error
@@ -63,23 +81,23 @@ type httpServer struct {
 	cancel   context.CancelFunc
 }
 
-// serveHTTP serves handler until stop. Whoever may see the network sees tokens
+// Serve serves handler until Stop. Whoever may see the network sees tokens
 // that travel in the clear, so that an address beyond this host needs TLS or the
 // operator's word.
-func serveHTTP(ctx context.Context, opts Options, dir *datadir.Dir, log logr.Logger, handler http.Handler) (_ *httpServer, err error) {
+func Serve(ctx context.Context, opts Options, handler http.Handler) (_ *Server, err error) {
 	if err := opts.TLS.check(); err != nil {
 		return nil, err
 	}
-	l, err := listen(ctx, opts.Listen)
+	l, err := listen(ctx, opts.Address)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &httpServer{
+	s := &Server{
 		listener: l, failed: make(chan error, 1), cancel: cancel,
 		server: &http.Server{Handler: withBodyDeadline(handler, bodyTime, longBodyTime), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeaderBytes,
 			// What clients do wrong, such as to speak HTTP to HTTPS.
-			ErrorLog: slog.NewLogLogger(logr.ToSlogHandler(log.V(1)), slog.LevelInfo)},
+			ErrorLog: slog.NewLogLogger(logr.ToSlogHandler(opts.Logger.V(1)), slog.LevelInfo)},
 	}
 	defer func() {
 		if err != nil {
@@ -91,13 +109,13 @@ func serveHTTP(ctx context.Context, opts Options, dir *datadir.Dir, log logr.Log
 	serve := s.server.Serve
 	switch {
 	case opts.TLS.on():
-		if err := s.encrypt(ctx, opts.TLS, dir, log); err != nil {
+		if err := s.encrypt(ctx, opts); err != nil {
 			return nil, fmt.Errorf("HTTP server: %w", err)
 		}
 		serve = func(l net.Listener) error { return s.server.ServeTLS(l, "", "") }
 	case !isLoopback(l.Addr()) && !opts.InsecureHTTP:
 		return nil, fmt.Errorf("HTTP server on %s: other hosts can reach this address, and tokens would travel in the clear: "+
-			"add --tls, or --tls-cert-file and --tls-private-key-file; or --insecure-http, if a private network or a proxy protects it", opts.Listen)
+			"add --tls, or --tls-cert-file and --tls-private-key-file; or --insecure-http, if a private network or a proxy protects it", opts.Address)
 	}
 	go func() {
 		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -109,14 +127,15 @@ func serveHTTP(ctx context.Context, opts Options, dir *datadir.Dir, log logr.Log
 
 // encrypt makes the server speak TLS with a certificate that is read again when
 // its file changes.
-func (s *httpServer) encrypt(ctx context.Context, t TLS, dir *datadir.Dir, log logr.Logger) error {
+func (s *Server) encrypt(ctx context.Context, opts Options) error {
+	t, log := opts.TLS, opts.Logger
 	if t.Generate {
 		ip := net.IPv6unspecified
 		if addr, ok := s.listener.Addr().(*net.TCPAddr); ok {
 			ip = addr.IP
 		}
 		renew := func() (changed bool, err error) {
-			t.CertFile, t.KeyFile, changed, err = controlplane.ServingCertificate(dir, time.Now(), ip, t.Names)
+			t.CertFile, t.KeyFile, changed, err = pki.ServingCertificate(opts.Dir, time.Now(), ip, t.Names)
 			return changed, err
 		}
 		if _, err := renew(); err != nil {
@@ -161,9 +180,14 @@ func isLoopback(addr net.Addr) bool {
 	return ok && tcp.IP.IsLoopback()
 }
 
-func (s *httpServer) addr() string { return s.listener.Addr().String() }
+// Addr is the address that is listened on.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-func (s *httpServer) stop(ctx context.Context) error {
+// Failed gets the error of a server that ended by itself.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// Stop ends it, within about a second.
+func (s *Server) Stop(ctx context.Context) error {
 	// A client that keeps a request open must not hold up the stop.
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
