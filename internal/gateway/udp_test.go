@@ -5,7 +5,9 @@ package gateway
 import (
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -107,5 +109,139 @@ func TestUDPInAHoldIsBounded(t *testing.T) {
 		if n != want {
 			t.Errorf("at most %d bytes: %d datagrams were kept, want %d", maxBytes, n, want)
 		}
+	}
+}
+
+func TestUDP(t *testing.T) {
+	w := newWorld(t, func(s *gatewayapi.DesiredState) {
+		targets("127.0.0.2")(s)
+		s.Listeners[0].Address = "" // every address, with answers from the right one
+		s.Listeners[0].Protocol = gatewayapi.ProtocolUDP
+		s.Listeners[0].UDPIdleTimeout = gatewayapi.Duration(200 * time.Millisecond)
+	})
+	for ip, name := range map[string]string{"127.0.0.2": "old", "127.0.0.3": "new"} {
+		w.echoUDP(ip, name)
+	}
+	ask := func(c net.Conn, text string) string {
+		t.Helper()
+		_, _ = c.Write([]byte(text))
+		return heard(t, c)
+	}
+	_, port, _ := net.SplitHostPort(w.addr)
+	var clients []net.Conn
+	for _, addr := range []string{"127.0.0.1", "127.0.0.9", "[::1]"} {
+		c, err := net.Dial("udp", addr+":"+port) // connected: an answer from another address is not seen
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if got := ask(c, addr); got != "old "+addr {
+			t.Errorf("%s: got %q", addr, got)
+		}
+		clients = append(clients, c)
+	}
+	large := strings.Repeat("x", 8000)
+	if got := ask(clients[0], large); got != "old "+large {
+		t.Errorf("got %d bytes", len(got))
+	}
+	w.put(func(s *gatewayapi.DesiredState) {
+		targets("127.0.0.2", "127.0.0.3")(s)
+		s.Services[0].Targets[0].State = gatewayapi.TargetDraining
+	})
+	if got := ask(clients[0], "a"); got != "old a" {
+		t.Errorf("a session across the switch: %q", got)
+	}
+	eventually(t, "idle sessions end", func() bool { return w.target("127.0.0.2").Drained() })
+	if got := ask(clients[0], "b"); got != "new b" {
+		t.Errorf("after that: %q", got)
+	}
+	// Held datagrams come when the hold ends.
+	w.put(func(s *gatewayapi.DesiredState) { s.Services[0].Hold.Enabled = true })
+	c, err := net.Dial("udp", "127.0.0.1:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = c.Write([]byte("held"))
+	eventually(t, "the session waits", func() bool { return w.service().Held == 1 })
+	w.put(func(s *gatewayapi.DesiredState) { s.Services[0].Hold.Enabled = false })
+	if got := ask(c, "c"); got != "new held" {
+		t.Errorf("after the hold: %q", got)
+	}
+}
+
+// A client that never pauses is moved at the deadline of what drains: what comes from then on goes to
+// another target, and what the old one has yet to answer still arrives.
+func TestUDPLosesNothingAtTheDeadline(t *testing.T) {
+	const slow = 30 * time.Millisecond // the targets' answers
+	w := newWorld(t, func(s *gatewayapi.DesiredState) {
+		targets("127.0.0.2")(s)
+		s.Listeners[0].Protocol = gatewayapi.ProtocolUDP
+		s.Services[0].LongLivedDeadline = gatewayapi.Duration(100 * time.Millisecond)
+	})
+	for ip, name := range map[string]string{"127.0.0.2": "old", "127.0.0.3": "new"} {
+		conn, err := net.ListenPacket("udp", fmt.Sprintf("%s:%d", ip, w.targetPort))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		go func() {
+			buf := make([]byte, 1<<10)
+			for {
+				n, from, err := conn.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				answer := name + " " + string(buf[:n])
+				time.AfterFunc(slow, func() { _, _ = conn.WriteTo([]byte(answer), from) })
+			}
+		}()
+	}
+	c, err := net.Dial("udp", w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var sent atomic.Int64
+	stop := make(chan struct{})
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-ticker.C:
+				_, _ = fmt.Fprint(c, sent.Add(1))
+			}
+		}
+	}()
+	answered := map[string]string{}
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	read := func() {
+		t.Helper()
+		buf := make([]byte, 1<<10)
+		n, err := c.Read(buf)
+		if err != nil {
+			t.Fatalf("%d of %d datagrams were answered: %v", len(answered), sent.Load(), err)
+		}
+		who, what, _ := strings.Cut(string(buf[:n]), " ")
+		answered[what] = who
+	}
+	for len(answered) < 50 {
+		read()
+	}
+	w.put(func(s *gatewayapi.DesiredState) {
+		targets("127.0.0.2", "127.0.0.3")(s)
+		s.Services[0].Targets[0].State = gatewayapi.TargetDraining
+	})
+	for moved := 0; moved < 100; {
+		if read(); answered[strconv.Itoa(len(answered))] == "new" {
+			moved++
+		}
+	}
+	close(stop)
+	for int64(len(answered)) < sent.Load() {
+		read()
 	}
 }
