@@ -11,14 +11,15 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/downtime"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 )
 
 // watched does work while the ports that a model publishes are probed from outside,
-// and adds what was seen to the status.
-func (s *run) watched(ctx context.Context, project *compose.Project, work func() error) error {
-	if s.Application.Spec.Gateway.Mode != v1alpha1.GatewayAuto || s.Gateways == nil {
+// and adds what was seen to the status. containers are those of the application, nil where they are not known.
+func (s *run) watched(ctx context.Context, project *compose.Project, containers []docker.Container, work func() error) error {
+	if s.Gateways == nil || !s.probes(containers) {
 		return work()
 	}
 	have, err := s.Gateways.List(ctx, project.Name())
@@ -49,6 +50,14 @@ func (s *run) watched(ctx context.Context, project *compose.Project, work func()
 	}
 	observeDowntime(s.Application, seen)
 	return err
+}
+
+// probes reports whether the application is asked from outside: where it is to have a gateway, and where one gives the ports back.
+func (s *run) probes(containers []docker.Container) bool {
+	s.mu.Lock()
+	begun := s.Request.Status.Downtime != nil
+	s.mu.Unlock()
+	return begun || s.Application.Spec.Gateway.Mode == v1alpha1.GatewayAuto || slices.ContainsFunc(containers, isBehind)
 }
 
 func round(d time.Duration) string { return d.Round(time.Millisecond).String() }

@@ -59,7 +59,7 @@ func (s *run) rollback(ctx context.Context) error {
 		return err
 	}
 	e := s.undoing(project, previous, releases, containers)
-	if err := s.watched(ctx, project, func() error { return e.loop(ctx) }); err != nil {
+	if err := s.watched(ctx, project, containers, func() error { return e.loop(ctx) }); err != nil {
 		if t := failure.AsTerminal(err); t != nil {
 			// What is back comes back after a reboot too.
 			if err := e.restorePolicies(ctx); err != nil {

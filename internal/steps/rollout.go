@@ -63,7 +63,7 @@ func (s *run) rollout(ctx context.Context) error {
 			v1alpha1.LabelRelease:     s.releaseName(releases),
 		},
 	}
-	return s.watched(ctx, project, func() error { return s.backAtOnce(ctx, e.loop(ctx)) })
+	return s.watched(ctx, project, containers, func() error { return s.backAtOnce(ctx, e.loop(ctx)) })
 }
 
 // resourceLabels are put on networks and volumes that Fairlead makes.

@@ -33,7 +33,7 @@ func (s *run) verify(ctx context.Context) error {
 		return failure.Terminalf(v1alpha1.ReasonVerifyFailed, "%w", err)
 	}
 	var containers []docker.Container
-	err = s.watched(ctx, project, func() error {
+	err = s.watched(ctx, project, nil, func() error {
 		return s.backAtOnce(ctx, s.heeded(ctx, project, func(ctx context.Context) (err error) {
 			if err := s.askChecks(ctx, project.Name()); err != nil {
 				return err
