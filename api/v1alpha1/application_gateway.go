@@ -82,9 +82,31 @@ const (
 	BalanceSource GatewayBalance = "Source"
 )
 
+// GatewayProtocol is what clients speak.
+// +kubebuilder:validation:Enum=Auto;HTTP;TCP
+type GatewayProtocol string
+
+// What clients speak.
+const (
+	// GatewayProtocolAuto finds out by the first bytes of each connection.
+	GatewayProtocolAuto GatewayProtocol = "Auto"
+	// GatewayProtocolHTTP is HTTP/1.1, or HTTP/2 without TLS, which gRPC is too.
+	GatewayProtocolHTTP GatewayProtocol = "HTTP"
+	// GatewayProtocolTCP is anything: bytes are passed on as they come.
+	GatewayProtocolTCP GatewayProtocol = "TCP"
+)
+
 // GatewayTraffic says how a gateway passes requests on, for all services or for
 // one.
 type GatewayTraffic struct {
+	// protocol is what clients speak on the TCP ports, published or not, of which
+	// app_protocol of the Compose file does not tell: HTTP (HTTP/1.1, or HTTP/2 without
+	// TLS, which gRPC is too), TCP (bytes are passed on as they come), or Auto (the first
+	// bytes of each connection tell). A protocol without lines, in which clients begin
+	// with a word, needs TCP. Default: Auto.
+	// +optional
+	Protocol GatewayProtocol `json:"protocol,omitempty"`
+
 	// balance says which of several replicas gets a request: LeastConnections,
 	// RoundRobin, RandomTwo (the one with fewer connections of two at random) or
 	// Source (the same one for the same client). Default: LeastConnections.

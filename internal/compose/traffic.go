@@ -15,6 +15,8 @@ import (
 // Traffic is what x-fairlead says of how the gateway passes requests on. The zero value of a
 // field means: not set there.
 type Traffic struct {
+	// Protocol is "Auto", "HTTP" or "TCP".
+	Protocol string
 	// Balance is "LeastConnections", "RoundRobin", "RandomTwo" or "Source".
 	Balance string
 	// HoldTimeout, HoldRequests and HoldBytes bound what waits while the service is replaced.
@@ -43,17 +45,23 @@ type TargetProbe struct {
 }
 
 // trafficKeys are the keys of x-fairlead that Traffic.set reads.
-var trafficKeys = []string{"balance", "holdRequests", "holdBytes", "probe", "acceptProxyProtocol", "sendProxyProtocol"}
+var trafficKeys = []string{"protocol", "balance", "holdRequests", "holdBytes", "probe", "acceptProxyProtocol", "sendProxyProtocol"}
 
 var (
-	extensionBalances = []string{"LeastConnections", "RoundRobin", "RandomTwo", "Source"}
-	extensionProxies  = []string{"V1", "V2", "Off"}
+	extensionProtocols = []string{"Auto", "HTTP", "TCP"}
+	extensionBalances  = []string{"LeastConnections", "RoundRobin", "RandomTwo", "Source"}
+	extensionProxies   = []string{"V1", "V2", "Off"}
 )
 
 // set reads the value of a key, and says what is wrong with it.
 func (t *Traffic) set(key string, value any) (problem string) {
 	text, _ := value.(string)
 	switch key {
+	case "protocol":
+		if !slices.Contains(extensionProtocols, text) {
+			return "must be one of " + strings.Join(extensionProtocols, ", ")
+		}
+		t.Protocol = text
 	case "balance":
 		if !slices.Contains(extensionBalances, text) {
 			return "must be one of " + strings.Join(extensionBalances, ", ")

@@ -12,7 +12,7 @@ import (
 func TestTrafficOfTheExtension(t *testing.T) {
 	yes := true
 	e, problems := parseExtension("web", map[string]any{
-		"balance": "RandomTwo", "holdTimeout": "20s", "holdRequests": 7, "holdBytes": "2Mi", "transferTimeout": "1h", "longLivedTimeout": "90s",
+		"protocol": "TCP", "balance": "RandomTwo", "holdTimeout": "20s", "holdRequests": 7, "holdBytes": "2Mi", "transferTimeout": "1h", "longLivedTimeout": "90s",
 		"probe":               map[string]any{"path": "/health", "port": 8080, "interval": "1s", "timeout": "500ms", "failing": 2, "passing": 3.0},
 		"acceptProxyProtocol": true, "sendProxyProtocol": "V2",
 	})
@@ -20,7 +20,7 @@ func TestTrafficOfTheExtension(t *testing.T) {
 		t.Fatal(problems)
 	}
 	want := Traffic{
-		Balance: "RandomTwo", HoldTimeout: 20 * time.Second, HoldRequests: 7, HoldBytes: 2 << 20, TransferTimeout: time.Hour, LongLivedTimeout: 90 * time.Second,
+		Protocol: "TCP", Balance: "RandomTwo", HoldTimeout: 20 * time.Second, HoldRequests: 7, HoldBytes: 2 << 20, TransferTimeout: time.Hour, LongLivedTimeout: 90 * time.Second,
 		Probe:               &TargetProbe{Path: "/health", Port: 8080, Interval: time.Second, Timeout: 500 * time.Millisecond, Failing: 2, Passing: 3},
 		AcceptProxyProtocol: &yes, SendProxyProtocol: "V2",
 	}
@@ -39,6 +39,7 @@ func TestTrafficThatIsWrong(t *testing.T) {
 		value any
 		want  string
 	}{
+		{"protocol", "tcp", "must be one of Auto, HTTP, TCP"},
 		{"balance", "Random", "must be one of LeastConnections, RoundRobin, RandomTwo, Source"},
 		{"holdRequests", 0, "must be a number from 1"},
 		{"holdRequests", "many", "must be a number from 1"},

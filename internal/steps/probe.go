@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/downtime"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
+	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
 )
 
 // watched does work while the ports that a model publishes are probed from outside,
@@ -79,9 +80,11 @@ func beforeNow(st *v1alpha1.DowntimeStatus) downtime.Result {
 func (s *run) probeTargets(project *compose.Project, have []boxes.Box) []downtime.Target {
 	var out []downtime.Target
 	for _, svc := range project.Services() {
-		if s.traffic(svc, 0).AcceptProxy {
+		traffic := s.traffic(svc, 0)
+		if traffic.AcceptProxy {
 			continue
 		}
+		database := isDatabase(svc.ImageName) || isDatabase(svc.Image)
 		for _, p := range svc.Ports {
 			if p.Protocol != "tcp" {
 				continue
@@ -94,7 +97,7 @@ func (s *run) probeTargets(project *compose.Project, have []boxes.Box) []downtim
 				}
 			}
 			for _, host := range hosts {
-				t := downtime.Target{Address: host, TCP: isDatabase(svc.ImageName) || isDatabase(svc.Image) || p.App == "tcp"}
+				t := downtime.Target{Address: host, TCP: database || p.App == "tcp" || p.App == "" && traffic.Protocol == gatewayapi.ProtocolTCP}
 				if !slices.Contains(out, t) {
 					out = append(out, t)
 				}

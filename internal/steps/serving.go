@@ -22,6 +22,13 @@ var balances = map[v1alpha1.GatewayBalance]gatewayapi.Balance{
 	v1alpha1.BalanceSource:           gatewayapi.BalanceSource,
 }
 
+// protocols are the gateway's words for what clients speak.
+var protocols = map[v1alpha1.GatewayProtocol]gatewayapi.Protocol{
+	v1alpha1.GatewayProtocolAuto: gatewayapi.ProtocolAuto,
+	v1alpha1.GatewayProtocolHTTP: gatewayapi.ProtocolHTTP,
+	v1alpha1.GatewayProtocolTCP:  gatewayapi.ProtocolTCP,
+}
+
 // traffic is how the gateway passes the requests of a service on, the narrowest setting first: the
 // Application's for the service, x-fairlead of the Compose file, the Application's for all.
 func (s *run) traffic(svc compose.Service, drain time.Duration) layout.Traffic {
@@ -38,6 +45,9 @@ func (s *run) traffic(svc compose.Service, drain time.Duration) layout.Traffic {
 }
 
 func setTraffic(t *layout.Traffic, g v1alpha1.GatewayTraffic) {
+	if g.Protocol != "" {
+		t.Protocol = protocols[g.Protocol]
+	}
 	if g.Balance != "" {
 		t.Balance = balances[g.Balance]
 	}
@@ -69,6 +79,9 @@ func setTraffic(t *layout.Traffic, g v1alpha1.GatewayTraffic) {
 }
 
 func setExtension(t *layout.Traffic, x compose.Traffic) {
+	if x.Protocol != "" {
+		t.Protocol = protocols[v1alpha1.GatewayProtocol(x.Protocol)]
+	}
 	if x.Balance != "" {
 		t.Balance = balances[v1alpha1.GatewayBalance(x.Balance)]
 	}

@@ -20,11 +20,13 @@ func TestTraffic(t *testing.T) {
 	yes, no := true, false
 	size := resource.MustParse("1Mi")
 	all := v1alpha1.GatewayTraffic{
+		Protocol: v1alpha1.GatewayProtocolHTTP,
 		Balance: v1alpha1.BalanceRoundRobin, HoldTimeout: &metav1.Duration{Duration: time.Second}, HoldRequests: 1, HoldBytes: &size,
 		TransferTimeout: &metav1.Duration{Duration: 2 * time.Second}, LongLivedTimeout: &metav1.Duration{Duration: 3 * time.Second},
 		Probe: &v1alpha1.GatewayProbe{Port: 80, Failing: 4}, AcceptProxyProtocol: &yes, SendProxyProtocol: v1alpha1.ProxyProtocolV1,
 	}
 	file := compose.Traffic{
+		Protocol: "TCP",
 		Balance: "Source", HoldTimeout: 10 * time.Second, HoldRequests: 10, HoldBytes: 10, TransferTimeout: 20 * time.Second, LongLivedTimeout: 30 * time.Second,
 		Probe: &compose.TargetProbe{Path: "/health", Interval: time.Second}, AcceptProxyProtocol: &no, SendProxyProtocol: "V2",
 	}
@@ -36,13 +38,13 @@ func TestTraffic(t *testing.T) {
 	}
 	fromAll := of(func(o *layout.Traffic) {
 		*o = layout.Traffic{
-			Balance: gatewayapi.BalanceRoundRobin, Hold: gatewayapi.Hold{MaxWait: gatewayapi.Duration(time.Second), MaxRequests: 1, MaxBytes: 1 << 20},
+			Protocol: gatewayapi.ProtocolHTTP, Balance: gatewayapi.BalanceRoundRobin, Hold: gatewayapi.Hold{MaxWait: gatewayapi.Duration(time.Second), MaxRequests: 1, MaxBytes: 1 << 20},
 			Drain: 5 * time.Second, Transfer: 2 * time.Second, LongLived: 3 * time.Second,
 			Probe: &gatewayapi.Probe{Type: gatewayapi.ProbeTCP, Port: 80, Failing: 4}, AcceptProxy: true, SendProxy: "v1",
 		}
 	})
 	fromFile := layout.Traffic{
-		Balance: gatewayapi.BalanceSource, Hold: gatewayapi.Hold{MaxWait: gatewayapi.Duration(10 * time.Second), MaxRequests: 10, MaxBytes: 10},
+		Protocol: gatewayapi.ProtocolTCP, Balance: gatewayapi.BalanceSource, Hold: gatewayapi.Hold{MaxWait: gatewayapi.Duration(10 * time.Second), MaxRequests: 10, MaxBytes: 10},
 		Drain: 5 * time.Second, Transfer: 20 * time.Second, LongLived: 30 * time.Second,
 		Probe: &gatewayapi.Probe{Type: gatewayapi.ProbeHTTP, Path: "/health", Interval: gatewayapi.Duration(time.Second)}, SendProxy: "v2",
 	}

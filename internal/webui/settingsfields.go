@@ -49,6 +49,7 @@ type settingList struct {
 
 // traffic are the settings of a gateway which single services may have of their own.
 var traffic = []setting{
+	{"gateway.protocol", kindChoice, []string{"Auto", "HTTP", "TCP"}},
 	{"gateway.balance", kindChoice, []string{"LeastConnections", "RoundRobin", "RandomTwo", "Source"}},
 	{"gateway.holdTimeout", kindDuration, nil}, {"gateway.holdRequests", kindNumber, nil}, {"gateway.holdBytes", kindSize, nil},
 	{"gateway.transferTimeout", kindDuration, nil}, {"gateway.longLivedTimeout", kindDuration, nil},

@@ -190,10 +190,28 @@ func TestProtocolsAreTold(t *testing.T) {
 	if err != nil || !front.Front {
 		t.Fatalf("%+v, %v", front, err)
 	}
-	for app, want := range map[string]gatewayapi.Protocol{"": gatewayapi.ProtocolAuto, "grpc": gatewayapi.ProtocolGRPC} {
-		s := State(front, map[string]Route{"web": {Ports: []Port{{Number: 80, App: app}}}}, Settings{})
-		if got := s.Listeners[0].Protocol; got != want {
-			t.Errorf("%q is %s, want %s", app, got, want)
+	for _, tt := range []struct {
+		app  string
+		set  gatewayapi.Protocol
+		want gatewayapi.Protocol
+	}{
+		{"", "", gatewayapi.ProtocolAuto},
+		{"grpc", "", gatewayapi.ProtocolGRPC},
+		{"", gatewayapi.ProtocolTCP, gatewayapi.ProtocolTCP},
+		{"redis", gatewayapi.ProtocolTCP, gatewayapi.ProtocolTCP},
+		{"http", gatewayapi.ProtocolTCP, gatewayapi.ProtocolHTTP},
+		{"tcp", gatewayapi.ProtocolHTTP, gatewayapi.ProtocolTCP},
+	} {
+		r := Route{Ports: []Port{{Number: 80, App: tt.app}, {Number: 81, UDP: true}}, Traffic: Traffic{Protocol: tt.set}}
+		set := Settings{Subnets: map[string][]string{"p_default": {"172.20.0.0/16"}}}
+		for _, b := range []Box{front, boxes[0]} { // also where nothing is published, which Compose has no word for
+			listeners := State(b, map[string]Route{"web": r}, set).Listeners
+			if got := listeners[0].Protocol; got != tt.want {
+				t.Errorf("%s: %q with %q set is %s, want %s", b.Name, tt.app, tt.set, got, tt.want)
+			}
+			if last := listeners[len(listeners)-1]; !b.Front && last.Protocol != gatewayapi.ProtocolUDP {
+				t.Errorf("with %q set, UDP is %s", tt.set, last.Protocol)
+			}
 		}
 	}
 }

@@ -23,7 +23,9 @@ type Target struct {
 
 // Traffic is how the requests of a service are passed on. Zero values are the gateway's defaults.
 type Traffic struct {
-	Balance gatewayapi.Balance
+	// Protocol is what is spoken on ports of TCP of which Compose does not tell.
+	Protocol gatewayapi.Protocol
+	Balance  gatewayapi.Balance
 	// Hold bounds what waits.
 	Hold gatewayapi.Hold
 	// Drain, Transfer and LongLived are how long a target that gets nothing new may finish what it
@@ -138,7 +140,7 @@ func named(b Box, routes map[string]Route, set Settings) []gatewayapi.Listener {
 					}
 					out = append(out, gatewayapi.Listener{
 						Name: fmt.Sprintf("%s %s %d%s", name, subnet, p.Number, transport(p.UDP)), Address: subnet,
-						Port: p.Number, TargetPort: p.Number, Service: name, Internal: true, Protocol: protocol(p.App, p.UDP),
+						Port: p.Number, TargetPort: p.Number, Service: name, Internal: true, Protocol: protocol(p.App, p.UDP, routes[name].Traffic),
 					})
 				}
 			}
@@ -156,7 +158,7 @@ func published(b Box, routes map[string]Route, set Settings) []gatewayapi.Listen
 		}
 		l := gatewayapi.Listener{
 			Name: p.Address() + " " + p.Service, Port: p.Inside, TargetPort: p.Target, Service: p.Service,
-			Protocol: protocol(spoken(r, p), p.UDP), TrustedProxies: set.TrustedProxies,
+			Protocol: protocol(spoken(r, p), p.UDP, r.Traffic), TrustedProxies: set.TrustedProxies,
 		}
 		if !p.UDP {
 			l.ProxyProtocolIn, l.ProxyProtocolOut = r.Traffic.AcceptProxy && len(set.TrustedProxies) > 0, r.Traffic.SendProxy
@@ -185,9 +187,9 @@ func transport(udp bool) string {
 	return ""
 }
 
-// protocol is what is made of Compose's app_protocol. Others than these are found
+// protocol is what is made of Compose's app_protocol. Others than these are as it is set, or found
 // out: they may be HTTP under another name.
-func protocol(app string, udp bool) gatewayapi.Protocol {
+func protocol(app string, udp bool, set Traffic) gatewayapi.Protocol {
 	switch {
 	case udp:
 		return gatewayapi.ProtocolUDP
@@ -199,6 +201,8 @@ func protocol(app string, udp bool) gatewayapi.Protocol {
 		return gatewayapi.ProtocolGRPC
 	case app == "tcp", app == "https", app == "tls":
 		return gatewayapi.ProtocolTCP
+	case set.Protocol != "":
+		return set.Protocol
 	default:
 		return gatewayapi.ProtocolAuto
 	}
