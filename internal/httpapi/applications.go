@@ -57,6 +57,7 @@ func (a *API) registerApplications(h huma.API) {
 		OperationID: "patchApplication", Method: http.MethodPatch, Path: one, Tags: []string{tagApplications},
 		Summary:     "Change fields of an Application",
 		Description: "A JSON merge patch (RFC 7396): null removes a field. With metadata.resourceVersion, it is a 409 if somebody changed it meanwhile.",
+		RequestBody: &huma.RequestBody{Content: map[string]*huma.MediaType{mergePatchType: {Schema: schemaRef(kindOf[applications]())}}},
 	}, a.patchApplication)
 	handle(a, h, huma.Operation{
 		OperationID: "deleteApplication", Method: http.MethodDelete, Path: one, Tags: []string{tagApplications},

@@ -33,7 +33,7 @@ func (d *document) serve(w http.ResponseWriter, _ *http.Request) {
 		writeProblem(w, problem(http.StatusInternalServerError, "", err.Error()), nil)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", jsonType)
 	_, _ = w.Write(text) // the client is gone if this fails
 }
 

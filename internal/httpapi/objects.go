@@ -159,6 +159,7 @@ func registerReads[K kind](a *API, h huma.API, path, tag string) {
 	name := kindOf[K]()
 	list := huma.Operation{
 		OperationID: "list" + name + "s", Method: http.MethodGet, Path: path, Tags: []string{tag}, Summary: "List " + name + "s",
+		Errors: []int{http.StatusGone}, // what continue leads to may be gone
 	}
 	get := huma.Operation{OperationID: "get" + name, Method: http.MethodGet, Path: path + "/{name}", Tags: []string{tag}, Summary: "Get a " + name}
 	switch any(*new(K)).(type) {

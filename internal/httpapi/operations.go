@@ -5,6 +5,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -61,6 +62,8 @@ func (a *API) register(h huma.API) {
 		Summary: "Find out what an UpdateRequest would do",
 		Description: "Creates the UpdateRequest with spec.dryRun, which changes nothing, and waits for its end: the plan is in status.plan. " +
 			"If it has not ended in the time of wait, as it queues behind an update, the answer is 202 with the request as it is.",
+		Responses: map[string]*huma.Response{strconv.Itoa(http.StatusAccepted): {Description: http.StatusText(http.StatusAccepted),
+			Content: map[string]*huma.MediaType{jsonType: {Schema: schemaRef(kindOf[updateRequests]())}}}},
 	}, a.plan)
 	handle(a, h, huma.Operation{
 		OperationID: "whoami", Method: http.MethodGet, Path: "/api/v1/whoami", Tags: []string{tagCaller},
@@ -81,12 +84,12 @@ func handle[I, O any](a *API, h huma.API, op huma.Operation, f func(context.Cont
 	op.SkipValidateBody = true // the API server does that, and better
 	op.MaxBodyBytes = MaxBody + 1
 	op.Security = []map[string][]string{{bearerScheme: {}}}
-	op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable)
+	op.Errors = append(op.Errors, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable)
 	if op.Path != "/api/v1/whoami" {
 		op.Errors = append(op.Errors, http.StatusNotFound)
 	}
 	if writes(op.Method) {
-		op.Errors = append(op.Errors, http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge)
+		op.Errors = append(op.Errors, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 	}
 	huma.Register(h, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := f(ctx, in)

@@ -45,6 +45,9 @@ const (
 	// MaxBody is the largest body of a request, in bytes.
 	MaxBody = 1 << 20
 
+	jsonType       = "application/json"
+	mergePatchType = "application/merge-patch+json"
+
 	askTimeout = 10 * time.Second
 
 	documentPath = Prefix + "openapi.json"
@@ -183,9 +186,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.auditWrite(r, rec, http.StatusRequestEntityTooLarge)
 		return
 	}
-	if r.ContentLength != 0 && !isJSON(r.Header.Get("Content-Type")) {
+	if r.ContentLength != 0 && !isJSON(r) {
 		writeProblem(w, problem(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType,
-			"send JSON, with the header Content-Type: application/json"), nil)
+			"send JSON, with the header Content-Type: "+jsonType), nil)
 		a.auditWrite(r, rec, http.StatusUnsupportedMediaType)
 		return
 	}
@@ -202,9 +205,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mux.ServeHTTP(answer, r)
 }
 
-func isJSON(contentType string) bool {
-	mediaType, _, err := mime.ParseMediaType(contentType)
-	return err == nil && mediaType == "application/json"
+// isJSON reports whether the body is said to be JSON, or the patch that it is.
+func isJSON(r *http.Request) bool {
+	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && (mediaType == jsonType || mediaType == mergePatchType && r.Method == http.MethodPatch)
 }
 
 func tooLarge() *huma.ErrorModel {

@@ -184,6 +184,17 @@ func TestApplicationIsWritten(t *testing.T) {
 	if a = w.do("viewer", "GET", "/applications/shop", ""); strings.Contains(a.body, `"suspend":true`) {
 		t.Errorf("it is still suspended: %s", a.body)
 	}
+	// By the name that the format has, too, and in no other method.
+	for method, code := range map[string]int{"PATCH": 200, "PUT": 415} {
+		r := w.request("admin", method, "/applications/shop", `{"spec":{"retention":{"requests":7}}}`)
+		r.Header.Set("Content-Type", "application/merge-patch+json; charset=utf-8")
+		if a = w.send(r); a.code != code {
+			t.Errorf("%s of a merge patch: %d %s", method, a.code, a.body)
+		}
+	}
+	if a = w.do("viewer", "GET", "/applications/shop", ""); !strings.Contains(a.body, `"requests":7`) {
+		t.Errorf("the patch has changed nothing: %s", a.body)
+	}
 	w.byRole(t, "PATCH", "/applications/shop", `{"spec":{"nonsense":1}}`, map[string]int{"admin": 400})
 	w.byRole(t, "DELETE", "/applications/shop?dryRun=true", "", map[string]int{"viewer": 403, "admin": 204})
 	w.byRole(t, "DELETE", "/applications/shop", "", map[string]int{"operator": 403, "admin": 204})

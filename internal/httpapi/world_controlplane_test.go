@@ -207,7 +207,9 @@ func (w *world) send(r *http.Request) answer {
 	defer func() { _ = response.Body.Close() }()
 	data, err := io.ReadAll(response.Body)
 	w.must(err)
-	return answer{response.StatusCode, response.Header, string(data)}
+	a := answer{response.StatusCode, response.Header, string(data)}
+	w.documented(r, a)
+	return a
 }
 
 // create makes a request by the administrator, outside of the API under test.
