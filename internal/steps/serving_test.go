@@ -21,13 +21,13 @@ func TestTraffic(t *testing.T) {
 	size := resource.MustParse("1Mi")
 	all := v1alpha1.GatewayTraffic{
 		Protocol: v1alpha1.GatewayProtocolHTTP,
-		Balance: v1alpha1.BalanceRoundRobin, HoldTimeout: &metav1.Duration{Duration: time.Second}, HoldRequests: 1, HoldBytes: &size,
+		Balance:  v1alpha1.BalanceRoundRobin, HoldTimeout: &metav1.Duration{Duration: time.Second}, HoldRequests: 1, HoldBytes: &size,
 		TransferTimeout: &metav1.Duration{Duration: 2 * time.Second}, LongLivedTimeout: &metav1.Duration{Duration: 3 * time.Second},
 		Probe: &v1alpha1.GatewayProbe{Port: 80, Failing: 4}, AcceptProxyProtocol: &yes, SendProxyProtocol: v1alpha1.ProxyProtocolV1,
 	}
 	file := compose.Traffic{
 		Protocol: "TCP",
-		Balance: "Source", HoldTimeout: 10 * time.Second, HoldRequests: 10, HoldBytes: 10, TransferTimeout: 20 * time.Second, LongLivedTimeout: 30 * time.Second,
+		Balance:  "Source", HoldTimeout: 10 * time.Second, HoldRequests: 10, HoldBytes: 10, TransferTimeout: 20 * time.Second, LongLivedTimeout: 30 * time.Second,
 		Probe: &compose.TargetProbe{Path: "/health", Interval: time.Second}, AcceptProxyProtocol: &no, SendProxyProtocol: "V2",
 	}
 	defaults := layout.Traffic{Drain: 5 * time.Second, LongLived: 5 * time.Second, Hold: gatewayapi.Hold{MaxWait: gatewayapi.Duration(time.Minute)}}
