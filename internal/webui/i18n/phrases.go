@@ -3,6 +3,7 @@
 package i18n
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,23 +11,42 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // phrases are what the API says in English, and the same in a language: messages of
 // a status have no keys. In the file phrases-TAG.json, {} in English is anything, {#} a
 // number, and {1}, {2} in the other language are what stood there; {1|step} is the text of the key
 // step.WHAT-STOOD-THERE, and {1|said} is what another program said, of any length,
-// which stays as it is.
+// which stays as it is. {1|any} is of any length too, and in this language as far as it is
+// known.
 type phrases struct {
 	whole    map[string]string
 	patterns []pattern // the longest first
 }
 
 type pattern struct {
-	english *regexp.Regexp
+	english func() *regexp.Regexp // made when it is first needed: most never are
+	fixed   []string              // what stands between the parameters, to tell most texts fast
 	text    string
-	length  int  // of the English
-	several bool // it has parts between semicolons itself
+	written string // the English as it is in the file
+	several bool   // it has parts between semicolons itself
+}
+
+// mayBe reports whether a text has all that stands between the parameters.
+func (p *pattern) mayBe(text string) bool {
+	first, last := p.fixed[0], p.fixed[len(p.fixed)-1]
+	if !strings.HasPrefix(text, first) || !strings.HasSuffix(text, last) {
+		return false
+	}
+	for _, part := range p.fixed {
+		_, rest, ok := strings.Cut(text, part)
+		if !ok {
+			return false
+		}
+		text = rest
+	}
+	return true
 }
 
 // Part of a message in a language.
@@ -49,7 +69,7 @@ func loadPhrases(tag string) phrases {
 			p.whole[english] = text
 			continue
 		}
-		said := saidIn(text)
+		long := longIn(text)
 		var expression strings.Builder
 		for i, part := range parts {
 			expression.WriteString(regexp.QuoteMeta(part))
@@ -57,20 +77,19 @@ func loadPhrases(tag string) phrases {
 			case i == len(params):
 			case params[i] == "{#}":
 				expression.WriteString(`([0-9]+)`)
-			case said[i+1]:
+			case long[i+1]:
 				expression.WriteString(`((?s:.+?))`)
 			default:
 				expression.WriteString(`(.+?)`)
 			}
 		}
-		p.patterns = append(p.patterns, pattern{regexp.MustCompile(`^` + expression.String() + `$`), text, len(english),
-			len(said) > 0 || strings.Contains(english, partsEnd)})
+		p.patterns = append(p.patterns, pattern{sync.OnceValue(func() *regexp.Regexp {
+			return regexp.MustCompile(`^` + expression.String() + `$`)
+		}), parts, text, english,
+			len(long) > 0 || strings.Contains(english, partsEnd)})
 	}
 	slices.SortFunc(p.patterns, func(a, b pattern) int {
-		if a.length != b.length {
-			return b.length - a.length
-		}
-		return strings.Compare(a.english.String(), b.english.String())
+		return cmp.Or(len(b.written)-len(a.written), strings.Compare(a.written, b.written))
 	})
 	return p
 }
@@ -91,11 +110,11 @@ func readPhrases(tag string) (map[string]string, error) {
 // partsEnd is what parts of a message are separated by.
 const partsEnd = "; "
 
-// saidIn are the parameters of a text that other programs have said.
-func saidIn(text string) map[int]bool {
+// longIn are the parameters of a text that may be of any length.
+func longIn(text string) map[int]bool {
 	found := map[int]bool{}
 	for _, name := range placeholders.FindAllString(text, -1) {
-		if strings.HasSuffix(name, "|said}") {
+		if strings.HasSuffix(name, "|said}") || strings.HasSuffix(name, "|any}") {
 			found[int(name[1]-'0')] = true
 		}
 	}
@@ -114,28 +133,60 @@ func (l *Lang) Say(english string) string {
 
 // Parts is Say with what was said by others told from what is in this language.
 func (l *Lang) Parts(english string) []Part {
-	if said, ok := l.phrase(english); ok {
+	if said, ok := l.known(english); ok {
 		return merged(said)
 	}
 	parts := strings.Split(english, partsEnd)
 	known := false
 	var out []Part
-	for i, part := range parts {
-		said, ok := l.phrase(part)
-		if !ok {
-			said = []Part{{part, l.foreign(part)}}
-		}
-		known = known || ok
+	for i := 0; i < len(parts); {
 		if i > 0 {
 			out = append(out, Part{Text: l.Or("parts.end", partsEnd)})
 		}
+		said, n := l.longest(parts[i:])
+		known = known || said != nil
+		if said == nil {
+			said = []Part{{parts[i], l.foreign(parts[i])}}
+		}
 		out = append(out, said...)
+		i += n
 	}
 	if !known {
 		return []Part{{english, l.foreign(english)}}
 	}
 	return merged(out)
 }
+
+// maxParts bounds what is tried for a text of many parts, such as the output of a
+// program.
+const maxParts = 12
+
+// longest is the phrase of as many of the first parts as there is one for, and how
+// many they are; no phrase, and one, if there is none.
+func (l *Lang) longest(parts []string) ([]Part, int) {
+	for n := min(len(parts), maxParts); n > 0; n-- {
+		if said, ok := l.known(strings.Join(parts[:n], partsEnd)); ok {
+			return said, n
+		}
+	}
+	return nil, 1
+}
+
+// known is a phrase, which may be about something that is named before it.
+func (l *Lang) known(english string) ([]Part, bool) {
+	if said, ok := l.phrase(english); ok {
+		return said, true
+	}
+	name, text, ok := strings.Cut(english, nameEnd)
+	if !ok || name == "" || strings.ContainsAny(name, " \n") {
+		return nil, false
+	}
+	said, ok := l.known(text)
+	return append([]Part{{Text: name + l.Or("parts.name", nameEnd)}}, said...), ok
+}
+
+// nameEnd is what a name before a message is separated from it by.
+const nameEnd = ": "
 
 // foreign reports whether a text that is not known is a sentence in English on a page
 // that is not, and not a name.
@@ -164,11 +215,12 @@ func (l *Lang) phrase(english string) ([]Part, bool) {
 		return []Part{{Text: text}}, true
 	}
 	several := strings.Contains(english, partsEnd)
-	for _, p := range l.phrases.patterns {
-		if several && !p.several {
-			continue // a parameter would take the other parts
+	for i := range l.phrases.patterns {
+		p := &l.phrases.patterns[i]
+		if several && !p.several || !p.mayBe(english) {
+			continue // or else a parameter would take the other parts
 		}
-		if found := p.english.FindStringSubmatch(english); found != nil {
+		if found := p.english().FindStringSubmatch(english); found != nil {
 			return l.expand(p.text, found), true
 		}
 	}
@@ -193,8 +245,8 @@ func (l *Lang) expand(text string, found []string) []Part {
 		}
 		_, how, _ := strings.Cut(strings.Trim(name, "{}"), "|")
 		switch how {
-		case "":
-			out = append(out, l.Parts(found[n])...)
+		case "", "any":
+			out = append(out, l.Parts(strings.TrimRight(found[n], "\n"))...)
 		case "said":
 			out = append(out, Part{strings.TrimRight(found[n], "\n"), true})
 		default:
