@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"k8s.io/apiserver/pkg/authentication/user"
 )
 
 // Ways in which a write came.
@@ -51,6 +53,9 @@ type Query struct {
 	Who, Verb, Resource, Namespace, Name string
 	// Refused leaves out what was done.
 	Refused bool
+	// People leaves out what the daemon wrote in the course of its work, such as the
+	// releases and backups that it records. What gives somebody rights stays.
+	People bool
 }
 
 // Page of lines, newest first.
@@ -119,8 +124,14 @@ func (l Log) Read(ctx context.Context, q Query) (Page, error) {
 func (q Query) matches(e *Entry) bool {
 	same := func(want, got string) bool { return want == "" || want == got }
 	return (q.Before.IsZero() || e.Time.Before(q.Before)) && (!q.Refused || e.Status >= 400) &&
-		strings.Contains(e.Who, q.Who) && same(q.Verb, e.Verb) && same(q.Resource, e.Resource) &&
+		!(q.People && routine(e)) && strings.Contains(e.Who, q.Who) && same(q.Verb, e.Verb) && same(q.Resource, e.Resource) &&
 		same(q.Namespace, e.Namespace) && same(q.Name, e.Name)
+}
+
+// routine reports whether an entry is of the daemon's own work.
+func routine(e *Entry) bool {
+	resource, _, _ := strings.Cut(e.Resource, "/")
+	return e.Who == user.APIServerUser && slices.Contains([]string{"applications", "updaterequests", "releases", "backups"}, resource)
 }
 
 func parseHTTP(line []byte) (Entry, bool) {

@@ -76,6 +76,30 @@ func TestReadMergesNewestFirst(t *testing.T) {
 	}
 }
 
+// What the daemon does in the course of its work can be left out; what people do, and
+// whatever gives somebody rights, is always there.
+func TestReadOfPeople(t *testing.T) {
+	l := Log{Kubernetes: filepath.Join(t.TempDir(), "audit.log")}
+	line := func(second int, id, who, resource, subresource string) string {
+		return fmt.Sprintf(`{"auditID":%q,"verb":"update","user":{"username":%q},"objectRef":{"resource":%q,"subresource":%q,"namespace":"prod"},"responseStatus":{"code":200},"stageTimestamp":%q}`,
+			id, who, resource, subresource, epoch.Add(time.Duration(second)*time.Second).Format(time.RFC3339Nano))
+	}
+	const daemon = "system:apiserver"
+	write(t, l.Kubernetes,
+		line(0, "person", "ann", "updaterequests", ""), line(1, "request", daemon, "updaterequests", ""), line(2, "release", daemon, "releases", ""),
+		line(3, "backup", daemon, "backups", "status"), line(4, "application", daemon, "applications", ""),
+		line(5, "account", daemon, "serviceaccounts", ""), line(6, "token", daemon, "serviceaccounts", "token"), line(7, "binding", daemon, "rolebindings", ""),
+		strings.Replace(line(8, "updater", daemon, "updaterequests", ""), `"verb"`, `"impersonatedUser":{"username":"system:serviceaccount:fairlead-system:fairlead-updater"},"verb"`, 1))
+	for people, want := range map[bool][]string{
+		true:  {"updater", "binding", "token", "account", "person"},
+		false: {"updater", "binding", "token", "account", "application", "backup", "release", "request", "person"},
+	} {
+		if p, err := l.Read(t.Context(), Query{People: people}); err != nil || !slices.Equal(ids(p), want) {
+			t.Errorf("people %v: %v, %v", people, ids(p), err)
+		}
+	}
+}
+
 func TestReadPages(t *testing.T) {
 	dir := t.TempDir()
 	l := Log{HTTP: filepath.Join(dir, "audit-http.log")}

@@ -66,6 +66,7 @@ type (
 		Resource string `query:"resource" maxLength:"253" doc:"Such as updaterequests or serviceaccounts/token"`
 		Name     string `query:"name" maxLength:"253" doc:"Name of the object"`
 		Refused  bool   `query:"refused" doc:"Only what was refused"`
+		People   bool   `query:"people" doc:"Without what the daemon itself writes to applications, requests, releases and backups in the course of its work"`
 	}
 	auditPage struct {
 		Entries []auditlog.Entry `json:"entries" nullable:"false"`
@@ -160,7 +161,7 @@ func (a *API) readAudit(ctx context.Context, namespace string, in *AuditQuery) (
 	if err := a.require(ctx, right{verb: "list", resource: auditLogs, namespace: namespace}, "read who did what", roleAdmin); err != nil {
 		return nil, err
 	}
-	q := auditlog.Query{Limit: in.Limit, Who: in.Who, Verb: in.Verb, Resource: in.Resource, Namespace: namespace, Name: in.Name, Refused: in.Refused}
+	q := auditlog.Query{Limit: in.Limit, Who: in.Who, Verb: in.Verb, Resource: in.Resource, Namespace: namespace, Name: in.Name, Refused: in.Refused, People: in.People}
 	if in.Before != "" {
 		var err error
 		if q.Before, err = time.Parse(time.RFC3339Nano, in.Before); err != nil {

@@ -145,3 +145,38 @@ func auditOf(at time.Time) *auditPage {
 	}
 	return p
 }
+
+// What the daemon writes in the course of its work is left out of who did what, unless
+// somebody asks for it.
+func TestAuditIsOfPeople(t *testing.T) {
+	w := newWorld(t)
+	w.api.objects["audit"] = map[string]any{"entries": []map[string]any{
+		{"time": at, "who": "system:apiserver", "verb": "update", "resource": "updaterequests", "name": "shop-1", "status": 200},
+		{"time": at, "who": "ann", "verb": "create", "resource": "updaterequests", "name": "shop-1", "status": 201},
+	}}
+	b := w.signedIn("admin")
+	for path, people := range map[string]bool{
+		"/ui/audit":                  true,
+		"/ui/audit?verb=update":      true,
+		"/ui/audit?daemon=true":      false,
+		"/ui/audit?who=apiserver":    false,
+		"/ui/audit?refused=true":     true,
+		"/ui/audit?before=x&daemon=": true,
+	} {
+		before := len(w.api.asked())
+		page := b.get(path)
+		w.api.mu.Lock()
+		query := w.api.queries[len(w.api.queries)-1]
+		asked := len(w.api.queries) - before
+		w.api.mu.Unlock()
+		if got := strings.Contains(query, "people=true"); asked != 1 || got != people {
+			t.Errorf("%s asked %d times, for %q", path, asked, query)
+		}
+		if !strings.Contains(page.body, "Fairlead itself") || strings.Contains(page.body, "system:apiserver") || !strings.Contains(page.body, `name="daemon"`) {
+			t.Errorf("%s does not tell the daemon by name", path)
+		}
+		if got := strings.Contains(page.body, `name="daemon" value="true" checked`); got != (path == "/ui/audit?daemon=true") {
+			t.Errorf("%s: the choice is %v", path, got)
+		}
+	}
+}

@@ -23,7 +23,9 @@ type auditPage struct {
 	// The filters.
 	Who, Verb, Resource, Name string
 	Refused                   bool
-	Query                     url.Values `json:"-"`
+	// Daemon says that what the daemon did in the course of its work is shown too.
+	Daemon bool
+	Query  url.Values `json:"-"`
 }
 
 // Verbs and Resources are offered as filters.
@@ -60,6 +62,12 @@ func (s *Server) audit(c *call) error {
 	if page.Refused = given.Get("refused") != ""; page.Refused {
 		q.Set("refused", "true")
 		page.Query.Set("refused", "true")
+	}
+	// Who asks for somebody by name finds the daemon, too.
+	if page.Daemon = given.Get("daemon") != ""; page.Daemon {
+		page.Query.Set("daemon", "true")
+	} else if page.Who == "" {
+		q.Set("people", "true")
 	}
 	if before := given.Get("before"); before != "" {
 		q.Set("before", before)

@@ -33,6 +33,8 @@ type fakeAPI struct {
 	// calls that came in, as "METHOD path".
 	calls  []string
 	bodies []string
+	// queries of these calls.
+	queries []string
 	// stream, if set, serves paths that end in "events".
 	stream http.HandlerFunc
 }
@@ -61,6 +63,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	role, known := f.tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
 	if path != "whoami" {
 		f.calls, f.bodies = append(f.calls, r.Method+" "+path), append(f.bodies, string(body))
+		f.queries = append(f.queries, r.URL.RawQuery)
 	}
 	object, found := f.objects[path]
 	stream := f.stream

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/webui/i18n"
@@ -22,6 +23,7 @@ func formatFuncs(lang *i18n.Lang) template.FuncMap {
 	return template.FuncMap{
 		"short":      short,
 		"person":     person,
+		"isdaemon":   func(username string) bool { return username == user.APIServerUser },
 		"bytes":      bytesText,
 		"took":       func(s string) string { return tookText(lang, s) },
 		"duration":   func(d time.Duration) string { return durationText(lang, d) },

@@ -21,17 +21,19 @@ var unshown = map[string]string{
 	"internal/bootstrap":           "the start of the daemon: nothing serves a page yet",
 	"internal/controlplane":        "the start of the API server",
 	"internal/daemon":              "the start and the end of the daemon",
+	"internal/pki":                 "the start of the daemon",
+	"internal/endpoint":            "the start of the daemon, and clients that are no browsers",
 	"internal/datadir":             "the start of the daemon",
 	"internal/dropin":              "the start of the daemon in an updater's place",
 	"internal/identity":            "the start of the daemon",
 	"internal/self":                "the start of the daemon",
 	"internal/ready":               "the start of the daemon",
 	"internal/logging":             "the daemon's log",
-	"internal/auditlog":            "who reads the log as it is; its lines are what others said",
 	"internal/gateway":             "a program of its own, whose log has this; what the daemon makes of it is in steps",
-	"internal/github":              "GitHub, and Events; no page shows them",
+	"internal/github/client":       "GitHub, and Events; no page shows them",
+	"internal/github/report":       "GitHub, and Events; no page shows them",
+	"internal/github/githubtest":   "tests",
 	"internal/notify":              "the receivers of notifications, and Events; no page shows them",
-	"internal/updaterapi":          "the clients of the updater, which know its answers",
 	"internal/updatelog/logserver": "another daemon that asks for a log",
 	"internal/hostaccess":          "faults between two parts of the program",
 	"internal/testenv":             "tests",
@@ -106,6 +108,14 @@ var unshownParts = map[string]string{
 	"internal/steps/desired.go revision":             "the name of a revision",
 	"internal/updatelog/log.go output":               "a line of the log",
 	"controllers/application_update_status.go newer": "a condition for kubectl: pages say it in their own words",
+	"internal/github/github.go":                      "GitHub, and Events; no page shows them",
+	"internal/github/repository.go":                  "GitHub, and Events; no page shows them",
+	"internal/github/webhook/decide.go":              "what GitHub is answered",
+	"internal/updaterapi/api.go plainText":           "a header",
+	"internal/updaterapi/files.go":                   "the clients of the updater, which know its answers",
+	"internal/updaterapi/follow.go":                  "the clients of the updater, which know its answers",
+	"internal/updaterapi/jobs.go":                    "the clients of the updater, which know its answers",
+	"internal/updaterapi/update.go":                  "the clients of the updater, which know its answers",
 	"internal/source/lfs.go lfsFilters":              "settings of git",
 }
 
@@ -134,7 +144,8 @@ func TestEverythingSaidHasAPhrase(t *testing.T) {
 		seen++
 		for _, l := range Languages[1:] {
 			if !l.has(s.text, english[l]) {
-				t.Errorf("%s:%d: %s (in %s, %s) has no phrase for %q", s.file, s.line, s.decl, s.call, l.Tag, s.text)
+				t.Errorf("%s:%d: %s has no phrase for %q, which is said in %s (%s): write one into catalogs/phrases-%s.json, or tell here why no page shows it",
+					s.file, s.line, l.Tag, s.text, s.decl, s.call, l.Tag)
 			}
 		}
 	}
