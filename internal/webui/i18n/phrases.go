@@ -224,8 +224,24 @@ func (l *Lang) phrase(english string) ([]Part, bool) {
 			return l.expand(p.text, found), true
 		}
 	}
-	return nil, false
+	return l.list(english)
 }
+
+// list is a list of phrases without parameters.
+func (l *Lang) list(english string) ([]Part, bool) {
+	items := strings.Split(english, itemEnd)
+	for i, item := range items {
+		text, ok := l.phrases.whole[item]
+		if !ok {
+			return nil, false
+		}
+		items[i] = text
+	}
+	return []Part{{Text: strings.Join(items, l.Or("list.comma", itemEnd))}}, true
+}
+
+// itemEnd is what items of a list are separated by.
+const itemEnd = ", "
 
 // expand puts what was found into the parameters of a text.
 func (l *Lang) expand(text string, found []string) []Part {
