@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -27,6 +28,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/doctor"
+	"github.com/fairlead-dev/fairlead/internal/dropin"
 	"github.com/fairlead-dev/fairlead/internal/steps"
 )
 
@@ -71,12 +73,27 @@ there are some.`,
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, then the one of this host's daemon")
 	flags.StringVarP(&f.namespace, "namespace", "n", "", "namespace of APPLICATION; without one, all are looked at")
 	flags.StringVar(&f.dataDir, "data-dir", clientconfig.DataDir(), "data directory of the daemon")
-	flags.StringVar(&f.listen, "listen", daemon.DefaultListen, "address of the daemon's HTTP endpoints")
+	flags.StringVar(&f.listen, "listen", listenAddress(os.LookupEnv, inContainer()), "address of the daemon's HTTP endpoints")
 	flags.StringVar(&f.dockerHost, "docker-host", "", "Docker engine; default: DOCKER_HOST or the engine's default socket")
 	flags.StringSliceVar(&f.directories, "directory", nil, "deployment directory to look at, as where the API does not answer")
 	flags.StringVarP(&f.output, "output", "o", "", "json or yaml; default: text")
 	flags.BoolVar(&f.all, "all", false, "also show what is well")
 	return cmd
+}
+
+// listenAddress is where a daemon with this environment listens, unless flags say
+// otherwise.
+func listenAddress(env dropin.Lookup, inContainer bool) string {
+	if address, _ := env(envName("listen")); address != "" {
+		return address
+	}
+	if dropin.Wanted(env, inContainer) {
+		// What else is wrong with the environment, the daemon has said.
+		if s, _ := dropin.Read(env); s.Listen != "" {
+			return s.Listen
+		}
+	}
+	return daemon.DefaultListen
 }
 
 func runDoctor(ctx context.Context, f doctorFlags, name string, out io.Writer) error {

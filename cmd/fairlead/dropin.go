@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -36,7 +35,7 @@ func findUpdater(ctx context.Context, f *serveFlags) (*updater, error) {
 		return nil, nil
 	}
 	sure := dropin.Wanted(os.LookupEnv, false)
-	if _, err := os.Stat("/.dockerenv"); !sure && errors.Is(err, os.ErrNotExist) {
+	if !sure && !inContainer() {
 		return nil, nil // a token on a host of its own
 	}
 	u, err := newUpdater(ctx, f, sure)
@@ -44,6 +43,12 @@ func findUpdater(ctx context.Context, f *serveFlags) (*updater, error) {
 		return nil, fmt.Errorf("in the updater's place: %w", err)
 	}
 	return u, nil
+}
+
+// inContainer reports whether this process runs in a container of a Docker engine.
+func inContainer() bool {
+	_, err := os.Stat("/.dockerenv")
+	return err == nil
 }
 
 func newUpdater(ctx context.Context, f *serveFlags, sure bool) (*updater, error) {

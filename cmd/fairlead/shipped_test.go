@@ -5,6 +5,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"go/parser"
+	"go/token"
 	"net"
 	"os"
 	"path/filepath"
@@ -130,6 +132,63 @@ func TestShippedContainers(t *testing.T) {
 	if args[0] != "fairlead" || started(t, args[1:]).Lookup("data-dir").Value.String() != clientconfig.DefaultDataDir ||
 		!strings.Contains(image, "\nVOLUME "+clientconfig.DefaultDataDir+"\n") {
 		t.Errorf("the image runs %v, and its data may be lost", args)
+	}
+}
+
+// The image that is built without a target is one of this program, for which all of its sources are copied.
+func TestShippedImageIsCompiled(t *testing.T) {
+	stages := strings.Split(string(shipped(t, "Dockerfile")), "\nFROM ")
+	last := stages[len(stages)-1]
+	if !strings.HasPrefix(last, "runtime\n") || !strings.Contains(last, "\nCOPY --from=compiled /fairlead /opt/fairlead/fairlead\n") {
+		t.Errorf("without a target it is\n%s", last)
+	}
+	compiled := stages[slices.IndexFunc(stages, func(s string) bool { return strings.Contains(s, " AS compiled\n") })]
+	context := strings.Fields(string(shipped(t, ".dockerignore")))
+	copied := map[string]bool{}
+	for _, line := range regexp.MustCompile(`(?m)^COPY (.+) (\S+)$`).FindAllStringSubmatch(compiled, -1) {
+		for source := range strings.FieldsSeq(line[1]) {
+			copied[source] = line[2] == source || line[2] == "./"
+			if !slices.Contains(context, "!"+source) {
+				t.Errorf("%s is kept from the builder by .dockerignore", source)
+			}
+		}
+	}
+	needed := map[string]bool{"cmd/fairlead": true}
+	for _, file := range []string{"go.mod", "go.sum"} {
+		if !copied[file] {
+			t.Errorf("%s is not copied", file)
+		}
+	}
+	for queue := []string{"cmd/fairlead"}; len(queue) > 0; queue = queue[1:] {
+		if top, _, _ := strings.Cut(queue[0], "/"); !copied[top] {
+			t.Errorf("%s is not copied", queue[0])
+		}
+		files, err := filepath.Glob(filepath.Join("..", "..", queue[0], "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s has the files %v (%v)", queue[0], files, err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range parsed.Imports {
+				path, ours := strings.CutPrefix(strings.Trim(i.Path.Value, `"`), "github.com/fairlead-dev/fairlead/")
+				if ours && !needed[path] {
+					needed[path] = true
+					queue = append(queue, path)
+				}
+			}
+		}
+	}
+	if len(needed) < 50 {
+		t.Errorf("it is made of %d packages only", len(needed))
+	}
+	if !strings.Contains(compiled, "-X main.version=${VERSION}") || !strings.Contains(compiled, " -o /fairlead ./cmd/fairlead\n") {
+		t.Errorf("it is compiled by\n%s", compiled)
 	}
 }
 

@@ -71,6 +71,18 @@ volumes: {updater_logs: {name: ssalgten-updater-logs}}
 		t.Errorf("the updater's image is pulled by the policy %q, though it may be on this host alone", updater.PullPolicy)
 	}
 	wants(t, updater, "/var/run/docker.sock", "/workspace", "/workspace/.update/logs")
+	// It is asked where it listens, whoever sets another port.
+	if asked := strings.Join(updater.Healthcheck.Test, " "); asked != "CMD-SHELL curl -f http://localhost:$PORT/health" {
+		t.Errorf("its health is asked with %q", asked)
+	}
+	moved := strings.NewReplacer("PORT: 8765", "PORT: 9765", "127.0.0.1:8765:8765", "127.0.0.1:8765:9765").Replace(shipped(t, "updater.yml"))
+	options.DeployDir, _ = deployment(t, map[string]string{"compose.yaml": base, "updater.yml": moved}, nil)
+	if p, err = Load(t.Context(), options); err != nil {
+		t.Fatal(err)
+	}
+	if updater, _ = p.Service("updater"); len(updater.Ports) != 1 || updater.Ports[0].Target != 9765 {
+		t.Errorf("on another port it has the ports %+v", updater.Ports)
+	}
 }
 
 func wants(t *testing.T, svc Service, targets ...string) {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/cli"
+	"github.com/fairlead-dev/fairlead/internal/doctor"
 	"github.com/fairlead-dev/fairlead/test/harness"
 )
 
@@ -22,7 +24,8 @@ import (
 const ownFile = "updater.yml"
 
 // putOwnFile puts it beside the others in the deployment directory, where Git does not
-// know it, with the names and the port of this test's project in the place of SsalgTen's.
+// know it, with the names and the port of this test's project in the place of SsalgTen's,
+// and another port in the container.
 func (m *monitor) putOwnFile() {
 	m.t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", "..", "config", "compose", ownFile))
@@ -32,7 +35,8 @@ func (m *monitor) putOwnFile() {
 	text := string(data)
 	for from, to := range map[string]string{
 		"name: ssalgten-updater":   "name: ${PREFIX}-updater", // of the container and of the volume
-		"127.0.0.1:8765:8765":      "127.0.0.1:${UPDATER_PORT}:8765",
+		"PORT: 8765":               "PORT: 9765",
+		"127.0.0.1:8765:8765":      "127.0.0.1:${UPDATER_PORT}:9765",
 		"      - ssalgten-network": "      - net",
 	} {
 		if !strings.Contains(text, from) {
@@ -148,9 +152,14 @@ func replacesItself(m *monitor) {
 	s.wantUntouched(others, "database", "backend")
 	// At the same port of the host, and by the same name in the project's network.
 	m.want(m.call(http.MethodGet, "/health", ""), 200, jsonKind, `{"ok":true}`)
-	if got := m.docker("exec", is.ID, "curl", "-fsS", "http://updater:8765/health"); got != `{"ok":true}` {
+	if got := m.docker("exec", is.ID, "curl", "-fsS", "http://updater:9765/health"); got != `{"ok":true}` {
 		m.t.Errorf("by its name in the network it answers %q", got)
 	}
+	report, errOut, code := harness.Run(m.t.Context(), nil, "", "docker", "exec", is.ID, "fairlead", "doctor", "-o", "json")
+	if code != cli.ExitOK && code != cli.ExitFailed {
+		m.t.Fatalf("doctor: exit %d\n%s\n%s", code, report, errOut)
+	}
+	wantFinding(m.t, decode[doctor.Report](m.t, report).Findings, "http", doctor.OK, ":9765 is ready", "")
 	jobs := m.jobs()
 	if n := len(jobs); n < 3 || jobs[n-2].ID != first || jobs[n-1].ID != second || jobs[n-2].SizeBytes == 0 || jobs[n-1].SizeBytes == 0 {
 		m.t.Errorf("the jobs are %+v, want %s and %s at the end", jobs, first, second)
