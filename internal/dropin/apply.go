@@ -85,10 +85,19 @@ func applySecret(ctx context.Context, c client.Client, namespace, name string, d
 		if apierrors.IsNotFound(err) || err == nil && old.Labels[managedBy] != FieldManager {
 			return nil
 		}
-		if err == nil {
-			err = client.IgnoreNotFound(c.Delete(ctx, &old))
+		if err != nil {
+			return err
 		}
-		return err
+		// Of one that others have put something into, such as the secret of a
+		// webhook, only what was made here goes.
+		secret := object("v1", "Secret", namespace, name)
+		if err := apply(ctx, c, secret); err != nil {
+			return err
+		}
+		if left, _, _ := unstructured.NestedMap(secret.Object, "data"); len(left) > 0 {
+			return nil
+		}
+		return client.IgnoreNotFound(c.Delete(ctx, &old))
 	}
 	secret := object("v1", "Secret", namespace, name)
 	secret.SetLabels(map[string]string{managedBy: FieldManager})
