@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,6 +34,10 @@ func TestUpdaterSetsTheFlags(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "docker-compose.yml"), []byte("services: {web: {image: web}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, ".env"), []byte("COMPOSE_PROFILES=monitoring\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("FORCE_ENABLE_AGENT", "true")
 	t.Setenv("WORKSPACE", dir)
 	t.Setenv("UPDATER_TOKEN", "t")
 	t.Setenv("PORT", "9001")
@@ -52,6 +57,9 @@ func TestUpdaterSetsTheFlags(t *testing.T) {
 		}
 		if f.listen != tt.want.listen || f.insecureHTTP != tt.want.insecureHTTP || f.dataDir != tt.want.dataDir {
 			t.Errorf("%s: it listens on %s (in the clear: %t), and its data is in %s; want %+v", name, f.listen, f.insecureHTTP, f.dataDir, tt.want)
+		}
+		if profiles := u.plan.Spec.Compose.Profiles; !slices.Equal(profiles, []string{"monitoring", "agent"}) {
+			t.Errorf("%s: it has the profiles %v", name, profiles)
 		}
 		if ref := u.plan.Spec.Source.Ref; ref != "production" {
 			t.Errorf("%s: it follows %q", name, ref)

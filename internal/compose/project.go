@@ -133,6 +133,9 @@ func (p *Project) AllServices() []string {
 	return slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(p.model.Services)), slices.Collect(maps.Keys(p.model.DisabledServices))...)))
 }
 
+// Profiles returns the active profiles.
+func (p *Project) Profiles() []string { return slices.Clone(p.model.Profiles) }
+
 // ProfilesOf returns the profiles of a service, active or not, of which one must
 // be active for the service to be.
 func (p *Project) ProfilesOf(service string) []string {

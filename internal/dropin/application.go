@@ -45,6 +45,8 @@ type Facts struct {
 	HasImageFile bool
 	// Services of the Compose model; nil when it cannot be loaded just now.
 	Services map[string]Service
+	// Profiles that are active in it.
+	Profiles []string
 }
 
 // Service is what matters of a service of the Compose model.
@@ -88,7 +90,7 @@ func Decide(s Settings, f Facts) (Plan, error) {
 		return p, fmt.Errorf("no name can be made of the Compose project %q and the directory %s: set COMPOSE_PROJECT_NAME", f.Project.Name, f.Directory)
 	}
 	c := &p.Spec.Compose
-	c.Directory, c.Project, c.Profiles = f.Directory, f.Project.Name, s.Profiles
+	c.Directory, c.Project, c.Profiles = f.Directory, f.Project.Name, profiles(s, f)
 	c.EnvFiles = relativeAll(f.Directory, f.Project.EnvFiles)
 	c.Files = composeFiles(s, f)
 	c.RequestVariables = slices.Clone(updaterapi.PortFields)
@@ -117,6 +119,22 @@ func (p *Plan) secret(suffix, key, value string) *v1alpha1.LocalReference {
 	}
 	p.Secrets[name] = map[string]string{key: value}
 	return &v1alpha1.LocalReference{Name: name}
+}
+
+// profiles are those of the environment. Where only the agent is asked for, those of
+// the environment file stay: a list of its own takes their place.
+func profiles(s Settings, f Facts) []string {
+	all := slices.Clone(s.Profiles)
+	if !s.ForceAgent {
+		return all
+	}
+	if len(all) == 0 {
+		all = slices.Clone(f.Profiles)
+	}
+	if !slices.Contains(all, AgentProfile) {
+		all = append(all, AgentProfile)
+	}
+	return all
 }
 
 // variables hands on the ports of the environment, but for those that the Compose

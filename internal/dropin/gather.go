@@ -53,16 +53,20 @@ func Gather(ctx context.Context, s Settings, own docker.Container) (Facts, error
 	f.Origin = repo.URL()
 	_, err = os.Stat(filepath.Join(f.Directory, ImageFile))
 	f.HasImageFile = err == nil
-	project, err := compose.Load(ctx, compose.Options{
+	options := compose.Options{
 		DeployDir: f.Directory, Files: composeFiles(s, f), EnvFiles: relativeAll(f.Directory, f.Project.EnvFiles),
 		Profiles: s.Profiles, ProjectName: f.Project.Name,
-	})
+	}
+	if s.ForceAgent {
+		options.AddProfiles = []string{AgentProfile}
+	}
+	project, err := compose.Load(ctx, options)
 	if err != nil {
 		// An updater must start all the same: the next commit may mend it.
 		logr.FromContextOrDiscard(ctx).Error(err, "the Compose model cannot be loaded: the Application gets no checks of its own until the next start")
 		return f, nil
 	}
-	f.Services = services(project)
+	f.Services, f.Profiles = services(project), project.Profiles()
 	return f, nil
 }
 

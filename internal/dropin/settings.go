@@ -101,7 +101,9 @@ type Settings struct {
 	Webhook string
 	// Profiles of the Compose file; none means those of the environment file.
 	Profiles []string
-	Mode     Mode
+	// ForceAgent adds AgentProfile to Profiles, or to those of the environment file.
+	ForceAgent bool
+	Mode       Mode
 	// Ports are those of PortVariables that are set.
 	Ports map[string]string
 	// Ignored names variables that are set and mean nothing any more.
@@ -224,6 +226,7 @@ func Read(env Lookup) (Settings, error) {
 		r.wrong(EnvBranch, "%q is no branch", s.Branch)
 	}
 	s.Profiles = r.profiles()
+	s.ForceAgent = truth(r.get(EnvForceAgent, ""))
 	s.Mode = r.mode()
 	for _, name := range PortVariables {
 		if value := r.get(name, ""); value != "" {
@@ -250,9 +253,6 @@ func (r *reader) profiles() []string {
 		if p = strings.TrimSpace(p); p != "" && !slices.Contains(profiles, p) {
 			profiles = append(profiles, p)
 		}
-	}
-	if truth(r.get(EnvForceAgent, "")) && !slices.Contains(profiles, AgentProfile) {
-		profiles = append(profiles, AgentProfile)
 	}
 	return profiles
 }
