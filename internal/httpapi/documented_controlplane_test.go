@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"testing"
 
 	"go.uber.org/zap"
 
@@ -35,7 +36,8 @@ var described = sync.OnceValues(func() (map[string]describedOperation, error) {
 })
 
 type describedOperation struct {
-	Responses map[string]struct{ Content map[string]any }
+	OperationID string
+	Responses   map[string]struct{ Content map[string]any }
 }
 
 // documented fails where the answer to an operation is none that the document has for it.
@@ -68,4 +70,40 @@ func fits(template, path []string) bool {
 		}
 	}
 	return true
+}
+
+// A viewer who tries each write that there is, whatever comes to be one, is refused and
+// written down.
+func TestViewerWritesNothing(t *testing.T) {
+	w := newWorld(t, withHost)
+	const application = `{"metadata":{"name":"web","resourceVersion":"1"},"spec":{"compose":{"directory":"/opt/web"}}}`
+	bodies := map[string]string{
+		"createRequest": newRequest, "plan": newRequest, "createApplication": application, "replaceApplication": application,
+		"patchApplication": `{"spec":{"suspend":true}}`, "createToken": `{"name":"mine","role":"admin","lifetime":"24h"}`,
+		"checkCandidate": `{"directory":"/opt/web"}`,
+	}
+	w.create("web", nil) // as the application, and a token below, so that each path leads to something
+	w.token("web", "viewer")
+	operations, err := described()
+	w.must(err)
+	tried := 0
+	for key, operation := range operations {
+		method, path, _ := strings.Cut(key, " ")
+		if !writes(method) {
+			continue
+		}
+		tried++
+		path = strings.NewReplacer("/api/v1", "/", "{namespace}", w.namespace, "{name}", "web").Replace(path)
+		a := w.do("viewer", method, path, bodies[operation.OperationID])
+		if a.code != http.StatusForbidden {
+			t.Errorf("%s, %s: %d %s", operation.OperationID, key, a.code, a.body)
+		}
+		lines := auditLines(t, w.auditFile, a.header.Get("Audit-Id"), "fairlead-token-viewer", `"status":403`, `"resource":`, `"reason":`)
+		if len(lines) != 1 {
+			t.Errorf("%s: %d audit lines: %q", key, len(lines), lines)
+		}
+	}
+	if tried < len(bodies) {
+		t.Errorf("only %d operations were tried", tried)
+	}
 }
