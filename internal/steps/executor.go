@@ -440,6 +440,7 @@ func (e *executor) retire(ctx context.Context, a plan.Action) error {
 	if !ok {
 		return nil
 	}
+	e.openBefore(context.WithoutCancel(ctx), c)
 	if err := e.leave(ctx, a.Service, c); err != nil {
 		return err
 	}

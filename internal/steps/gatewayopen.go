@@ -88,6 +88,33 @@ func (e *executor) openAs(ctx context.Context, b layout.Box) error {
 	return nil
 }
 
+// openBefore makes and starts the fronts that are to have ports of a container which is about to be stopped: from then on
+// nobody has them until the front does, which is connected to its networks when it is opened. What goes wrong here is
+// met again there.
+func (e *executor) openBefore(ctx context.Context, c docker.Container) {
+	g := e.gw
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, b := range g.waiting(c) {
+		if err := g.keeper.OpenBeside(ctx, g.project, g.application, b); err != nil {
+			e.say("gateway %s: could not be started yet: %v", b.Name, err)
+			continue
+		}
+		e.say("gateway %s: runs, and waits for the ports of %s", b.Name, c.Name)
+	}
+}
+
+// waiting are the fronts, not there yet, that are to publish a port which a container has. It needs the lock.
+func (g *gatewayRun) waiting(c docker.Container) []layout.Box {
+	return slices.DeleteFunc(slices.Clone(g.wanted), func(b layout.Box) bool {
+		_, lacks := b.Unchosen()
+		return !b.Front || lacks || g.there[b.Name] != nil || len(blockers(b, []docker.Container{c})) == 0
+	})
+}
+
 // endReplaced ends the gateways whose names b has by now. It returns when what was open there has ended, or was cut.
 func (e *executor) endReplaced(ctx context.Context, b layout.Box) error {
 	g := e.gw

@@ -3,12 +3,15 @@
 package steps
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
+	"github.com/fairlead-dev/fairlead/internal/gateway/layout"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
@@ -46,5 +49,29 @@ func TestGatewayIsNotToldTheLast(t *testing.T) {
 				t.Errorf("the status says %s: %v", got.Reason, err)
 			}
 		})
+	}
+}
+
+// A front is started before the container is stopped whose ports it is to have, and only then.
+func TestFrontsWaitForPorts(t *testing.T) {
+	front := func(name string, port int) layout.Box {
+		return layout.Box{Name: name, Front: true, Publish: []layout.Publish{{HostIP: "127.0.0.1", HostPort: port, Service: "web", Target: 80}}}
+	}
+	g := recalled(told("shop.gateway-front-1", true, nil, nil))
+	open := front("shop.gateway-front-5", 0)
+	open.Publish[0].From = "8000-8010"
+	g.wanted = []layout.Box{front("shop.gateway-front-1", 8080), front("shop.gateway-front-2", 8080), front("shop.gateway-front-3", 8081), {Name: "shop.gateway-1"}, open}
+	has := func(state string) docker.Container {
+		return docker.Container{ID: "old", State: state, PortBindings: []docker.Port{{HostIP: "0.0.0.0", HostPort: 8080, Protocol: "tcp"}}}
+	}
+	var got []string
+	for _, b := range g.waiting(has(docker.StateRunning)) {
+		got = append(got, b.Name)
+	}
+	if want := []string{"shop.gateway-front-2"}; !slices.Equal(got, want) {
+		t.Errorf("%q wait, want %q", got, want)
+	}
+	if all := g.waiting(has(docker.StateExited)); len(all) > 0 {
+		t.Errorf("%+v wait for what a container had", all)
 	}
 }
