@@ -4,6 +4,7 @@ package steps
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
@@ -64,7 +65,7 @@ func exclusive(d wanted, all []wanted) []string {
 
 func hostPort(p compose.Port) string {
 	if p.HostIP != "" {
-		return p.HostIP + ":" + p.Published
+		return net.JoinHostPort(p.HostIP, p.Published)
 	}
 	return p.Published
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/gateway/layout"
 )
@@ -69,6 +70,9 @@ func TestHandoverOfARange(t *testing.T) {
 	old = docker.Container{Service: "web", State: docker.StateRunning, Labels: map[string]string{v1alpha1.LabelGateway: v1alpha1.GatewayBehind}}
 	if got := handover(d, []docker.Container{old}); got != "8000-8010, 9000" {
 		t.Errorf("given back are %q", got)
+	}
+	if got := hostPort(compose.Port{HostIP: "::1", Published: "9000"}); got != "[::1]:9000" {
+		t.Errorf("an address of IPv6 is %q", got)
 	}
 	for p, want := range map[layout.Publish]bool{
 		{Service: "web", HostPort: 8000, From: "8000-8010", Target: 80}:    true,
