@@ -146,6 +146,29 @@ func auditOf(at time.Time) *auditPage {
 	return p
 }
 
+// While it is found out what a restore would overwrite, the page waits for that by
+// itself; not with something typed that would be lost.
+func TestRestoreWaitsForItsPlan(t *testing.T) {
+	dryRun := &v1alpha1.UpdateRequest{}
+	dryRun.Name = "dry"
+	page := &restorePage{Namespace: "prod", App: "shop"}
+	if got := page.Stream(); got != "" {
+		t.Errorf("without a plan it listens to %q", got)
+	}
+	page.Plan = dryRun
+	if got := page.Stream(); got != "/ui/namespaces/prod/updates/dry/status" {
+		t.Errorf("it listens to %q", got)
+	}
+	page.Wrong = true
+	if got := page.Stream(); got != "" {
+		t.Errorf("with something typed it listens to %q", got)
+	}
+	page.Wrong, dryRun.Status.FinishedAt = false, &metav1.Time{}
+	if got := page.Stream(); got != "" {
+		t.Errorf("with the plan it listens to %q", got)
+	}
+}
+
 // What the daemon writes in the course of its work is left out of who did what, unless
 // somebody asks for it.
 func TestAuditIsOfPeople(t *testing.T) {

@@ -106,6 +106,15 @@ func (p *restorePage) Crumbs(c *call) []crumb {
 	return append(c.ofApp(p.Namespace, p.App), crumb{Text: c.T("backups.title"), URL: appURL(p.Namespace, p.App) + "/backups"})
 }
 
+// Stream implements livePage: while the dry run goes on, and nothing is typed that
+// another page would not have.
+func (p *restorePage) Stream() string {
+	if !p.Planning() || p.Wrong {
+		return ""
+	}
+	return updateURL(p.Namespace, p.Plan.Name) + "/status"
+}
+
 // URL of the page.
 func (p *restorePage) URL() string { return backupURL(p.Namespace, p.Backup.Name) + "/restore" }
 

@@ -85,3 +85,9 @@ func (r *Repo) Branch(ctx context.Context, name string) error {
 	_, err := git(ctx, r.Work, "push", "--quiet", "origin", "HEAD:refs/heads/"+name)
 	return err
 }
+
+// Tag pushes what the developer's clone has as a tag.
+func (r *Repo) Tag(ctx context.Context, name string) error {
+	_, err := git(ctx, r.Work, "push", "--quiet", "origin", "HEAD:refs/tags/"+name)
+	return err
+}

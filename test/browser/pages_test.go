@@ -38,6 +38,7 @@ func TestPages(t *testing.T) {
 		{"two people", func(t *testing.T) { s.twoPeople(t, admin, operator) }},
 		{"container log", func(t *testing.T) { s.containerLog(t, operator, viewer) }},
 		{"options", func(t *testing.T) { s.options(t, operator) }},
+		{"loading", func(t *testing.T) { s.loading(t, operator) }},
 		{"keyboard", func(t *testing.T) { s.keyboard(t, operator) }},
 		{"branch", func(t *testing.T) { s.branch(t, admin, viewer) }},
 		{"first run", func(t *testing.T) { s.firstRun(t, admin) }},
@@ -130,7 +131,16 @@ func (s *site) hostAndAudit(t *testing.T, b *tab) {
 	b.shows("Docker engine")
 	b.until("the disk is shown", `document.querySelectorAll("progress.meter").length >= 2`)
 	b.open("/ui/audit")
-	b.shows("updaterequests")
+	// What people did; and what the daemon did only when it is asked for.
+	const daemon = `[...document.querySelectorAll("tbody td[data-label=Who]")].some((td) => td.innerText.includes("Fairlead itself"))`
+	b.until("there are lines", `document.querySelector("tbody time") !== null`)
+	if eval[bool](b, daemon) {
+		t.Error("what the daemon did is among what people did")
+	}
+	b.open("/ui/audit?daemon=true")
+	b.until("what the daemon did is there", daemon)
+	b.open("/ui/audit")
+	b.until("what people did is there", `document.querySelector("tbody")?.innerText.includes("update") ?? false`)
 	// Times are told in the zone of who looks.
 	b.zone("Asia/Kolkata")
 	b.open("/ui/audit")
@@ -365,11 +375,22 @@ func (s *site) containerLog(t *testing.T, operator, viewer *tab) {
 func (s *site) options(t *testing.T, b *tab) {
 	sha := s.publish("With options", "4", apps.Behaviour{})
 	s.Patch(s.App(s.name), `{"spec":{"compose":{"requestVariables":["HEALTH_INTERVAL","NOTE"]}}}`)
+	const tag = `v1.2-<b>&"`
+	if err := s.repo.Tag(t.Context(), tag); err != nil {
+		t.Fatal(err)
+	}
 	b.open(s.app())
 	b.click("#choose")
 	b.until("the branches are listed", `document.querySelector("dialog[open]")?.innerText.includes("Branches") && document.querySelector("dialog[open]").innerText.includes("main")`)
-	b.click("dialog[open] form[action$='/plan'] button")
+	// The tag is told by its name and commit, and chosen.
+	const ofTag = `[...document.querySelectorAll("dialog[open] section.card")].find((c) => c.querySelector("h2").innerText === "Tags")?.querySelector("li")`
+	if got := eval[string](b, ofTag+`.innerText`); !strings.Contains(got, tag) || !strings.Contains(got, sha[:7]) {
+		t.Errorf("the tag is told as %q", got)
+	}
+	eval[any](b, ofTag+`.querySelector("button").click()`)
 	b.until("the plan is told", `document.querySelector("dialog[open] #confirm") !== null`)
+	b.shows("With options")
+	b.until("it is of the tag's commit", fmt.Sprintf(`document.querySelector("dialog[open] input[name=commit]").value === "%s"`, sha))
 	b.open(s.app())
 	b.typed("#variables", "WRONG")
 	b.click("#versions details form button")

@@ -33,9 +33,13 @@ document.addEventListener('submit', (event) => {
     return;
   }
   form.dataset.sent = 'true';
+  event.submitter?.setAttribute('aria-busy', 'true');
 });
 window.addEventListener('pageshow', () => {
-  for (const form of document.querySelectorAll('form[data-sent]')) delete form.dataset.sent;
+  for (const form of document.querySelectorAll('form[data-sent]')) {
+    delete form.dataset.sent;
+    for (const button of form.querySelectorAll('[aria-busy]')) button.removeAttribute('aria-busy');
+  }
 });
 
 if (document.querySelector('[data-log]')) {

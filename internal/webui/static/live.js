@@ -38,8 +38,8 @@ let main = null;
 export function start() {
   main = document.getElementById('main');
   if (!main?.dataset.stream) return;
-  // A page with a log reads what is there first.
-  if (!document.querySelector('[data-log]')) open();
+  // A page is painted before it listens, and a page with a log reads what is there first.
+  if (!document.querySelector('[data-log]')) painted(open);
   // Browsers have few connections for each host: a page that nobody sees gives its
   // own back.
   document.addEventListener('visibilitychange', () => {
@@ -49,6 +49,12 @@ export function start() {
   });
   window.addEventListener('pagehide', close);
   window.addEventListener('pageshow', (event) => { if (event.persisted && !source && !over) { open(); refresh(); } });
+}
+
+/** Calls f when the page has been painted; at once where nobody sees it. */
+function painted(f) {
+  if (document.hidden) f();
+  else requestAnimationFrame(() => setTimeout(f));
 }
 
 /** Opens the stream. */

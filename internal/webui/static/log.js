@@ -23,7 +23,7 @@ export async function start() {
     view.add(event.data, Number(event.lastEventId));
   });
   const size = await view.read(root.dataset.log);
-  if (size !== null) after(size);
+  if (size !== null) after(size); // otherwise all of it comes by the stream
   view.settle();
   open();
 }
@@ -42,6 +42,7 @@ function follow(root, view) {
     if (container && container !== from.id) view.append(`— ${from.name} (${from.id}) —`);
     if (container !== from.id || from.state === 'running') ended = false;
     container = from.id;
+    view.state = 'read';
     view.settle();
   });
   on('line', (event) => {
@@ -64,6 +65,7 @@ class LogView {
   hit = -1;
   query = '';
   drawn = new Map(); // elements by line
+  state = 'loading'; // until it is known what is there: read, or failed
   due = false;
 
   constructor(root) {
@@ -75,9 +77,8 @@ class LogView {
     this.count = find('count');
     this.total = find('total');
     this.follow = find('follow');
-    this.empty = find('empty');
+    this.instead = { loading: find('loading'), failed: find('failed'), read: find('empty') };
     root.querySelector('.logbar').hidden = false;
-    this.view.hidden = false;
     this.view.addEventListener('scroll', () => this.scrolled(), { passive: true });
     new ResizeObserver(() => {
       const line = parseFloat(getComputedStyle(this.view).lineHeight) || LINE;
@@ -96,12 +97,14 @@ class LogView {
     find('next').addEventListener('click', () => this.go(1));
     find('prev').addEventListener('click', () => this.go(-1));
     this.follow.addEventListener('change', () => { if (this.follow.checked) this.toEnd(); });
+    this.settle();
   }
 
   /** Reads what is there, and returns how many bytes of whole lines that is. */
   async read(url) {
     try {
       const answer = await fetch(url, { credentials: 'same-origin', cache: 'no-store' });
+      this.state = answer.ok ? 'read' : 'failed';
       if (!answer.ok) return null;
       const data = new Uint8Array(await answer.arrayBuffer());
       const end = data.lastIndexOf(10) + 1;
@@ -110,7 +113,7 @@ class LogView {
       this.bytes = end;
       return end;
     } catch {
-      return null;
+      return null; // the page says that there is no connection
     }
   }
 
@@ -143,7 +146,7 @@ class LogView {
 
   /** Shows what has been added. */
   settle() {
-    this.empty.hidden = this.lines.length > 0;
+    for (const [state, text] of Object.entries(this.instead)) text.hidden = this.lines.length > 0 || state !== this.state;
     this.view.hidden = this.lines.length === 0;
     this.total.textContent = this.total.dataset.text.replace('{n}', this.lines.length.toLocaleString(document.documentElement.lang));
     const height = Math.min(this.lines.length * LINE, MAX_HEIGHT);
