@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/go-logr/zapr"
 	"go.uber.org/zap"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-dev/fairlead/config"
@@ -106,7 +107,22 @@ func (a *httpAPI) connect(ctx context.Context, mgr manager.Manager) error {
 		return err
 	}
 	a.UseCache(mgr.GetCache())
+	if a.embedded {
+		// Somebody else's cluster may not let the daemon read all of it; then it is
+		// tried when somebody asks.
+		if err := mgr.Add(manager.RunnableFunc(a.warm)); err != nil {
+			return err
+		}
+	}
 	a.Connect(ctx, callers)
+	return nil
+}
+
+// warm is a manager.RunnableFunc. What cannot be read now is tried again when it is asked for.
+func (a *httpAPI) warm(ctx context.Context) error {
+	if err := a.Warm(ctx); err != nil && ctx.Err() == nil {
+		logf.FromContext(ctx).Info("what pages are made of could not be read ahead", "reason", err.Error())
+	}
 	return nil
 }
 

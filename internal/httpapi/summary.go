@@ -5,6 +5,7 @@ package httpapi
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"hash/fnv"
 	"net/http"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -95,6 +97,33 @@ func (a *API) registerSummary(h huma.API) {
 
 // UseCache has summaries made of c; without one they are answered with 503.
 func (a *API) UseCache(c Cache) { a.cache.Store(&c) }
+
+// summarised is what a summary is made of.
+func summarised() []client.Object {
+	return []client.Object{&v1alpha1.Application{}, &v1alpha1.UpdateRequest{}, &v1alpha1.Backup{}}
+}
+
+// Warm has the cache read what is asked of it, so that the first who asks does not wait
+// for that. It returns when all is there, or with the first error.
+func (a *API) Warm(ctx context.Context) error {
+	c, err := a.cached()
+	if err != nil {
+		return err
+	}
+	for _, o := range append(summarised(), namespaceNames()) {
+		if _, err := c.GetInformer(ctx, o); err != nil {
+			return fmt.Errorf("read %T: %w", o, err)
+		}
+	}
+	return nil
+}
+
+// namespaceNames are namespaces without what is in them: the scheme may lack the type.
+func namespaceNames() *metav1.PartialObjectMetadata {
+	o := &metav1.PartialObjectMetadata{}
+	o.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	return o
+}
 
 func (a *API) cached() (Cache, error) {
 	c := a.cache.Load()
@@ -314,7 +343,7 @@ func listen(ctx context.Context, c Cache, namespace string, f func()) (leave fun
 		UpdateFunc: func(_, o any) { changed(o) },
 		DeleteFunc: changed,
 	}
-	for _, o := range []client.Object{&v1alpha1.Application{}, &v1alpha1.UpdateRequest{}, &v1alpha1.Backup{}} {
+	for _, o := range summarised() {
 		informer, err := c.GetInformer(ctx, o)
 		if err != nil {
 			leave()

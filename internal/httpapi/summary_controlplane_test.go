@@ -31,6 +31,7 @@ func (w *world) remember() {
 		w.must(<-ended)
 	})
 	w.api.UseCache(c)
+	w.must(w.api.Warm(ctx))
 }
 
 func (w *world) summary(who string) summary {

@@ -6,6 +6,8 @@ import (
 	"context"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -26,20 +28,24 @@ type whoOutput struct{ Body identityBody }
 func (a *API) who(ctx context.Context, in *struct {
 	Namespace string `query:"namespace" default:"default" maxLength:"63" doc:"Namespace that the rights are asked for"`
 }) (*whoOutput, error) {
-	user, err := a.whoami(ctx)
-	if err != nil {
-		return nil, err
-	}
+	var user authenticationv1.UserInfo
 	review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: in.Namespace}}
-	if err := a.kube().Create(ctx, review); err != nil {
+	everywhere := false
+	g, asking := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		user, err = a.whoami(asking)
+		return err
+	})
+	g.Go(func() error { return a.kube().Create(asking, review) })
+	g.Go(func() (err error) {
+		everywhere, err = a.allowed(asking, right{verb: "list", resource: "dockerhosts"})
+		return err
+	})
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
 	may := verbsOf(review.Status.ResourceRules)
 	// The rules of a role in a namespace name hosts, which are in none.
-	everywhere, err := a.allowed(ctx, right{verb: "list", resource: "dockerhosts"})
-	if err != nil {
-		return nil, err
-	}
 	if !everywhere {
 		delete(may, "dockerhosts")
 	}
