@@ -233,7 +233,7 @@ func dict(pairs ...any) (map[string]any, error) {
 // followed by a reason.
 func healthText(lang *i18n.Lang, s string) string {
 	word, why, found := strings.Cut(s, ":")
-	text := lang.Or("health."+word, word)
+	text := lang.Or("health."+word, lang.Say(word))
 	if found {
 		text += ": " + lang.Say(strings.TrimSpace(why))
 	}
