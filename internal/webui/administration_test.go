@@ -146,6 +146,18 @@ func auditOf(at time.Time) *auditPage {
 	return p
 }
 
+// A branch or a tag whose name a request cannot have is asked for by its commit.
+func TestChoicesCanBeAskedFor(t *testing.T) {
+	for name, want := range map[string]string{
+		"main": "main", "v1.2.0-rc.1": "v1.2.0-rc.1", "team/x@2+b": "team/x@2+b",
+		"发布": sha, `v1-<b>&"`: sha, "-x": sha, "#7": sha,
+	} {
+		if got := wanted(name, sha); got != want {
+			t.Errorf("%s is asked for as %s", name, got)
+		}
+	}
+}
+
 // While it is found out what a restore would overwrite, the page waits for that by
 // itself; not with something typed that would be lost.
 func TestRestoreWaitsForItsPlan(t *testing.T) {

@@ -3,6 +3,7 @@
 package webui
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -69,12 +70,25 @@ func (s *Server) choose(c *call) error {
 		group := choiceGroup{Key: "choose." + strings.ToLower(kind)}
 		for _, ref := range refs.Items {
 			if ref.Kind == kind {
-				group.Choices = append(group.Choices, choice{Value: ref.Name, Name: ref.Name, Commit: ref.Commit, Runs: ref.Commit == app.Status.Commit})
+				group.Choices = append(group.Choices, choice{Value: wanted(ref.Name, ref.Commit), Name: ref.Name, Commit: ref.Commit, Runs: ref.Commit == app.Status.Commit})
 			}
 		}
 		page.add(group)
 	}
 	return c.render("choose", page)
+}
+
+// askable is what a request can name a branch or a tag by, as the definition of its
+// commit says.
+var askable = regexp.MustCompile(`^[A-Za-z0-9_./@+][A-Za-z0-9_./@+-]*$`)
+
+// wanted is what is asked for to get a branch or a tag: its commit, if a request cannot
+// have its name.
+func wanted(name, commit string) string {
+	if !askable.MatchString(name) {
+		return commit
+	}
+	return name
 }
 
 // add adds a group, unless it is empty, as far as it can be looked through.
