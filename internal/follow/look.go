@@ -159,7 +159,7 @@ func (g *GitLooker) compare(ctx context.Context, app *v1alpha1.Application, repo
 	}
 	if !here {
 		// An update to it finds it here then.
-		if err := repo.Fetch(ctx, ref.Name); err != nil {
+		if _, err := repo.Fetch(ctx, ref.Name); err != nil {
 			return err
 		}
 	}

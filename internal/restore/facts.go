@@ -127,7 +127,7 @@ func (w *work) commit(ctx context.Context) (string, error) {
 		return want, err
 	}
 	w.say("the commit %s is not in the clone: fetching it", short(want))
-	if err := repo.Fetch(ctx, want); err != nil {
+	if _, err := repo.Fetch(ctx, want); err != nil {
 		return "", fmt.Errorf("the commit %s of the backup is not in the clone %s and cannot be fetched: %w", want, repo.Top(), err)
 	}
 	return want, nil

@@ -5,6 +5,7 @@ package source
 import (
 	"context"
 	"os"
+	"sync"
 )
 
 // Contained reports whether a commit (by its full SHA, which is here already) is
@@ -47,17 +48,25 @@ func (r *Repo) Contained(ctx context.Context, sha string) (bool, error) {
 
 // containedHere is Contained by what is here.
 func (r *Repo) containedHere(ctx context.Context, sha string) (bool, error) {
-	_, err := r.git.run(ctx, call{args: []string{"merge-base", "--is-ancestor", sha, "HEAD"}})
-	if err == nil {
-		return true, nil
-	}
-	if exitCode(err) != 1 {
-		return false, err
-	}
 	heads, tags := refHeads, refTags
 	if r.remote == "" {
 		heads, tags = "refs/heads/", "refs/tags/"
 	}
-	refs, err := r.git.text(ctx, "for-each-ref", "--count=1", "--format=%(refname)", "--contains="+sha, heads, tags)
-	return refs != "", err
+	var refs string
+	var ofHead, ofRefs error
+	var both sync.WaitGroup
+	both.Go(func() {
+		_, ofHead = r.git.run(ctx, call{args: []string{"merge-base", "--is-ancestor", sha, "HEAD"}})
+	})
+	both.Go(func() {
+		refs, ofRefs = r.git.text(ctx, "for-each-ref", "--count=1", "--format=%(refname)", "--contains="+sha, heads, tags)
+	})
+	both.Wait()
+	switch {
+	case ofHead == nil:
+		return true, nil
+	case exitCode(ofHead) != 1:
+		return false, ofHead
+	}
+	return refs != "", ofRefs
 }

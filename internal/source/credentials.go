@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -126,6 +127,7 @@ func (g git) dress(ctx context.Context, c *call, u string, cred *Credentials) (f
 	if err != nil {
 		return nil, err
 	}
+	c.dressed = true
 	ssh += " -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 	done := func() {}
 	if cred != nil && cred.Password != "" {
@@ -172,12 +174,45 @@ func (g git) sshCommand(ctx context.Context) (string, error) {
 	if s := os.Getenv("GIT_SSH_COMMAND"); s != "" {
 		return s, nil
 	}
+	if s := g.ssh.known(); s != "" {
+		return s, nil
+	}
 	s, err := g.text(ctx, "config", "--get", "core.sshCommand")
 	if exitCode(err) == 1 || err == nil && s == "" {
-		return "ssh", nil
+		s, err = "ssh", nil
+	}
+	if err == nil {
+		g.ssh.keep(s)
 	}
 	return s, err
 }
+
+// sshChoice remembers the ssh program of a repository for as long as what was done
+// with it succeeds: whoever corrects a wrong one is heeded at the next attempt.
+type sshChoice struct {
+	mu      sync.Mutex
+	command string
+}
+
+func (c *sshChoice) known() string {
+	if c == nil {
+		return ""
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.command
+}
+
+func (c *sshChoice) keep(command string) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.command = command
+}
+
+func (c *sshChoice) forget() { c.keep("") }
 
 // httpScope returns scheme://host[:port] of an http or https URL, else "".
 func httpScope(u string) string {

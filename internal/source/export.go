@@ -194,13 +194,22 @@ func (e *exporter) checkout(ctx context.Context, g git, url, commit, dir string,
 		return err
 	}
 	defer done()
-	if _, err := g.run(ctx, c); err != nil {
+	var subs []submodule
+	var unlisted error
+	var listing sync.WaitGroup
+	listing.Go(func() { subs, unlisted = submodulesOf(ctx, g, commit) })
+	_, err = g.run(ctx, c)
+	listing.Wait()
+	if err != nil {
 		return contentError(err, url)
 	}
 	if err := checkPointers(ctx, g, index, dir); err != nil {
 		return err
 	}
-	return e.submodules(ctx, g, url, commit, dir, depth)
+	if unlisted != nil {
+		return unlisted
+	}
+	return e.submodules(ctx, g, url, commit, subs, dir, depth)
 }
 
 // syncFileSystem brings all that was written near path to disk at once, which

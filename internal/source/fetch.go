@@ -22,20 +22,21 @@ var deepenings = [...]int{50, 500}
 // more history as is needed to see how ref and HEAD are related; it stays
 // shallow otherwise. A full SHA that is here already needs no network.
 //
+// It returns the commit that ref is then, as Resolve would.
+//
 // Errors: ErrNoRemote, *RemoteError (of kind ErrAuth, ErrUnreachable,
 // ErrNotFound), ErrNotFound, ErrInvalidRevision, *AmbiguousError, ErrLocked.
-func (r *Repo) Fetch(ctx context.Context, ref string) error {
+func (r *Repo) Fetch(ctx context.Context, ref string) (c Commit, err error) {
 	if r.remote == "" {
-		return fmt.Errorf("%w: %s has no remote to fetch from; set source.url, or git remote add origin URL", ErrNoRemote, r.top)
+		return c, fmt.Errorf("%w: %s has no remote to fetch from; set source.url, or git remote add origin URL", ErrNoRemote, r.top)
 	}
-	ref, err := r.orDefault(ctx, ref)
-	if err != nil {
-		return err
+	if ref, err = r.orDefault(ctx, ref); err != nil {
+		return c, err
 	}
 	if err := checkRev(ref); err != nil {
-		return err
+		return c, err
 	}
-	return r.locked(ctx, func(hold *os.File) error {
+	err = r.locked(ctx, func(hold *os.File) error {
 		f := fetcher{git: r.git, remote: r.remote, url: r.url, cred: r.cred, hold: hold}
 		shallow, err := r.shallow()
 		if err != nil {
@@ -43,29 +44,39 @@ func (r *Repo) Fetch(ctx context.Context, ref string) error {
 		}
 		if fullSHAText.MatchString(strings.ToLower(ref)) {
 			here, err := r.has(ctx, strings.ToLower(ref))
-			if err != nil || here && !shallow {
+			if err != nil {
+				return err
+			}
+			if here && !shallow {
+				c, err = r.Resolve(ctx, ref)
 				return err
 			}
 		}
 		if shallow {
-			return r.fetchShallow(ctx, f, ref)
+			c, err = r.fetchShallow(ctx, f, ref)
+			return err
 		}
 		if err := f.all(ctx); err != nil {
 			return err
 		}
-		_, err = r.Resolve(ctx, ref)
+		c, err = r.Resolve(ctx, ref)
 		if !errors.Is(err, ErrNotFound) || !fullSHAText.MatchString(strings.ToLower(ref)) {
 			return err
 		}
-		return f.commit(ctx, strings.ToLower(ref))
+		if err := f.commit(ctx, strings.ToLower(ref)); err != nil {
+			return err
+		}
+		c, err = r.Resolve(ctx, ref)
+		return err
 	})
+	return c, err
 }
 
 // fetchShallow fetches ref into a shallow clone.
-func (r *Repo) fetchShallow(ctx context.Context, f fetcher, ref string) error {
+func (r *Repo) fetchShallow(ctx context.Context, f fetcher, ref string) (Commit, error) {
 	specs, err := r.fetchNamed(ctx, f, ref)
 	if err != nil {
-		return err
+		return Commit{}, err
 	}
 	if len(specs) == 0 {
 		// Not a name, so a SHA or nothing. A server may give a commit away
@@ -74,12 +85,12 @@ func (r *Repo) fetchShallow(ctx context.Context, f fetcher, ref string) error {
 		here := false
 		if fullSHAText.MatchString(full) {
 			if here, err = r.has(ctx, full); err != nil {
-				return err
+				return Commit{}, err
 			}
 			if !here {
 				err = f.commit(ctx, full)
 				if err != nil && !errors.Is(err, ErrNotFound) {
-					return err
+					return Commit{}, err
 				}
 				here = err == nil
 			}
@@ -87,15 +98,15 @@ func (r *Repo) fetchShallow(ctx context.Context, f fetcher, ref string) error {
 		specs = allRefs
 		if !here {
 			if err := f.all(ctx, "--unshallow"); err != nil {
-				return err
+				return Commit{}, err
 			}
 		}
 	}
 	target, err := r.Resolve(ctx, ref)
 	if err != nil {
-		return err
+		return Commit{}, err
 	}
-	return r.deepen(ctx, f, target.SHA, specs)
+	return target, r.deepen(ctx, f, target.SHA, specs)
 }
 
 // fetchNamed fetches the branch and the tag of that name, as far as they exist,

@@ -40,7 +40,7 @@ func TestFetchPrunesAndFollowsForcePush(t *testing.T) {
 			t.Errorf("%s is %q, %v; want %q", rev, c.Subject, err, want)
 		}
 	}
-	if err := r.Fetch(t.Context(), "name"); !errors.Is(err, ErrNotFound) {
+	if _, err := r.Fetch(t.Context(), "name"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("deleted branch: %v", err)
 	}
 	noLocks(t, dir)
@@ -61,7 +61,7 @@ func TestFetchCommitOutsideBranches(t *testing.T) {
 		if c, err := r.Resolve(t.Context(), loose[:10]); err != nil || c.SHA != loose {
 			t.Errorf("%v, %v", c, err)
 		}
-		if err := r.Fetch(t.Context(), strings.Repeat("12", 20)); !errors.Is(err, ErrNotFound) {
+		if _, err := r.Fetch(t.Context(), strings.Repeat("12", 20)); !errors.Is(err, ErrNotFound) {
 			t.Errorf("no such commit: %v", err)
 		}
 		noLocks(t, dir)
@@ -71,7 +71,7 @@ func TestFetchCommitOutsideBranches(t *testing.T) {
 		t.Fatal(err)
 	}
 	fetch(t, open(t, dir, Options{}), loose)
-	if err := open(t, dir, Options{}).Fetch(t.Context(), "main"); !errors.Is(err, ErrNotFound) {
+	if _, err := open(t, dir, Options{}).Fetch(t.Context(), "main"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("upstream is gone: %v", err)
 	}
 }
@@ -125,7 +125,7 @@ func TestFetchIntoShallowClone(t *testing.T) {
 	}
 	dir := clone(t, "file://"+up, "--depth=1")
 	r := open(t, dir, Options{})
-	if err := r.Fetch(t.Context(), "nope"); !errors.Is(err, ErrNotFound) {
+	if _, err := r.Fetch(t.Context(), "nope"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("no such branch: %v", err)
 	}
 }
@@ -160,7 +160,7 @@ func TestFetchHTTP(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := open(t, dir, tt.opts)
-			err := r.Fetch(t.Context(), "main")
+			_, err := r.Fetch(t.Context(), "main")
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("error is %v, want %v", err, tt.want)
 			}
@@ -228,7 +228,7 @@ func TestFetchUnreachable(t *testing.T) {
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
 	defer broken.Close()
 	for _, url := range []string{"http://u:p@" + closed.Addr().String() + "/timed-certificate", broken.URL + "/a", "ssh://git@" + closed.Addr().String() + "/a"} {
-		err := open(t, up, Options{URL: url}).Fetch(t.Context(), "main")
+		_, err := open(t, up, Options{URL: url}).Fetch(t.Context(), "main")
 		if !errors.Is(err, ErrUnreachable) || strings.Contains(err.Error(), "u:p") || strings.Contains(err.Error(), "authorities") {
 			t.Errorf("%s: %v", url, err)
 		}
@@ -260,7 +260,7 @@ func TestFetchSSH(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := open(t, dir, Options{URL: url, Credentials: tt.cred})
-			err := r.Fetch(t.Context(), "main")
+			_, err := r.Fetch(t.Context(), "main")
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("error is %v, want %v", err, tt.want)
 			}
@@ -297,7 +297,7 @@ func TestCancelledFetchLeavesNoLock(t *testing.T) {
 		cancel()
 	}()
 	start := time.Now()
-	err := open(t, dir, Options{URL: hanging.URL + "/x"}).Fetch(ctx, "main")
+	_, err := open(t, dir, Options{URL: hanging.URL + "/x"}).Fetch(ctx, "main")
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)
 	}

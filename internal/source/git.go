@@ -103,6 +103,8 @@ type git struct {
 	// hasRemote: its configuration has the remote that it belongs to, in which
 	// git-lfs finds the content.
 	hasRemote bool
+	// ssh remembers the configured ssh program; nil has it asked for each time.
+	ssh *sshChoice
 }
 
 func newGit() (git, error) {
@@ -128,6 +130,8 @@ type call struct {
 	hold *os.File
 	// secrets are removed from messages.
 	secrets []string
+	// dressed says that it speaks to a server, or may.
+	dressed bool
 }
 
 // standing configuration: nothing that the repository or the user configured
@@ -207,6 +211,9 @@ func (g git) run(ctx context.Context, c call) ([]byte, error) {
 	}
 	if err == nil {
 		return stdout.Bytes(), nil
+	}
+	if c.dressed {
+		g.ssh.forget()
 	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("git %s: %w", name, context.Cause(ctx))

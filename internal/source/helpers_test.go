@@ -113,7 +113,7 @@ func open(t *testing.T, dir string, opts Options) *Repo {
 
 func fetch(t *testing.T, r *Repo, ref string) {
 	t.Helper()
-	if err := r.Fetch(t.Context(), ref); err != nil {
+	if _, err := r.Fetch(t.Context(), ref); err != nil {
 		t.Fatalf("fetch %q: %v", ref, err)
 	}
 }

@@ -13,6 +13,7 @@ type known struct {
 	commits  map[string]Commit
 	digests  map[treePath]string
 	listings map[treePath]map[string]bool
+	lines    map[[2]string]bool
 }
 
 // treePath is a path as of a commit.
@@ -64,6 +65,22 @@ func (k *known) keepDigest(at treePath, digest string) {
 		k.digests = map[treePath]string{}
 	}
 	k.digests[at] = digest
+}
+
+// inLine reports whether one of two commits is known to be in the history of the other.
+func (k *known) inLine(a, b string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.lines[[2]string{a, b}] || k.lines[[2]string{b, a}]
+}
+
+func (k *known) keepLine(a, b string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.lines == nil {
+		k.lines = map[[2]string]bool{}
+	}
+	k.lines[[2]string{a, b}] = true
 }
 
 func (k *known) listing(dir treePath) (map[string]bool, bool) {

@@ -168,7 +168,11 @@ func (r *Repo) completeContent(ctx context.Context, hold *os.File, g git, url st
 	if err != nil {
 		return err
 	}
-	index := parseIndex(out)
+	return r.completeIndexed(ctx, hold, g, url, parseIndex(out))
+}
+
+// completeIndexed is completeContent for a working tree with that index.
+func (r *Repo) completeIndexed(ctx context.Context, hold *os.File, g git, url string, index indexState) error {
 	if usesLFS(g, index) {
 		if err := r.replacePointers(ctx, hold, g, index, url); err != nil {
 			return err

@@ -52,7 +52,7 @@ func (r *Repo) MoveTo(ctx context.Context, commit string) error {
 			}
 			return r.setRef(ctx, hold, refMoved, commit)
 		}
-		return r.carry(ctx, hold, h.Commit, commit, false)
+		return r.carry(ctx, hold, h, h.Commit, commit, false)
 	})
 }
 
@@ -66,14 +66,14 @@ func (r *Repo) recover(ctx context.Context, hold *os.File, j journal, wanted str
 	case h.Commit != j.From && h.Commit != j.To:
 		return r.endJournal() // somebody has gone on from there by hand
 	case wanted == j.To:
-		return r.carry(ctx, hold, j.From, j.To, true)
+		return r.carry(ctx, hold, h, j.From, j.To, true)
 	}
-	return r.carry(ctx, hold, j.To, j.From, true)
+	return r.carry(ctx, hold, h, j.To, j.From, true)
 }
 
-// carry moves everything from one commit to another. interrupted: what is
-// there may already be, file by file, at either of them.
-func (r *Repo) carry(ctx context.Context, hold *os.File, from, to string, interrupted bool) error {
+// carry moves everything from one commit to another, while h is checked out.
+// interrupted: what is there may already be, file by file, at either of them.
+func (r *Repo) carry(ctx context.Context, hold *os.File, h Head, from, to string, interrupted bool) error {
 	s, err := r.survey(ctx, from, to, interrupted)
 	if err != nil {
 		return err
@@ -94,16 +94,19 @@ func (r *Repo) carry(ctx context.Context, hold *os.File, from, to string, interr
 		}
 		return err
 	}
-	if err := r.moveHead(ctx, hold, j.To); err != nil {
+	if err := r.moveHead(ctx, hold, h, j.To); err != nil {
 		return err
 	}
-	if err := r.moveSubmodules(ctx, hold, s, j.To); err != nil {
-		return err
+	index := s.moved()
+	if _, has := index.entries[".gitmodules"]; has {
+		if err := r.moveSubmodules(ctx, hold, s, j.To); err != nil {
+			return err
+		}
 	}
 	if err := r.restoreTreeOwner(s.paths()); err != nil {
 		return err
 	}
-	if err := r.completeContent(ctx, hold, r.git, r.url); err != nil {
+	if err := r.completeIndexed(ctx, hold, r.git, r.url, index); err != nil {
 		return err
 	}
 	return r.endJournal()
@@ -133,10 +136,17 @@ func (r *Repo) moveFiles(ctx context.Context, hold *os.File, s survey, j journal
 			return locking(err)
 		}
 	}
-	refresh := call{args: []string{"update-index", "-q", "--refresh"}, hold: hold}
-	// Status 1 tells of files with local changes, which may well be.
-	if _, err := r.git.run(ctx, refresh); err != nil && exitCode(err) != 1 {
+	refresh := func() error {
+		_, err := r.git.run(ctx, call{args: []string{"update-index", "-q", "--refresh"}, hold: hold})
+		if exitCode(err) == 1 {
+			return nil // there are files with local changes, which may well be
+		}
 		return locking(err)
+	}
+	if fixes.Len() > 0 {
+		if err := refresh(); err != nil {
+			return err
+		}
 	}
 	c := call{args: []string{"read-tree", "-m", "-u", j.From, j.To}, hold: hold}
 	done, err := r.dressForContent(ctx, &c, r.git, r.url)
@@ -144,7 +154,16 @@ func (r *Repo) moveFiles(ctx context.Context, hold *os.File, s survey, j journal
 		return err
 	}
 	defer done()
-	if _, err = r.git.run(ctx, c); err != nil {
+	_, err = r.git.run(ctx, c)
+	if len(inTheWay(err)) > 0 && fixes.Len() == 0 {
+		// Files with another time than in the index are in the way until it is refreshed. Git
+		// looks before it writes: nothing was begun.
+		if err := refresh(); err != nil {
+			return err
+		}
+		_, err = r.git.run(ctx, c)
+	}
+	if err != nil {
 		if paths := inTheWay(err); len(paths) > 0 {
 			return &LocalEditsError{Dir: r.top, Paths: paths}
 		}
@@ -153,10 +172,7 @@ func (r *Repo) moveFiles(ctx context.Context, hold *os.File, s survey, j journal
 	if fixes.Len() == 0 {
 		return nil // git knows the files that it wrote
 	}
-	if _, err := r.git.run(ctx, refresh); err != nil && exitCode(err) != 1 {
-		return locking(err)
-	}
-	return nil
+	return refresh()
 }
 
 var inTheWayText = regexp.MustCompile(`(?m)^error: (?:Entry|Untracked working tree file|Updating the following director\w+ would lose untracked files in (?:it|them):\n\t)\s*'?([^'\n]+?)'?(?: not uptodate| would be| overlaps|$)`)
@@ -182,16 +198,13 @@ func locking(err error) error {
 	return err
 }
 
-// moveHead moves the branch, or detaches HEAD, and remembers where it is.
-func (r *Repo) moveHead(ctx context.Context, hold *os.File, commit string) error {
-	h, err := r.Head(ctx)
-	if err != nil {
-		return err
-	}
+// moveHead moves the branch, or detaches HEAD, which is h, and remembers where it is.
+func (r *Repo) moveHead(ctx context.Context, hold *os.File, h Head, commit string) error {
 	refs := []string{fmt.Sprintf("update %s %s\n", refMoved, commit)}
 	if h.Commit != commit {
 		along := true
 		if h.Branch != "" {
+			var err error
 			if along, err = r.related(ctx, h.Commit, commit); err != nil {
 				return err
 			}
@@ -257,10 +270,6 @@ func (r *Repo) rememberedBranch() (string, error) {
 // moveSubmodules updates the submodules that are in use, and initialises those
 // that the move added.
 func (r *Repo) moveSubmodules(ctx context.Context, hold *os.File, s survey, commit string) error {
-	has, err := r.TreeDigest(ctx, commit, ".gitmodules")
-	if err != nil || has == "" {
-		return err
-	}
 	update := func(args ...string) error {
 		c := call{args: append([]string{"submodule", "--quiet", "update"}, args...), hold: hold}
 		// Each submodule has a remote of its own.

@@ -86,7 +86,7 @@ func Open(ctx context.Context, dir string, opts Options) (*Repo, error) {
 	if r.git, err = newGit(); err != nil {
 		return nil, err
 	}
-	r.git.dir, r.git.workTree, r.git.gitDir = r.top, r.top, r.gitDir
+	r.git.dir, r.git.workTree, r.git.gitDir, r.git.ssh = r.top, r.top, r.gitDir, &sshChoice{}
 	if r.commonDir, err = commonDirOf(r.gitDir); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrNotRepository, dir, err)
 	}
@@ -365,6 +365,7 @@ func (r *Repo) Head(ctx context.Context) (Head, error) {
 			if !on {
 				branch = ""
 			}
+			r.known.sawCommit(commit)
 			return Head{Commit: commit, Branch: branch}, nil
 		}
 	}

@@ -43,7 +43,7 @@ func TestOpenErrors(t *testing.T) {
 	up := newRepo(t)
 	put(t, up, "one", "a", "1")
 	r := open(t, up, Options{})
-	if err := r.Fetch(t.Context(), "main"); !errors.Is(err, ErrNoRemote) {
+	if _, err := r.Fetch(t.Context(), "main"); !errors.Is(err, ErrNoRemote) {
 		t.Errorf("no remote: %v", err)
 	}
 	if c, err := r.Resolve(t.Context(), "main"); err != nil || c.Subject != "one" {

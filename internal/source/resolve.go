@@ -254,6 +254,15 @@ func (r *Repo) commit(ctx context.Context, sha string) (Commit, error) {
 	return found[0], nil
 }
 
+// Describe tells of a commit by its full SHA, without the network. Errors:
+// ErrInvalidRevision, ErrNotFound.
+func (r *Repo) Describe(ctx context.Context, sha string) (Commit, error) {
+	if err := r.need(ctx, sha); err != nil {
+		return Commit{}, err
+	}
+	return r.commit(ctx, sha)
+}
+
 // has reports whether the commit is here.
 func (r *Repo) has(ctx context.Context, sha string) (bool, error) {
 	if r.known.has(sha) {
@@ -318,8 +327,8 @@ func (r *Repo) Changes(ctx context.Context, from, to string, limit int) (Changes
 		return Changes{Direction: Same}, nil
 	}
 	var c Changes
-	base, err := r.git.text(ctx, "merge-base", from, to)
-	if err != nil && exitCode(err) != 1 {
+	base, err := r.base(ctx, from, to)
+	if err != nil {
 		return c, err
 	}
 	span := from + ".." + to
@@ -378,11 +387,23 @@ func (r *Repo) shallow() (bool, error) {
 
 // related reports whether one of the commits is in the history of the other.
 func (r *Repo) related(ctx context.Context, a, b string) (bool, error) {
+	if r.known.inLine(a, b) {
+		return true, nil
+	}
+	base, err := r.base(ctx, a, b)
+	return base != "" && (base == a || base == b), err
+}
+
+// base is the newest commit in the history of both; "" without any.
+func (r *Repo) base(ctx context.Context, a, b string) (string, error) {
 	base, err := r.git.text(ctx, "merge-base", a, b)
 	if exitCode(err) == 1 {
-		return false, nil
+		return "", nil
 	}
-	return base == a || base == b, err
+	if err == nil && (base == a || base == b) {
+		r.known.keepLine(a, b)
+	}
+	return base, err
 }
 
 // setRef points ref to sha.

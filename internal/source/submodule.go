@@ -26,11 +26,7 @@ type submodule struct {
 }
 
 // submodules exports the submodules of a commit into its exported tree.
-func (e *exporter) submodules(ctx context.Context, g git, super, commit, dir string, depth int) error {
-	subs, err := submodulesOf(ctx, g, commit)
-	if err != nil {
-		return err
-	}
+func (e *exporter) submodules(ctx context.Context, g git, super, commit string, subs []submodule, dir string, depth int) error {
 	if len(subs) > 0 && depth == maxDepth {
 		return fmt.Errorf("submodules are nested more than %d deep", maxDepth)
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,6 +27,21 @@ import (
 type survey struct {
 	findings []finding
 	verdicts map[string]verdict
+	index    indexState
+}
+
+// moved is the index when the move is made: what changes is as the target has it.
+func (s survey) moved() indexState {
+	index := s.index
+	index.entries = maps.Clone(index.entries)
+	for _, f := range s.findings {
+		if f.target == (entry{}) {
+			delete(index.entries, f.path)
+		} else {
+			index.entries[f.path] = f.target
+		}
+	}
+	return index
 }
 
 // edits are all paths that would be lost, sorted.
@@ -92,6 +108,7 @@ func (r *Repo) LocalEdits(ctx context.Context, to string) ([]string, error) {
 func (r *Repo) survey(ctx context.Context, from, to string, interrupted bool) (survey, error) {
 	s := survey{verdicts: map[string]verdict{}}
 	changes, index, dirty, err := r.state(ctx, from, to)
+	s.index = index
 	if err != nil || len(changes) == 0 {
 		return s, err
 	}

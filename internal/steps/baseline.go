@@ -164,7 +164,7 @@ func (s *run) describeRunning(ctx context.Context, w *workspace, releases []v1al
 	number := release.NextNumber(releases, s.Application.Status.LastReleaseNumber)
 	rec := newRelease(s.Application, number)
 	rec.Spec.Project, rec.Spec.Commit = projectName, w.head.Commit
-	if c, err := w.repo.Resolve(ctx, w.head.Commit); err == nil {
+	if c, err := w.repo.Describe(ctx, w.head.Commit); err == nil {
 		rec.Spec.Subject = c.Subject
 	}
 	var err error

@@ -217,12 +217,16 @@ func (p *preflightRun) checkCommit(ctx context.Context) (string, error) {
 		wish = st.Commit // resolved by an earlier attempt: the wish stays what it was
 	}
 	note := ""
-	if err := p.w.repo.Fetch(ctx, wish); err != nil {
+	c, err := p.w.repo.Fetch(ctx, wish)
+	if err != nil {
+		known, kerr := p.w.repo.Resolve(ctx, wish)
 		switch {
 		case errors.Is(err, source.ErrNoRemote):
+			if kerr != nil {
+				return "", kerr
+			}
 		case errors.Is(err, source.ErrUnreachable):
-			c, rerr := p.w.repo.Resolve(ctx, wish)
-			if rerr != nil || !strings.HasPrefix(c.SHA, wish) || wish == "" {
+			if kerr != nil || !strings.HasPrefix(known.SHA, wish) || wish == "" {
 				return "", trouble{err}
 			}
 			note = " (known here already; " + err.Error() + ")"
@@ -234,10 +238,7 @@ func (p *preflightRun) checkCommit(ctx context.Context) (string, error) {
 		default:
 			return "", trouble{err}
 		}
-	}
-	c, err := p.w.repo.Resolve(ctx, wish)
-	if err != nil {
-		return "", err
+		c = known
 	}
 	if err := p.checkContained(ctx, c.SHA); err != nil {
 		return "", err
@@ -380,24 +381,25 @@ func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if p.releases, p.current, p.containers, err = p.baseline(ctx, p.w, p.project); err != nil {
-		return "", trouble{err}
-	}
-	diverged, err := p.Creator.CheckResources(ctx, p.project)
+	var diverged []compose.Divergence
+	var edited []string
+	err = p.together(
+		func() (err error) { p.releases, p.current, p.containers, err = p.baseline(ctx, p.w, p.project); return err },
+		func() (err error) { diverged, err = p.Creator.CheckResources(ctx, p.project); return err },
+		func() (err error) {
+			if p.goBackTo == nil {
+				edited, err = p.w.handEdits(ctx, p.project.Files())
+			}
+			return err
+		},
+	)
 	if err != nil {
 		return "", trouble{err}
 	}
 	if err := compose.Blocking(diverged); err != nil {
 		return "", err
 	}
-	warnings := modelWarnings(diverged, p.project.UnsetVariables())
-	if p.goBackTo == nil {
-		edited, err := p.w.handEdits(ctx, p.project.Files())
-		if err != nil {
-			return "", trouble{err}
-		}
-		warnings = append(warnings, edited...)
-	}
+	warnings := append(modelWarnings(diverged, p.project.UnsetVariables()), edited...)
 	if len(warnings) > 0 {
 		return "", warn{strings.Join(warnings, "; ")}
 	}

@@ -85,7 +85,7 @@ type kept struct {
 // forget lets go what old containers do not need, of the releases that there are unless
 // these are unknown.
 func (s *run) forget(ctx context.Context, releases []v1alpha1.Release, unknown error) (k kept, err error) {
-	if k.w, err = s.workspace(ctx); err != nil {
+	if k.w, err = s.opened(ctx); err != nil {
 		return k, err
 	}
 	if k.known = unknown == nil; !k.known {

@@ -13,13 +13,17 @@ import (
 // fetch makes sure that the tree of the commit that preflight resolved is on
 // the host, and tells what changes.
 func (s *run) fetch(ctx context.Context) error {
-	w, err := s.workspace(ctx)
+	w, err := s.opened(ctx)
 	if err != nil {
 		return err
 	}
 	commit := s.Request.Status.Commit
-	if _, err := w.repo.Resolve(ctx, commit); err != nil {
-		if err := w.repo.Fetch(ctx, commit); err != nil {
+	here, err := w.repo.Has(ctx, commit)
+	if err != nil {
+		return fetchError(err)
+	}
+	if !here {
+		if _, err := w.repo.Fetch(ctx, commit); err != nil {
 			return fetchError(err)
 		}
 	}

@@ -36,14 +36,16 @@ func (s *run) recordRelease(ctx context.Context, w *workspace, project *compose.
 		}
 		name = rec.Name
 	}
-	if err := s.Store.SetCurrent(ctx, s.Application, name, true); err != nil {
-		return err
-	}
 	images := map[string]string{}
 	for _, u := range s.Request.Status.Services {
 		images[u.Name] = u.ImageID
 	}
-	if err := s.pointTags(ctx, project, images); err != nil {
+	// Both are done again by another attempt.
+	err = s.together(
+		func() error { return s.Store.SetCurrent(ctx, s.Application, name, true) },
+		func() error { return s.pointTags(ctx, project, images) },
+	)
+	if err != nil {
 		return err
 	}
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Release = name })
@@ -78,7 +80,7 @@ func (s *run) describeRelease(ctx context.Context, w *workspace, project *compos
 	rec.Labels[v1alpha1.LabelRequest] = string(s.Request.UID)
 	rec.Spec.Project, rec.Spec.Commit, rec.Spec.Request = project.Name(), st.Commit, s.Request.Name
 	rec.Spec.BuildBytes, rec.Spec.PullBytes = st.BuildBytes, st.PullBytes
-	if c, err := w.repo.Resolve(ctx, st.Commit); err == nil {
+	if c, err := w.repo.Describe(ctx, st.Commit); err == nil {
 		rec.Spec.Subject = c.Subject
 	}
 	rec.Spec.ComposePath = w.releaseModelPath(rec.Name)

@@ -24,7 +24,7 @@ const defaultSoak = 30 * time.Second
 // verify asks the application's own checks, watches the new containers for the
 // soak time, and records what runs as a release.
 func (s *run) verify(ctx context.Context) error {
-	w, err := s.workspace(ctx)
+	w, err := s.opened(ctx)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,20 @@ type workspace struct {
 	head source.Head
 }
 
+// workspace is that of the request's application, with what is checked out now.
 func (s *run) workspace(ctx context.Context) (*workspace, error) {
+	w, err := s.opened(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if w.head, err = w.repo.Head(ctx); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// opened is the workspace for those who do not need to know what is checked out.
+func (s *run) opened(ctx context.Context) (*workspace, error) {
 	app := s.Application
 	opts := source.Options{URL: app.Spec.Source.URL, DefaultRef: app.Spec.Source.Ref}
 	if ref := app.Spec.Source.SecretRef; ref != nil {
@@ -51,9 +64,6 @@ func (s *run) workspace(ctx context.Context) (*workspace, error) {
 	w := &workspace{dir: app.Spec.Compose.Directory, app: app, wish: s.Request.Spec}
 	var err error
 	if w.repo, err = s.clones.get(ctx, s.Request.UID, w.dir, opts); err != nil {
-		return nil, err
-	}
-	if w.head, err = w.repo.Head(ctx); err != nil {
 		return nil, err
 	}
 	return w, nil
