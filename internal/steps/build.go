@@ -23,19 +23,22 @@ import (
 // build brings every image to the host and then, with their content known,
 // decides for good what is to be done with each service.
 func (s *run) build(ctx context.Context) error {
-	w, err := s.workspace(ctx)
+	var w *workspace
+	var project *compose.Project
+	var releases []v1alpha1.Release
+	err := s.together(
+		func() (err error) {
+			if w, err = s.workspace(ctx); err == nil {
+				project, err = s.wantedModel(ctx, w)
+			}
+			return err
+		},
+		func() (err error) { releases, err = s.Store.Releases(ctx, s.Application); return err },
+	)
 	if err != nil {
 		return err
 	}
 	commit := s.Request.Status.Commit
-	project, err := s.wantedModel(ctx, w)
-	if err != nil {
-		return err
-	}
-	releases, err := s.Store.Releases(ctx, s.Application)
-	if err != nil {
-		return err
-	}
 	current := release.Find(releases, s.Request.Status.PreviousRelease)
 	want, err := s.desire(ctx, w, project, commit, releases)
 	if err != nil {
@@ -48,24 +51,27 @@ func (s *run) build(ctx context.Context) error {
 		return err
 	}
 	shareBuilt(want)
-	if err := s.tagContent(ctx, project, want); err != nil {
-		return err
-	}
-	containers, err := observe.Containers(ctx, s.Docker, project.Name())
+	var containers []docker.Container
+	err = s.together(
+		func() error { return s.tagContent(ctx, project, want) },
+		func() (err error) { containers, err = observe.Containers(ctx, s.Docker, project.Name()); return err },
+		func() error { _, err := writeModel(w.modelPath(s.Request.Status.ID), project); return err },
+	)
 	if err != nil {
-		return err
-	}
-	if _, err := writeModel(w.modelPath(s.Request.Status.ID), project); err != nil {
 		return err
 	}
 	if err := s.putBehind(ctx, want, containers, current); err != nil {
 		return err
 	}
-	services, err := s.planServices(ctx, project, want, containers, releases, current)
+	var services []v1alpha1.ServicePlan
+	err = s.together(
+		func() (err error) {
+			services, err = s.planServices(ctx, project, want, containers, releases, current)
+			return err
+		},
+		func() error { return s.keptImages(ctx, project, want) },
+	)
 	if err != nil {
-		return err
-	}
-	if err := s.keptImages(ctx, project, want); err != nil {
 		return err
 	}
 	updates := serviceUpdates(services, want, containers)

@@ -51,6 +51,9 @@ type executor struct {
 	touched func(docker.Container) bool
 	// images that new containers are made from, by service.
 	images map[string]imageRef
+	// first is what has to have ended well before a container is touched: containers
+	// mount files of the working tree. nil is nothing.
+	first func() error
 
 	mu     sync.Mutex
 	ready  map[string]bool
@@ -129,6 +132,9 @@ func (e *executor) loop(ctx context.Context) (err error) {
 	for {
 		if broken == nil && ctx.Err() == nil {
 			decision, err := e.decide(ctx, inFlight)
+			if err == nil && e.first != nil {
+				err = e.first()
+			}
 			switch {
 			case err != nil:
 				broken = err

@@ -20,12 +20,12 @@ import (
 
 // rollout moves the working tree and brings the containers to the wanted
 // revisions.
-func (s *run) rollout(ctx context.Context) error {
+func (s *run) rollout(ctx context.Context) (err error) {
 	var w *workspace
 	var releases []v1alpha1.Release
 	var project *compose.Project
-	err := s.together(
-		func() (err error) { w, err = s.workspace(ctx); return err },
+	err = s.together(
+		func() (err error) { w, err = s.opened(ctx); return err },
 		func() (err error) { releases, err = s.Store.Releases(ctx, s.Application); return err },
 		func() (err error) {
 			if project, _, err = readModel((&workspace{dir: s.Application.Spec.Compose.Directory}).modelPath(s.Request.Status.ID)); err != nil {
@@ -37,9 +37,12 @@ func (s *run) rollout(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.repo.MoveTo(ctx, s.Request.Status.Commit); err != nil {
-		return s.unmoved(s.Request.Status.Commit, err)
-	}
+	moved := s.moving(ctx, w)
+	defer func() {
+		if unmoved := moved(); unmoved != nil {
+			err = unmoved
+		}
+	}()
 	if err := s.Creator.EnsureResources(ctx, project, s.resourceLabels()); err != nil {
 		return startError("networks and volumes", err)
 	}
@@ -57,13 +60,20 @@ func (s *run) rollout(ctx context.Context) error {
 		before:    servicesOf(release.Find(releases, s.Request.Status.PreviousRelease)),
 		images:    s.images(),
 		touched:   s.startedSince(v1alpha1.StepRollout),
+		first:     moved,
 		labels: map[string]string{
 			v1alpha1.LabelApplication: applicationLabel(s.Application),
 			v1alpha1.LabelRequest:     string(s.Request.UID),
 			v1alpha1.LabelRelease:     s.releaseName(releases),
 		},
 	}
-	return s.watched(ctx, project, containers, func() error { return s.backAtOnce(ctx, e.loop(ctx)) })
+	return s.watched(ctx, project, containers, func() error {
+		err := e.loop(ctx)
+		if unmoved := moved(); unmoved != nil {
+			return unmoved // no container was touched
+		}
+		return s.backAtOnce(ctx, err)
+	})
 }
 
 // resourceLabels are put on networks and volumes that Fairlead makes.

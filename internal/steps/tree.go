@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/failure"
@@ -25,6 +26,22 @@ func passes(err error) bool {
 func localEdits(err error) bool {
 	edits := (*source.LocalEditsError)(nil)
 	return asError(err, &edits)
+}
+
+// moving moves the working tree to the commit of the request, beside what finds out what
+// the containers need. The function that it returns waits for the end, each time that it is
+// called, and must be: the tree is not to move when the step has ended.
+func (s *run) moving(ctx context.Context, w *workspace) (moved func() error) {
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.together(func() error { return w.repo.MoveTo(ctx, s.Request.Status.Commit) })
+	}()
+	return sync.OnceValue(func() error {
+		if err := <-ended; err != nil {
+			return s.unmoved(s.Request.Status.Commit, err)
+		}
+		return nil
+	})
 }
 
 // unmoved is what the error of a working tree, that was to follow to a commit, means for

@@ -81,3 +81,31 @@ func TestBackWithoutTheTree(t *testing.T) {
 		t.Errorf("with the tree: %v", err)
 	}
 }
+
+// Containers mount files of the working tree: none is touched before that stands, and none if it cannot.
+func TestNothingIsTouchedBeforeTheTreeStands(t *testing.T) {
+	for _, stays := range []bool{false, true} {
+		b := &brokenEngine{heals: 1}
+		e := b.executor(t, false)
+		stands := false
+		e.first = func() error {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if b.stops > 0 && !stands {
+				t.Error("a container was stopped before the tree stood")
+			}
+			if stays {
+				return errors.New("a file is in the way")
+			}
+			stands = true
+			return nil
+		}
+		err := e.loop(t.Context())
+		if (err != nil) != stays || stands == stays {
+			t.Errorf("it stays: %v; the loop ends with %v", stays, err)
+		}
+		if stopped := b.stops > 0; stopped == stays {
+			t.Errorf("it stays: %v; stopped: %v", stays, stopped)
+		}
+	}
+}
