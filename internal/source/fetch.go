@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // deepenings are the steps in which a shallow clone is deepened before its
@@ -43,7 +45,7 @@ func (r *Repo) Fetch(ctx context.Context, ref string) (c Commit, err error) {
 			return err
 		}
 		if fullSHAText.MatchString(strings.ToLower(ref)) {
-			here, err := r.has(ctx, strings.ToLower(ref))
+			here, err := r.hasOrDress(ctx, strings.ToLower(ref))
 			if err != nil {
 				return err
 			}
@@ -70,6 +72,17 @@ func (r *Repo) Fetch(ctx context.Context, ref string) (c Commit, err error) {
 		return err
 	})
 	return c, err
+}
+
+// hasOrDress is has; meanwhile it finds out what a fetch needs if it is not.
+func (r *Repo) hasOrDress(ctx context.Context, sha string) (here bool, err error) {
+	var both errgroup.Group
+	both.Go(func() error {
+		_, err := r.git.sshCommand(ctx)
+		return err
+	})
+	both.Go(func() (err error) { here, err = r.has(ctx, sha); return err })
+	return here, both.Wait()
 }
 
 // fetchShallow fetches ref into a shallow clone.

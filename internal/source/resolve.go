@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Commit describes one commit.
@@ -130,11 +132,17 @@ func (r *Repo) Resolve(ctx context.Context, rev string) (Commit, error) {
 	refs := r.refsOf(rev)
 	asked := slices.Clone(refs)
 	full := fullSHAText.MatchString(strings.ToLower(rev))
+	var found []string
+	var both errgroup.Group
 	if full {
 		asked = append(asked, strings.ToLower(rev))
+		both.Go(func() error {
+			_, _ = r.commit(ctx, strings.ToLower(rev)) // most likely it is here, and is remembered
+			return nil
+		})
 	}
-	found, err := r.peelEach(ctx, asked)
-	if err != nil {
+	both.Go(func() (err error) { found, err = r.peelEach(ctx, asked); return err })
+	if err := both.Wait(); err != nil {
 		return Commit{}, err
 	}
 	for _, sha := range found {
@@ -327,16 +335,30 @@ func (r *Repo) Changes(ctx context.Context, from, to string, limit int) (Changes
 		return Changes{Direction: Same}, nil
 	}
 	var c Changes
-	base, err := r.base(ctx, from, to)
-	if err != nil {
-		return c, err
+	list := func(span string) (commits []Commit, err error) {
+		args := []string{span}
+		if limit > 0 {
+			args = []string{"--max-count=" + strconv.Itoa(limit), span}
+		}
+		return r.commits(ctx, args...)
 	}
 	span := from + ".." + to
+	var base string
+	var both errgroup.Group
+	both.Go(func() (err error) { base, err = r.base(ctx, from, to); return err })
+	both.Go(func() (err error) { c.Commits, err = list(span); return err })
+	err := both.Wait()
+	if err != nil {
+		return Changes{}, err
+	}
 	switch base {
 	case from:
 		c.Direction = Forward
 	case to:
 		c.Direction, span = Backward, to+".."+from
+		if c.Commits, err = list(span); err != nil {
+			return c, err
+		}
 	default:
 		c.Direction = Diverged
 	}
@@ -344,13 +366,6 @@ func (r *Repo) Changes(ctx context.Context, from, to string, limit int) (Changes
 		if c.Truncated, err = r.shallow(); err != nil {
 			return c, err
 		}
-	}
-	args := []string{span}
-	if limit > 0 {
-		args = []string{"--max-count=" + strconv.Itoa(limit), span}
-	}
-	if c.Commits, err = r.commits(ctx, args...); err != nil {
-		return c, err
 	}
 	if c.Total = len(c.Commits); limit <= 0 || c.Total < limit {
 		return c, nil

@@ -20,7 +20,7 @@ func (s *run) findBuilt(ctx context.Context, want []wanted) error {
 	}
 	var keys []string
 	for _, d := range want {
-		if d.how == imageBuild {
+		if d.how == imageBuild && !s.foundNone(d) {
 			keys = append(keys, d.buildKey)
 		}
 	}
@@ -39,6 +39,14 @@ func (s *run) findBuilt(ctx context.Context, want []wanted) error {
 		}
 	}
 	return nil
+}
+
+// foundNone reports whether the preflight of the request has looked for an image of that content, and found
+// none. An engine with many images takes a while to list them; what was built since is in its cache. Another
+// attempt looks for what the one before it may have built.
+func (s *run) foundNone(d wanted) bool {
+	u := s.updateOf(d.Name)
+	return s.Step == v1alpha1.StepBuild && s.attemptNumber() == 1 && u.BuildKey == d.buildKey && u.ImageID == ""
 }
 
 // imageBuilders are the services that build an image, by its full name. Where

@@ -384,7 +384,10 @@ func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
 	var diverged []compose.Divergence
 	var edited []string
 	err = p.together(
-		func() (err error) { p.releases, p.current, p.containers, err = p.baseline(ctx, p.w, p.project); return err },
+		func() (err error) {
+			p.releases, p.current, p.containers, err = p.baseline(ctx, p.w, p.project)
+			return err
+		},
 		func() (err error) { diverged, err = p.Creator.CheckResources(ctx, p.project); return err },
 		func() (err error) {
 			if p.goBackTo == nil {

@@ -7,14 +7,23 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
+// justNow is how old the first look of a step may be for its first decision.
+const justNow = 500 * time.Millisecond
+
 // decide looks at what is there and asks the plan what can be done now.
 func (e *executor) decide(ctx context.Context, inFlight map[string]plan.Action) (plan.RolloutDecision, error) {
+	if e.first != nil {
+		if err := e.first(); err != nil {
+			return plan.RolloutDecision{}, err
+		}
+	}
 	// What an action works on need not be looked at, and the engine would not
 	// answer before the action ends.
 	busy := map[string]docker.Container{}
@@ -23,10 +32,14 @@ func (e *executor) decide(ctx context.Context, inFlight map[string]plan.Action) 
 			busy[c.ID] = c
 		}
 	}
-	containers, err := e.Docker.ProjectContainersBut(ctx, e.project.Name(), busy)
-	if err != nil {
-		return plan.RolloutDecision{}, fmt.Errorf("list the containers of the project %s: %w", e.project.Name(), err)
+	containers := e.found
+	if e.foundAt.IsZero() || time.Since(e.foundAt) > justNow {
+		var err error
+		if containers, err = e.Docker.ProjectContainersBut(ctx, e.project.Name(), busy); err != nil {
+			return plan.RolloutDecision{}, fmt.Errorf("list the containers of the project %s: %w", e.project.Name(), err)
+		}
 	}
+	e.foundAt = time.Time{} // what is done from now on changes them
 	e.see(containers)
 	in := e.in
 	in.Targets = slices.Clone(in.Targets)

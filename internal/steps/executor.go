@@ -39,8 +39,10 @@ const (
 type executor struct {
 	*run
 	project *compose.Project
-	// found are the project's containers before the first action.
+	// found are the project's containers before the first action, as they were at
+	// foundAt; the zero time has them looked at again.
 	found     []docker.Container
+	foundAt   time.Time
 	releases  []v1alpha1.Release
 	in        plan.RolloutInput
 	requestID string
@@ -132,9 +134,6 @@ func (e *executor) loop(ctx context.Context) (err error) {
 	for {
 		if broken == nil && ctx.Err() == nil {
 			decision, err := e.decide(ctx, inFlight)
-			if err == nil && e.first != nil {
-				err = e.first()
-			}
 			switch {
 			case err != nil:
 				broken = err

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
@@ -43,18 +44,25 @@ func (s *run) rollout(ctx context.Context) (err error) {
 			err = unmoved
 		}
 	}()
-	if err := s.Creator.EnsureResources(ctx, project, s.resourceLabels()); err != nil {
-		return startError("networks and volumes", err)
-	}
-	containers, err := observe.Containers(ctx, s.Docker, project.Name())
+	var containers []docker.Container
+	looked := time.Now()
+	err = s.together(
+		func() error {
+			if err := s.Creator.EnsureResources(ctx, project, s.resourceLabels()); err != nil {
+				return startError("networks and volumes", err)
+			}
+			return nil
+		},
+		func() (err error) { containers, err = observe.Containers(ctx, s.Docker, project.Name()); return err },
+	)
 	if err != nil {
 		return err
 	}
 	targets := s.targets(project)
 	displace(targets, project, containers, "")
 	e := &executor{
-		found: containers,
-		run:   s, project: project, releases: releases,
+		found: containers, foundAt: looked,
+		run: s, project: project, releases: releases,
 		in:        plan.RolloutInput{Targets: targets, Fresh: s.fresh(), Warm: !s.serial(), Serial: s.serial()},
 		requestID: string(s.Request.UID),
 		before:    servicesOf(release.Find(releases, s.Request.Status.PreviousRelease)),

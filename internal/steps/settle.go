@@ -5,6 +5,7 @@ package steps
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
@@ -28,6 +29,7 @@ func (s *run) settle(ctx context.Context) error {
 	} else if name == "" {
 		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", modelErr)
 	}
+	looked := time.Now()
 	containers, err := observe.Containers(ctx, s.Docker, name)
 	if err != nil {
 		return err
@@ -48,7 +50,7 @@ func (s *run) settle(ctx context.Context) error {
 		return err
 	}
 	e := &executor{
-		run: s, project: project, found: containers, releases: releases, settling: true,
+		run: s, project: project, found: containers, foundAt: looked, releases: releases, settling: true,
 		in:        plan.RolloutInput{Targets: s.targets(project), Fresh: s.fresh(), Serial: s.serial()},
 		requestID: string(s.Request.UID),
 		before:    servicesOf(release.Find(releases, s.Request.Status.PreviousRelease)),

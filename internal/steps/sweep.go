@@ -5,6 +5,7 @@ package steps
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
@@ -19,6 +20,7 @@ func (e *executor) sweep(ctx context.Context) error {
 	containers := e.found
 	if e.own != "" {
 		// A helper may have been waited for meanwhile, and have started one.
+		e.foundAt = time.Time{}
 		var err error
 		if containers, err = observe.Containers(ctx, e.Docker, e.project.Name()); err != nil {
 			return err
@@ -28,6 +30,7 @@ func (e *executor) sweep(ctx context.Context) error {
 		if c.State != docker.StateCreated || c.Labels[v1alpha1.LabelRequest] != e.labels[v1alpha1.LabelRequest] || e.failed[c.ID] != "" {
 			continue
 		}
+		e.foundAt = time.Time{}
 		// It never ran, so that its anonymous volumes hold nothing.
 		if err := e.Docker.Remove(context.WithoutCancel(ctx), c.ID, true); err != nil {
 			return fmt.Errorf("remove the unfinished container %s: %w", c.Name, err)

@@ -12,7 +12,9 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/observe"
@@ -80,7 +82,12 @@ func (s *run) heeded(ctx context.Context, project *compose.Project, work func(ct
 	if !s.behind() {
 		return work(ctx)
 	}
-	containers, err := observe.Containers(ctx, s.Docker, project.Name())
+	var containers []docker.Container
+	var there []boxes.Box
+	err := s.together(
+		func() (err error) { containers, err = observe.Containers(ctx, s.Docker, project.Name()); return err },
+		func() (err error) { there, err = s.Gateways.List(ctx, project.Name()); return err },
+	)
 	if err != nil {
 		return err
 	}
@@ -98,15 +105,11 @@ func (s *run) heeded(ctx context.Context, project *compose.Project, work func(ct
 			names[c.ID] = c.Name
 		}
 	}
-	boxes, err := s.Gateways.List(ctx, project.Name())
-	if err != nil {
-		return err
-	}
 	working, cancel := context.WithCancelCause(ctx)
 	var listening sync.WaitGroup
 	defer listening.Wait()
 	defer cancel(nil)
-	for _, b := range boxes {
+	for _, b := range there {
 		c := s.Gateways.Client(b.Name)
 		listening.Go(func() {
 			heed(working, c, names, cancel)
