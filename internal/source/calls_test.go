@@ -18,7 +18,7 @@ import (
 // their order, since it was called last.
 func counted(t *testing.T) func() []string {
 	t.Helper()
-	real, err := exec.LookPath("git")
+	program, err := exec.LookPath("git")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func counted(t *testing.T) func() []string {
 	// What is configured for a single command goes before it.
 	script := "#!/bin/sh\nfor a; do\n  case $skip$a in\n    -c) skip=1 ;;\n    1*) skip= ;;\n    *) break ;;\n  esac\n  n=$((n+1))\ndone\n" +
 		"i=0; c=; for a; do i=$((i+1)); [ $i -gt ${n:-0} ] && c=\"$c $a\"; done\n" +
-		fmt.Sprintf("echo \"$c\" >>'%s'\nexec '%s' \"$@\"\n", log, real)
+		fmt.Sprintf("echo \"$c\" >>'%s'\nexec '%s' \"$@\"\n", log, program)
 	if err := os.WriteFile(filepath.Join(dir, "git"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
