@@ -91,9 +91,20 @@ func (e *executor) setUpGateways(ctx context.Context) error {
 		held: map[string]bool{}, ports: map[string][]layout.Port{}, begun: map[string]bool{}, before: map[string]bool{},
 		said: map[string][][]string{}, unsettled: map[string]bool{},
 	}
-	for _, b := range have {
-		e.refresh(ctx, g, b)
-		g.there[b.Name] = g.load(ctx, b)
+	loaded := make([]*gatewayBox, len(have))
+	var parts []func() error
+	for i, b := range have {
+		parts = append(parts, func() error {
+			e.refresh(ctx, g, b)
+			loaded[i] = g.load(ctx, b)
+			return nil
+		})
+	}
+	if err := e.together(parts...); err != nil {
+		return err
+	}
+	for _, b := range loaded {
+		g.there[b.Name] = b
 	}
 	g.recall(e.Clock.Now)
 	g.holdUntil = e.Clock.Now().Add(holdAtMost)
