@@ -177,12 +177,25 @@ func (j *job) finish(ctx context.Context, id string, steps, cached int) (Result,
 	return Result{ImageID: inspect.ID, UsedBuildKit: j.buildKit != nil, Steps: steps, CachedSteps: cached}, nil
 }
 
+// Keyed are images that were built under a key.
+type Keyed []image.Summary
+
+// ListKeyed lists the images of the host that were built under any key. The engine takes as long
+// for those of one key.
+func (b *Builder) ListKeyed(ctx context.Context) (Keyed, error) {
+	return b.listKeyed(ctx, LabelBuildKey)
+}
+
+func (b *Builder) listKeyed(ctx context.Context, label string) (Keyed, error) {
+	images, err := b.docker.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", label))})
+	if err != nil {
+		return nil, fmt.Errorf("cannot look for built images: %w", err)
+	}
+	return images, nil
+}
+
 // FindByKeys looks for images that were built under keys, and returns the IDs of those that are there, by
-// key. An image that somebody built on top of ours inherits its labels, so only one counts that has a name by
-// its content, as steps give to what they built: a tag that is the first twelve
-// digits of its own ID. Of several of one key, the oldest counts.
-//
-// The engine takes as long to list the images of many keys as of one.
+// key; see Find.
 func (b *Builder) FindByKeys(ctx context.Context, keys []string) (map[string]string, error) {
 	keys = slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return key == "" })
 	slices.Sort(keys)
@@ -193,12 +206,20 @@ func (b *Builder) FindByKeys(ctx context.Context, keys []string) (map[string]str
 	case 1:
 		label += "=" + keys[0]
 	}
-	images, err := b.docker.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", label))})
+	images, err := b.listKeyed(ctx, label)
 	if err != nil {
-		return nil, fmt.Errorf("cannot look for built images: %w", err)
+		return nil, err
 	}
-	images = slices.DeleteFunc(images, func(i image.Summary) bool {
-		return !slices.Contains(keys, i.Labels[LabelBuildKey]) || !namedByContent(i)
+	return images.Find(keys), nil
+}
+
+// Find returns the IDs of the images of keys, by key. An image that somebody built on top of ours
+// inherits its labels, so only one counts that has a name by its content, as steps give to what they
+// built: a tag that is the first twelve digits of its own ID. Of several of one key, the oldest counts.
+func (k Keyed) Find(keys []string) map[string]string {
+	images := slices.DeleteFunc(slices.Clone(k), func(i image.Summary) bool {
+		key := i.Labels[LabelBuildKey]
+		return key == "" || !slices.Contains(keys, key) || !namedByContent(i)
 	})
 	slices.SortFunc(images, func(a, b image.Summary) int {
 		return cmp.Or(cmp.Compare(a.Created, b.Created), cmp.Compare(a.ID, b.ID))
@@ -209,7 +230,7 @@ func (b *Builder) FindByKeys(ctx context.Context, keys []string) (map[string]str
 			found[key] = i.ID
 		}
 	}
-	return found, nil
+	return found
 }
 
 func namedByContent(i image.Summary) bool {

@@ -5,10 +5,12 @@ package steps
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"github.com/distribution/reference"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/build"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
@@ -24,9 +26,18 @@ func (s *run) findBuilt(ctx context.Context, want []wanted) error {
 			keys = append(keys, d.buildKey)
 		}
 	}
-	images, err := s.Builder(1).FindByKeys(ctx, keys)
-	if err != nil {
-		return err
+	var images map[string]string
+	if s.keyed != nil && len(keys) > 0 {
+		all, err := s.keyed()
+		if err != nil {
+			return err
+		}
+		images = all.Find(keys)
+	} else {
+		var err error
+		if images, err = s.Builder(1).FindByKeys(ctx, keys); err != nil {
+			return err
+		}
 	}
 	for i := range want {
 		d := &want[i]
@@ -39,6 +50,25 @@ func (s *run) findBuilt(ctx context.Context, want []wanted) error {
 		}
 	}
 	return nil
+}
+
+// listBuilt lists what was built on the host while the commit is fetched: an engine with many images
+// needs a while for it.
+func (s *run) listBuilt(ctx context.Context) {
+	type answer struct {
+		images build.Keyed
+		err    error
+	}
+	listed := make(chan answer, 1)
+	go func() {
+		var a answer
+		a.err = s.together(func() (err error) { a.images, err = s.Builder(1).ListKeyed(ctx); return err })
+		listed <- a
+	}()
+	s.keyed = sync.OnceValues(func() (build.Keyed, error) {
+		a := <-listed
+		return a.images, a.err
+	})
 }
 
 // foundNone reports whether the preflight of the request has looked for an image of that content, and found

@@ -78,6 +78,9 @@ var errUnanswered = errors.New("not checked, as an earlier check failed")
 // tells all answers at once.
 func (s *run) preflight(ctx context.Context) error {
 	p := &preflightRun{run: s}
+	if spec := s.Request.Spec; spec.RollbackTo == nil && spec.RestoreFrom == nil && !spec.BackupOnly && !spec.Force {
+		s.listBuilt(ctx)
+	}
 	checks := p.checks()
 	answers, disturbed := askAll(ctx, checks)
 	if ctx.Err() != nil {

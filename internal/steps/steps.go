@@ -99,6 +99,8 @@ type run struct {
 	rec    Recorder
 	log    *updatelog.Log
 	clones *clones
+	// keyed are the images that were built under a key, if they are being listed already.
+	keyed func() (build.Keyed, error)
 	// mu guards the status of the request, which actions that run at the same
 	// time add to, and told, which is when the progress was recorded last.
 	mu   sync.Mutex
