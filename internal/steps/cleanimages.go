@@ -31,14 +31,16 @@ func (s *run) cleanImages(ctx context.Context, gone, left []v1alpha1.Release, ke
 	if err != nil {
 		return err
 	}
-	return s.removeImages(ctx, candidates, gone, left, keep)
+	_, err = s.removeImages(ctx, candidates, gone, left, keep)
+	return err
 }
 
-// removeImages is cleanImages for images that may go, by their IDs.
-func (s *run) removeImages(ctx context.Context, candidates []string, gone, left []v1alpha1.Release, keep []string) error {
+// removeImages is cleanImages for images that may go, by their IDs. It returns those that are left because
+// containers use them.
+func (s *run) removeImages(ctx context.Context, candidates []string, gone, left []v1alpha1.Release, keep []string) (used []string, err error) {
 	others, err := s.Store.ImagesOfOthers(ctx, s.Application)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	needed := slices.Concat(release.Images(left), keep)
 	// Where the Compose file names an image, all applications that build it keep it
@@ -56,7 +58,7 @@ func (s *run) removeImages(ctx context.Context, candidates []string, gone, left 
 			continue
 		}
 		if err != nil {
-			return err
+			return used, err
 		}
 		names, shared := own, slices.Contains(others, id)
 		if shared {
@@ -72,47 +74,53 @@ func (s *run) removeImages(ctx context.Context, candidates []string, gone, left 
 			switch err := s.Docker.RemoveImageTag(ctx, tag); {
 			case err == nil:
 				s.say("removed the image %s", tag)
-			case !docker.IsConflict(err) && !docker.IsNotFound(err):
+			case docker.IsConflict(err):
+				used = append(used, id)
+			case !docker.IsNotFound(err):
 				errs = append(errs, err)
 			}
 		}
 		if !shared {
-			errs = append(errs, s.removePulled(ctx, id, pulled, inUse))
+			busy, err := s.removePulled(ctx, id, pulled, inUse)
+			if busy {
+				used = append(used, id)
+			}
+			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	return used, errors.Join(errs...)
 }
 
 // removePulled removes an image that only the names by which it was pulled keep,
 // unless a container uses it: the engine takes a name off also where one does.
-func (s *run) removePulled(ctx context.Context, id string, repositories map[string]bool, inUse func() (map[string]bool, error)) error {
+func (s *run) removePulled(ctx context.Context, id string, repositories map[string]bool, inUse func() (map[string]bool, error)) (busy bool, err error) {
 	if len(repositories) == 0 {
-		return nil
+		return false, nil
 	}
 	img, err := s.Docker.ImageContent(ctx, id)
 	if docker.IsNotFound(err) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	names := pulledNames(img, repositories)
 	if len(names) == 0 {
-		return nil
+		return false, nil
 	}
 	used, err := inUse()
 	if err != nil || used[id] {
-		return err
+		return used[id], err
 	}
 	for _, name := range names {
 		if err := s.Docker.RemoveImageTag(ctx, name); docker.IsConflict(err) {
-			return nil // somebody has begun to use it
+			return true, nil // somebody has begun to use it
 		} else if err != nil {
-			return err
+			return false, err
 		}
 	}
 	s.say("removed the image %s", names[0])
-	return nil
+	return false, nil
 }
 
 // pulledNames are the names of an image, tags first, if all are in the repositories

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -66,6 +67,7 @@ type imageEngine struct {
 	mu      sync.Mutex
 	ids     []string
 	more    map[string]string // other names, by ID
+	used    map[string]bool   // names that a container holds
 	removed []string
 }
 
@@ -90,6 +92,8 @@ func (e *imageEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(list)
 	case path == "json":
 		fmt.Fprint(w, `[]`)
+	case r.Method == http.MethodDelete && e.used[path]:
+		http.Error(w, `{"message":"conflict: unable to remove repository reference: container c1 is using its referenced image"}`, http.StatusConflict)
 	case r.Method == http.MethodDelete:
 		e.removed = append(e.removed, path)
 		fmt.Fprint(w, `[]`)
@@ -141,6 +145,40 @@ func TestImagesThatOthersNeedStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := []string{"shop-web:222222222222", "acme/web:333333333333", "acme/web:555555555555"}; !slices.Equal(engine.removed, want) {
+		t.Errorf("removed %v, want %v", engine.removed, want)
+	}
+}
+
+// What an old container still uses when images are removed goes when that is gone; the others are not asked for again.
+func TestImagesOfOldContainersGoAfterThem(t *testing.T) {
+	image := func(digit string) string { return "sha256:" + strings.Repeat(digit, 64) }
+	engine := &imageEngine{used: map[string]bool{"acme/web:222222222222": true}}
+	s := newRun()
+	s.Docker, s.log = engineOn(t, engine), updatelog.Lost("", nil)
+	var gone []v1alpha1.Release
+	for _, digit := range []string{"1", "2"} {
+		r := v1alpha1.Release{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "shop-" + digit}}
+		r.Spec.ApplicationRef.Name, r.Spec.Project = "shop", "shop"
+		r.Spec.Services = []v1alpha1.ReleaseService{{Name: "web", Image: "acme/web", ImageID: image(digit), BuildKey: "k"}}
+		gone = append(gone, r)
+	}
+	s.Store = storeOf(t)
+	w := &workspace{dir: t.TempDir(), app: s.Application}
+	if err := os.MkdirAll(w.path("work"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	k := kept{w: w, gone: gone, known: true, images: []string{image("1"), image("2")}}
+	if err := s.dropImages(t.Context(), &k); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(engine.removed, []string{"acme/web:111111111111"}) || !slices.Equal(k.images, []string{image("2")}) {
+		t.Errorf("removed %v, left %v", engine.removed, k.images)
+	}
+	engine.used = nil
+	if err := s.clean(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"acme/web:111111111111", "acme/web:222222222222"}; !slices.Equal(engine.removed, want) {
 		t.Errorf("removed %v, want %v", engine.removed, want)
 	}
 }

@@ -78,7 +78,7 @@ type kept struct {
 	// gone are the releases that are forgotten, left the others; known says that these are all.
 	gone, left []v1alpha1.Release
 	known      bool
-	// images may be needed by none any more.
+	// images may be needed by none any more, but by old containers.
 	images []string
 }
 
@@ -91,7 +91,7 @@ func (s *run) forget(ctx context.Context, releases []v1alpha1.Release, unknown e
 	if k.known = unknown == nil; !k.known {
 		return k, errors.Join(unknown, s.cleanLogs(ctx, k.w), k.w.repo.Maintain(ctx))
 	}
-	err = s.together(
+	looked := s.together(
 		func() error {
 			var err error
 			k.gone, k.left, err = s.forgetReleases(ctx, k.w, releases)
@@ -100,7 +100,24 @@ func (s *run) forget(ctx context.Context, releases []v1alpha1.Release, unknown e
 		func() (err error) { k.images, err = s.imageCandidates(ctx, releases); return err },
 		func() error { return errors.Join(s.cleanLogs(ctx, k.w), k.w.repo.Maintain(ctx)) },
 	)
-	return k, err
+	err = s.dropImages(ctx, &k)
+	return k, errors.Join(looked, err)
+}
+
+// dropImages removes what no container uses of the images that may go, and leaves in k.images what old ones
+// use still. The releases that k keeps are its own from then on.
+func (s *run) dropImages(ctx context.Context, k *kept) error {
+	for i := range k.left {
+		k.left[i] = *k.left[i].DeepCopy() // others read them, while this writes
+	}
+	images := k.images
+	k.images = nil
+	if err := s.expireAged(ctx, k.left); err != nil {
+		return err // who may go back to a release has its images
+	}
+	var err error
+	k.images, err = s.removeImages(ctx, images, k.gone, k.left, nil)
+	return err
 }
 
 // clean removes what is left when the old containers have ended and are removed: one
@@ -113,7 +130,11 @@ func (s *run) clean(ctx context.Context, k kept) error {
 	if !k.known {
 		return err
 	}
-	return errors.Join(err, s.expireAged(ctx, k.left), s.removeImages(ctx, k.images, k.gone, k.left, nil), s.expireReleases(ctx, k.left))
+	if len(k.images) > 0 {
+		_, left := s.removeImages(ctx, k.images, k.gone, k.left, nil)
+		err = errors.Join(err, left)
+	}
+	return errors.Join(err, s.expireReleases(ctx, k.left))
 }
 
 // together runs the parts at the same time. A panic of one is its error.

@@ -4,6 +4,7 @@ package steps
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -187,7 +188,7 @@ func TestImagesAreKeptAsAsked(t *testing.T) {
 			t.Fatal(err)
 		}
 		k := kept{w: w, left: releases, known: true, images: engine.ids}
-		if err := s.clean(t.Context(), k); err != nil {
+		if err := errors.Join(s.dropImages(t.Context(), &k), s.clean(t.Context(), k)); err != nil {
 			t.Fatal(err)
 		}
 		after, err := s.Store.Releases(t.Context(), s.Application)
