@@ -97,7 +97,12 @@ func applySecret(ctx context.Context, c client.Client, namespace, name string, d
 		if left, _, _ := unstructured.NestedMap(secret.Object, "data"); len(left) > 0 {
 			return nil
 		}
-		return client.IgnoreNotFound(c.Delete(ctx, &old))
+		version := secret.GetResourceVersion()
+		err = c.Delete(ctx, &old, client.Preconditions{ResourceVersion: &version})
+		if apierrors.IsConflict(err) {
+			return nil // somebody has put something in since
+		}
+		return client.IgnoreNotFound(err)
 	}
 	secret := object("v1", "Secret", namespace, name)
 	secret.SetLabels(map[string]string{managedBy: FieldManager})

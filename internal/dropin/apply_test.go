@@ -3,6 +3,7 @@
 package dropin
 
 import (
+	"context"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 )
 
 // A variable that is not set any more takes back what it was, and nothing that an
@@ -58,5 +60,33 @@ func TestSecretsAreTakenBack(t *testing.T) {
 	}
 	if theirs, err := get("shop-webhook"); err != nil || string(theirs.Data["url"]) != "theirs" {
 		t.Errorf("one of somebody else: %v %v", theirs.Data, err)
+	}
+}
+
+// Somebody puts something in between the two calls that take a Secret back.
+func TestSecretThatIsWrittenMeanwhileStays(t *testing.T) {
+	ctx, key := t.Context(), client.ObjectKey{Namespace: "default", Name: "shop-github"}
+	deletes := 0
+	c := fake.NewClientBuilder().WithInterceptorFuncs(interceptor.Funcs{
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			deletes++
+			secret := &corev1.Secret{}
+			if err := c.Get(ctx, key, secret); err != nil {
+				return err
+			}
+			if err := c.Patch(ctx, secret, client.RawPatch(types.MergePatchType, []byte(`{"data":{"webhook-secret":"dGhlaXJz"}}`))); err != nil {
+				return err
+			}
+			return c.Delete(ctx, o, opts...)
+		},
+	}).Build()
+	for _, data := range []map[string]string{{"token": "ours"}, nil} {
+		if err := applySecret(ctx, c, key.Namespace, key.Name, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	secret := &corev1.Secret{}
+	if err := c.Get(ctx, key, secret); err != nil || string(secret.Data["webhook-secret"]) != "theirs" || deletes != 1 {
+		t.Errorf("%v, %v after %d deletions", secret.Data, err, deletes)
 	}
 }
