@@ -39,7 +39,7 @@ COPY config config
 COPY controllers controllers
 COPY internal internal
 ARG VERSION=devel
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION}" -o /fairlead ./cmd/fairlead
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/fairlead-dev/fairlead/cmd/fairlead/app.version=${VERSION}" -o /fairlead ./cmd/fairlead
 
 FROM runtime
 COPY LICENSE /opt/fairlead/

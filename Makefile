@@ -15,7 +15,7 @@ export GOFLAGS := $(strip $(filter-out -trimpath,$(shell go env GOFLAGS)) -trimp
 
 MODULE  := github.com/fairlead-dev/fairlead
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+LDFLAGS := -s -w -X $(MODULE)/cmd/fairlead/app.version=$(VERSION)
 
 BIN     := $(CURDIR)/bin
 TOOLS   := $(BIN)/tools
@@ -95,17 +95,14 @@ test: engine ## Everything: lint, generated files, unit, controllers, engine, e2
 	done; \
 	printf '\n\033[1;32m==> all passed in %d min %d s\033[0m\n' $$(((SECONDS - begin) / 60)) $$(((SECONDS - begin) % 60))
 
-# What links the API server is tested without the race detector here: that
-# would compile all of Kubernetes a second time. `make test-unit RACE_ALL=1` does.
+# Packages with such tests must not link the API server: that would compile all of
+# Kubernetes a second time, for the race detector.
 .PHONY: test-unit
 test-unit: ## Hermetic tests, with the race detector.
 	$(call section,unit tests)
-	@race=(); plain=(); \
-	while read -r kind package; do \
-	  if [[ $$kind == plain && -z "$(RACE_ALL)" ]]; then plain+=("$$package"); else race+=("$$package"); fi; \
-	done < <(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{$$kind := "race"}}{{range .Deps}}{{if eq . "k8s.io/kubernetes/pkg/controlplane/apiserver"}}{{$$kind = "plain"}}{{end}}{{end}}{{$$kind}} {{.ImportPath}}{{end}}' ./...); \
-	if [[ $${#race[@]} -gt 0 ]]; then CGO_ENABLED=1 $(HERMETIC) -race -p 4 -timeout 10m "$${race[@]}"; fi; \
-	if [[ $${#plain[@]} -gt 0 ]]; then $(HERMETIC) -p 4 -timeout 10m "$${plain[@]}"; fi
+	@linked="$$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{$$path := .ImportPath}}{{range .Deps}}{{if eq . "k8s.io/kubernetes/pkg/controlplane/apiserver"}}{{$$path}}{{end}}{{end}}{{end}}' ./... | grep . || true)"; \
+	if [[ -n "$$linked" ]]; then echo "these packages link the API server, so their tests need the build tag controlplane: $$linked" >&2; exit 1; fi
+	CGO_ENABLED=1 $(HERMETIC) -race -p 4 -timeout 10m $$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...)
 
 .PHONY: test-controllers
 test-controllers: build ## Tests against the embedded API server. RACE=1: with the race detector.

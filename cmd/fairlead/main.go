@@ -6,94 +6,20 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
-	"os/signal"
 
-	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
-
-	"github.com/fairlead-dev/fairlead/internal/cli"
+	"github.com/fairlead-dev/fairlead/cmd/fairlead/app"
+	"github.com/fairlead-dev/fairlead/internal/controlplane"
+	"github.com/fairlead-dev/fairlead/internal/daemon"
 )
 
 func main() {
-	os.Exit(run(os.Args[1:]))
+	os.Exit(app.Run(os.Args[1:], app.Parts{ControlPlane: startControlPlane, Kubectl: newKubectlCommand()}))
 }
 
-// exitError carries the exit code of a command that has already said why.
-type exitError struct{ code int }
-
-func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
-
-func run(args []string) int {
-	ctx, stop := signalContext()
-	defer stop()
-	cmd := newRootCommand()
-	cmd.SetArgs(args)
-	err := cmd.ExecuteContext(ctx)
-	var exit exitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &exit):
-		return exit.code
-	default:
-		if text := err.Error(); text != "" {
-			fmt.Fprintln(os.Stderr, "fairlead:", text)
-		}
-		return cli.ExitCode(err)
-	}
-}
-
-// newRootCommand is the command tree.
-func newRootCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:           "fairlead",
-		Short:         "Update Docker Compose applications declaratively, with backup, health gates and rollback",
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Version:       buildVersion(),
-	}
-	cmd.SetVersionTemplate(versionLine())
-	cmd.AddCommand(newServeCommand(composeAgent), newRollbackOfflineCommand(), newDoctorCommand(), newVersionCommand(),
-		newUnpackVolumeCommand(), newSelfSwapCommand(), newGatewayCommand())
-	for _, own := range cmd.Commands() {
-		cli.Strict(own)
-	}
-	cmd.AddCommand(newKubectlCommand()) // which judges its arguments itself
-	cmd.AddCommand(cli.Commands(cli.Options{Version: buildVersion()})...)
-	cli.Strict(cmd)
-	return cmd
-}
-
-// signalContext ends with the first SIGINT or SIGTERM; the second one ends the
-// process at once.
-func signalContext() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
-	done := make(chan struct{})
-	go func() {
-		select {
-		case <-signals:
-			cancel()
-		case <-done:
-			return
-		}
-		select {
-		case s := <-signals:
-			code := 130
-			if s == unix.SIGTERM {
-				code = 143
-			}
-			os.Exit(code)
-		case <-done:
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		close(done)
-		cancel()
-	}
+func startControlPlane(ctx context.Context, o daemon.ControlPlaneOptions) (daemon.ControlPlane, error) {
+	return controlplane.Start(ctx, controlplane.Options{
+		DataDir: o.DataDir, BindAddress: o.BindAddress, SecurePort: o.SecurePort, Logger: o.Logger, EtcdLogger: o.EtcdLogger,
+		Subresources: o.Subresources, Audit: o.Audit, OIDC: o.OIDC,
+	})
 }

@@ -44,6 +44,9 @@ import (
 	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
 	"k8s.io/kubernetes/plugin/pkg/admission/gc"
 
+	"github.com/fairlead-dev/fairlead/internal/controlplane/auditing"
+	"github.com/fairlead-dev/fairlead/internal/controlplane/origin"
+	"github.com/fairlead-dev/fairlead/internal/controlplane/subresource"
 	"github.com/fairlead-dev/fairlead/internal/pki"
 )
 
@@ -63,14 +66,14 @@ type chainConfig struct {
 	listener     net.Listener
 	pki          pki.Files
 	etcdEndpoint string
-	subresources []Subresource
+	subresources []subresource.Route
 	audit        io.Writer // may be nil
 	// authentication is the file of the structured authentication configuration;
 	// empty for none.
 	authentication string
 	// stopping ends the handlers of subresources.
 	stopping context.Context
-	own      *own
+	own      *origin.Connections
 }
 
 // chain is a chain of API servers that is ready to run.
@@ -101,7 +104,7 @@ func buildChain(ctx context.Context, c chainConfig) (*chain, error) {
 	generic.DisabledPostStartHooks.Insert(upstreamRolesHook)
 	generic.EffectiveVersion = kubernetesVersion(generic.EffectiveVersion)
 	if c.audit != nil {
-		auditTo(c.audit, generic)
+		generic.AuditPolicyRuleEvaluator, generic.AuditBackend = auditing.Evaluator(), auditing.Backend(c.audit)
 	}
 
 	resolver := webhook.NewDefaultServiceResolver()
@@ -127,9 +130,9 @@ func buildChain(ctx context.Context, c chainConfig) (*chain, error) {
 	// The aggregator is the outermost server, so its handler is the innermost
 	// place that sees every request after authentication and authorisation.
 	aggregator.GenericConfig.BuildHandlerChainFunc = func(handler http.Handler, cfg *genericapiserver.Config) http.Handler {
-		recheck := &rechecker{authenticator: cfg.Authentication.Authenticator, authorizer: cfg.Authorization.Authorizer, every: recheckEvery}
-		handler = withSubresources(c.stopping, handler, c.subresources, recheck)
-		return c.own.withoutClaims(withAuthorization(genericapiserver.DefaultBuildHandlerChain(handler, cfg)))
+		recheck := subresource.NewRechecker(cfg.Authentication.Authenticator, cfg.Authorization.Authorizer)
+		handler = subresource.With(c.stopping, handler, c.subresources, recheck)
+		return c.own.WithoutClaims(subresource.KeepAuthorization(genericapiserver.DefaultBuildHandlerChain(handler, cfg)))
 	}
 	return assemble(native, extensions, aggregator)
 }
@@ -202,9 +205,9 @@ func newOptions(c chainConfig) *options.Options {
 	o.ServiceAccountSigningKeyFile = c.pki.TokenKey()
 	o.Authorization.Modes = []string{"RBAC"}
 
-	registerOrigin(o.Admission.GenericAdmission.Plugins)
-	o.Admission.GenericAdmission.RecommendedPluginOrder = append(slices.Clone(o.Admission.GenericAdmission.RecommendedPluginOrder), originPlugin)
-	wanted := sets.New(lifecycle.PluginName, gc.PluginName, originPlugin)
+	origin.Register(o.Admission.GenericAdmission.Plugins)
+	o.Admission.GenericAdmission.RecommendedPluginOrder = append(slices.Clone(o.Admission.GenericAdmission.RecommendedPluginOrder), origin.Plugin)
+	wanted := sets.New(lifecycle.PluginName, gc.PluginName, origin.Plugin)
 	o.Admission.GenericAdmission.DefaultOffPlugins = sets.New(kubeoptions.AllOrderedPlugins...).Difference(wanted)
 	o.Admission.GenericAdmission.EnablePlugins = wanted.UnsortedList()
 

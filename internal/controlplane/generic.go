@@ -25,6 +25,7 @@ import (
 	"k8s.io/kubernetes/pkg/kubeapiserver"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
+	served "github.com/fairlead-dev/fairlead/internal/controlplane/openapi"
 	"github.com/fairlead-dev/fairlead/internal/pki"
 )
 
@@ -69,7 +70,7 @@ func newGeneric(opts options.CompletedOptions) (*generic, error) {
 		return nil, err
 	}
 
-	definitions := openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(servedDefinitions)
+	definitions := openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(served.Definitions)
 	namer := openapinamer.NewDefinitionNamer(legacyscheme.Scheme, apiextensionsapiserver.Scheme, aggregatorscheme.Scheme)
 	config.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(definitions, namer)
 	config.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(definitions, namer)

@@ -30,17 +30,14 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/atomicfile"
 	"github.com/fairlead-dev/fairlead/internal/clientconfig"
+	"github.com/fairlead-dev/fairlead/internal/controlplane/origin"
+	"github.com/fairlead-dev/fairlead/internal/controlplane/subresource"
 	"github.com/fairlead-dev/fairlead/internal/datadir"
 	"github.com/fairlead-dev/fairlead/internal/oidc"
 	"github.com/fairlead-dev/fairlead/internal/pki"
 )
 
 const (
-	// DefaultBindAddress keeps the API on this host.
-	DefaultBindAddress = "127.0.0.1"
-	// DefaultSecurePort is the port that Kubernetes clients expect.
-	DefaultSecurePort = 6443
-
 	readyTimeout  = 60 * time.Second
 	readyInterval = 20 * time.Millisecond
 	renewalCheck  = 12 * time.Hour
@@ -53,7 +50,7 @@ type Options struct {
 	// DataDir holds certificates, the kubeconfig and etcd. Its lock must be held
 	// for as long as the server runs. Required.
 	DataDir *datadir.Dir
-	// BindAddress is the IP address to listen on; default DefaultBindAddress.
+	// BindAddress is the IP address to listen on. Required.
 	BindAddress string
 	// SecurePort is the TCP port to listen on; 0 takes any free one.
 	SecurePort int
@@ -62,7 +59,7 @@ type Options struct {
 	// EtcdLogger is used by etcd; default: nothing is logged.
 	EtcdLogger *zap.Logger
 	// Subresources are served below custom resources.
-	Subresources []Subresource
+	Subresources []subresource.Route
 	// Audit gets a line of JSON for every write, an Event of audit.k8s.io/v1;
 	// default: nothing is audited.
 	Audit io.Writer
@@ -81,7 +78,7 @@ type Server struct {
 	dnsNames []string
 	ips      []net.IP
 	loopback *rest.Config
-	own      *own
+	own      *origin.Connections
 
 	stopping context.CancelFunc // ends subresource handlers and helpers
 	stopAPI  context.CancelFunc
@@ -102,9 +99,6 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if opts.DataDir == nil {
 		return nil, errors.New("control plane: no data directory given")
 	}
-	if opts.BindAddress == "" {
-		opts.BindAddress = DefaultBindAddress
-	}
 	if opts.EtcdLogger == nil {
 		opts.EtcdLogger = zap.NewNop()
 	}
@@ -120,7 +114,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: opts, pki: pki.In(opts.DataDir), own: newOwn(),
+	s := &Server{opts: opts, pki: pki.In(opts.DataDir), own: origin.NewConnections(),
 		apiDone: make(chan struct{}), done: make(chan struct{})}
 	stopping, cancelStopping := context.WithCancel(context.WithoutCancel(ctx))
 	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
@@ -203,7 +197,7 @@ func (s *Server) RESTConfig() *rest.Config {
 	c := rest.CopyConfig(s.loopback)
 	c.ContentType = ""
 	c.QPS = -1
-	c.Dial = s.own.dial
+	c.Dial = s.own.Dial
 	return c
 }
 

@@ -26,7 +26,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/auditfile"
 	"github.com/fairlead-dev/fairlead/internal/bootstrap"
-	"github.com/fairlead-dev/fairlead/internal/controlplane"
+	"github.com/fairlead-dev/fairlead/internal/controlplane/subresource"
 	"github.com/fairlead-dev/fairlead/internal/datadir"
 	"github.com/fairlead-dev/fairlead/internal/endpoint"
 	"github.com/fairlead-dev/fairlead/internal/filepages"
@@ -41,6 +41,10 @@ const AuditFile = "audit.log"
 const (
 	// DefaultListen is the address of the HTTP API.
 	DefaultListen = "127.0.0.1:8765"
+	// DefaultBindAddress keeps the Kubernetes API on this host.
+	DefaultBindAddress = "127.0.0.1"
+	// DefaultSecurePort is the port that Kubernetes clients expect.
+	DefaultSecurePort = 6443
 	// DefaultMetrics is the address of the metrics endpoint.
 	DefaultMetrics = "127.0.0.1:8766"
 	// DefaultStopTimeout bounds an orderly stop.
@@ -65,8 +69,10 @@ type Options struct {
 	// Kubeconfig, if set, names the cluster to be an agent of; then no control
 	// plane is started here.
 	Kubeconfig string
-	// BindAddress and SecurePort are where the embedded API server listens; see
-	// controlplane.Options.
+	// StartControlPlane starts the embedded API server. Required without Kubeconfig.
+	StartControlPlane StartControlPlane
+	// BindAddress, an IP address, and SecurePort, 0 for any free one, are where it
+	// listens. Default DefaultBindAddress.
 	BindAddress string
 	SecurePort  int
 	// Listen is the address of the HTTP endpoints; port 0 takes any free one.
@@ -82,8 +88,7 @@ type Options struct {
 	// MetricsBindAddress is the address of the controllers' metrics; "0" or
 	// empty serves none.
 	MetricsBindAddress string
-	// OIDC is a provider whose ID tokens the embedded API server accepts; see
-	// controlplane.Options.
+	// OIDC is a provider whose ID tokens the embedded API server accepts.
 	OIDC oidc.Config
 	// ReadyFile, if set, is written when everything is ready (see package ready),
 	// and removed at the end.
@@ -91,7 +96,7 @@ type Options struct {
 	// Manifests are installed before the controllers start.
 	Manifests bootstrap.Manifests
 	// Subresources are served by the embedded API server.
-	Subresources []controlplane.Subresource
+	Subresources []subresource.Route
 	// Routes are served on Listen, beside the health endpoints, once the daemon is
 	// ready; before that they answer 503.
 	Routes []endpoint.Route
@@ -117,6 +122,12 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 	if opts.Listen == "" {
 		opts.Listen = DefaultListen
+	}
+	if opts.BindAddress == "" {
+		opts.BindAddress = DefaultBindAddress
+	}
+	if opts.Kubeconfig == "" && opts.StartControlPlane == nil {
+		return errors.New("daemon: neither a cluster nor a control plane given")
 	}
 	supervisor, err := takeSupervisor()
 	if err != nil {
@@ -165,7 +176,7 @@ type running struct {
 	supervisor supervisor
 
 	http        *endpoint.Server
-	plane       *controlplane.Server
+	plane       ControlPlane
 	audit       io.Closer
 	config      *rest.Config
 	kubeconfig  string
@@ -205,7 +216,7 @@ func (d *running) connect(ctx context.Context) error {
 	}
 	audit := auditfile.New(d.dir.Join(AuditFile))
 	d.audit = audit
-	plane, err := controlplane.Start(ctx, controlplane.Options{
+	plane, err := d.opts.StartControlPlane(ctx, ControlPlaneOptions{
 		DataDir: d.dir, BindAddress: d.opts.BindAddress, SecurePort: d.opts.SecurePort,
 		Logger: d.log.WithName("controlplane"), EtcdLogger: d.opts.Logger.Etcd(), Subresources: d.opts.Subresources, Audit: audit, OIDC: d.opts.OIDC,
 	})

@@ -24,6 +24,7 @@ import (
 	"github.com/fairlead-dev/fairlead/config"
 	"github.com/fairlead-dev/fairlead/controllers"
 	"github.com/fairlead-dev/fairlead/internal/agent"
+	"github.com/fairlead-dev/fairlead/internal/controlplane"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 	"github.com/fairlead-dev/fairlead/internal/logging"
 )
@@ -41,7 +42,7 @@ func serve(ctx context.Context, args []string) error {
 	if len(args) == 0 || args[0] != "serve" {
 		return fmt.Errorf("there is no command but serve; got %q", args)
 	}
-	opts := daemon.Options{}
+	opts := daemon.Options{StartControlPlane: startControlPlane}
 	var logFormat string
 	flags := flag.NewFlagSet("crashd serve", flag.ContinueOnError)
 	flags.StringVar(&opts.DataDir, "data-dir", "", "directory of all state")
@@ -79,4 +80,9 @@ func serve(ctx context.Context, args []string) error {
 		WrapClient: func(c client.Client) client.Client { return faultyClient{c, f} },
 	})}
 	return daemon.Run(ctx, opts)
+}
+
+func startControlPlane(ctx context.Context, o daemon.ControlPlaneOptions) (daemon.ControlPlane, error) {
+	return controlplane.Start(ctx, controlplane.Options{DataDir: o.DataDir, BindAddress: o.BindAddress, SecurePort: o.SecurePort,
+		Logger: o.Logger, EtcdLogger: o.EtcdLogger})
 }
