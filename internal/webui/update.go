@@ -173,10 +173,14 @@ func (p *updatePage) outcome(c *call) {
 		return
 	}
 	p.Cause = st.Message
-	if st.Failure != nil {
+	switch i := slices.IndexFunc(st.Steps, func(s v1alpha1.StepStatus) bool { return s.State == v1alpha1.StepFailed }); {
+	case st.Failure != nil:
 		p.FailedStep, p.Cause = st.Failure.Step, cmp.Or(st.Failure.Message, st.Message)
-	} else if i := slices.IndexFunc(st.Steps, func(s v1alpha1.StepStatus) bool { return s.State == v1alpha1.StepFailed }); i >= 0 {
+	case i >= 0:
 		p.FailedStep = st.Steps[i].Name
+	}
+	if st.Phase == v1alpha1.PhaseCancelled {
+		p.FailedStep = "" // what was cancelled in it did not fail
 	}
 	if slices.ContainsFunc(c.Lang.Parts(p.Cause), func(part i18n.Part) bool { return part.Said }) {
 		p.Why = c.Lang.Or("reason."+p.Reason, "")

@@ -249,3 +249,19 @@ func TestChecksInWords(t *testing.T) {
 		}
 	}
 }
+
+// The step in which an update was cancelled did not fail.
+func TestCancelledDidNotFail(t *testing.T) {
+	w := newWorld(t)
+	ur := request("cancelled", v1alpha1.PhaseCancelled)
+	ur.Status.Steps = append(ur.Status.Steps, v1alpha1.StepStatus{Name: v1alpha1.StepRollout, State: v1alpha1.StepFailed, StartedAt: &at, FinishedAt: &at})
+	w.api.objects["namespaces/default/requests/cancelled"] = ur
+	const path = "/ui/namespaces/default/updates/cancelled"
+	if page := w.signedIn("viewer").get(path).body; strings.Contains(page, "It failed in the step") || !strings.Contains(page, "The update was cancelled.") {
+		t.Error("a cancelled update is told as one that failed")
+	}
+	ur.Status.Phase = v1alpha1.PhaseFailed
+	if page := w.signedIn("viewer").get(path).body; !strings.Contains(page, "It failed in the step “Roll out”.") {
+		t.Error("it is not told in which step an update failed")
+	}
+}
