@@ -3,6 +3,7 @@
 package webui
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -40,9 +41,10 @@ func TestDriftIsTold(t *testing.T) {
 		app.Status.Drift = append(app.Status.Drift, v1alpha1.Drift{Service: "web", Kind: kind, Container: "shop-web-1"})
 	}
 	w.api.objects["namespaces/default/applications/shop"] = app
+	written := map[string]string{"en": "<strong>web</strong>: %s (<code>shop-web-1</code>)", "zh-Hans": "<strong>web</strong>：%s（<code>shop-web-1</code>）"}
 	for lang, want := range map[string][]string{
 		"en":      {"Differs from the release", "missing", "stopped", "changed by hand", "not of this release"},
-		"zh-Hans": {"与当前版本不一致", "缺失", "已停止", "被手动更改", "不属于此版本"},
+		"zh-Hans": {"与当前版本不一致", "缺失", "已停止", "被手动修改", "不属于此版本"},
 	} {
 		b := w.signedIn("viewer")
 		b.lang = lang
@@ -51,7 +53,7 @@ func TestDriftIsTold(t *testing.T) {
 			t.Errorf("%s: drift has no heading", lang)
 		}
 		for _, words := range want[1:] {
-			if !strings.Contains(page, "<strong>web</strong>: "+words+" (<code>shop-web-1</code>)") {
+			if !strings.Contains(page, fmt.Sprintf(written[lang], words)) {
 				t.Errorf("%s: the page does not say that a container is %s", lang, words)
 			}
 		}

@@ -92,13 +92,13 @@ func (c *call) durationChart(f *figures, namespace string) chart {
 		if u.Phase != v1alpha1.PhaseSucceeded {
 			bad++
 		}
-		ch.Rows = append(ch.Rows, chartRow{At: u.FinishedAt, Text: text(u.Seconds) + ", " + phaseText(c.Lang, u.Phase), URL: updateURL(namespace, u.Request), Name: u.Request})
+		ch.Rows = append(ch.Rows, chartRow{At: u.FinishedAt, Text: text(u.Seconds) + c.T("list.pause") + phaseText(c.Lang, u.Phase), URL: updateURL(namespace, u.Request), Name: u.Request})
 	}
 	ch.Summary = c.T("chart.durations.summary", "count", len(values), "average", text(sum/float64(len(values))), "longest", text(most), "failed", bad)
 	top := timeScale(most)
 	ch.Grid = grid(top, func(seconds float64) string { return markText(c.Lang, seconds) })
 	ch.Bars = bars(values, top, func(i int) string { return tone(f.Updates[i].Phase) },
-		func(i int) string { return f.Updates[i].Request + ": " + ch.Rows[i].Text })
+		func(i int) string { return f.Updates[i].Request + c.T("parts.name") + ch.Rows[i].Text })
 	return ch
 }
 
@@ -131,10 +131,10 @@ func (c *call) downtimeChart(f *figures, namespace string) chart {
 	}
 	ch.Summary = c.T("chart.downtimes.summary", "count", known, "all", len(values), "down", down)
 	if down > 0 {
-		ch.Summary += " " + c.T("chart.downtimes.longest", "time", text(most))
+		ch.Summary += c.Lang.Gap() + c.T("chart.downtimes.longest", "time", text(most))
 	}
 	if known < len(values) {
-		ch.Summary += " " + c.T("chart.downtimes.others", "count", len(values)-known)
+		ch.Summary += c.Lang.Gap() + c.T("chart.downtimes.others", "count", len(values)-known)
 	}
 	top := scale(max(most, 0.001))
 	ch.Grid = grid(top, text)
@@ -143,7 +143,7 @@ func (c *call) downtimeChart(f *figures, namespace string) chart {
 			return "bad"
 		}
 		return "good"
-	}, func(i int) string { return f.Updates[i].Request + ": " + ch.Rows[i].Text })
+	}, func(i int) string { return f.Updates[i].Request + c.T("parts.name") + ch.Rows[i].Text })
 	return ch
 }
 
@@ -164,7 +164,7 @@ func (c *call) backupChart(f *figures) chart {
 	ch.Summary = c.T("chart.backups.summary", "count", len(values), "newest", text(values[len(values)-1]), "sum", text(sum))
 	top := binaryScale(most)
 	ch.Grid = grid(top, text)
-	ch.Bars = bars(values, top, func(int) string { return "plain" }, func(i int) string { return f.Backups[i].Name + ": " + ch.Rows[i].Text })
+	ch.Bars = bars(values, top, func(int) string { return "plain" }, func(i int) string { return f.Backups[i].Name + c.T("parts.name") + ch.Rows[i].Text })
 	return ch
 }
 
@@ -178,15 +178,15 @@ func (c *call) diskChart(f *figures) chart {
 	ch.Summary = c.T("chart.disk.summary", "free", text(float64(d.Free)), "total", text(float64(d.Total)))
 	now := c.s.opts.Now()
 	if d.NextUpdate > 0 {
-		ch.Summary += " " + c.T("chart.disk.next", "size", text(float64(d.NextUpdate)), "left", text(float64(max(0, d.Free-d.NextUpdate))))
+		ch.Summary += c.Lang.Gap() + c.T("chart.disk.next", "size", text(float64(d.NextUpdate)), "left", text(float64(max(0, d.Free-d.NextUpdate))))
 	}
 	for _, need := range d.Needs {
 		if need.Bytes == nil {
-			ch.Summary += " " + c.T("chart.disk.unknown", "what", c.T("need."+string(need.For)))
+			ch.Summary += c.Lang.Gap() + c.T("chart.disk.unknown", "what", c.T("need."+string(need.For)))
 		}
 	}
 	if d.NextUpdate > d.Free {
-		ch.Summary += " " + c.T("chart.disk.short")
+		ch.Summary += c.Lang.Gap() + c.T("chart.disk.short")
 	}
 	var past []point
 	for _, h := range d.History {
@@ -198,7 +198,7 @@ func (c *call) diskChart(f *figures) chart {
 	from, to := past[0].at, now
 	switch {
 	case d.FullAt != nil:
-		ch.Summary += " " + c.T("chart.disk.full", "date", d.FullAt.Format("2006-01-02"), "rate", text(d.PerDay))
+		ch.Summary += c.Lang.Gap() + c.T("chart.disk.full", "date", d.FullAt.Format("2006-01-02"), "rate", text(d.PerDay))
 		to = now.Add(min(d.FullAt.Sub(now), 2*max(now.Sub(from), 24*time.Hour)))
 	case d.NextUpdate > 0:
 		to = now.Add(max(now.Sub(from)/5, time.Hour))
@@ -206,9 +206,9 @@ func (c *call) diskChart(f *figures) chart {
 	switch {
 	case d.FullAt != nil:
 	case len(past) > 4:
-		ch.Summary += " " + c.T("chart.disk.steady")
+		ch.Summary += c.Lang.Gap() + c.T("chart.disk.steady")
 	default:
-		ch.Summary += " " + c.T("chart.disk.soon")
+		ch.Summary += c.Lang.Gap() + c.T("chart.disk.soon")
 	}
 	// As high as the disk is large: a round number above it is room that is not there.
 	top := math.Max(1, float64(d.Total))

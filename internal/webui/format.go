@@ -53,6 +53,8 @@ func formatFuncs(lang *i18n.Lang) template.FuncMap {
 		"dict":         dict,
 		"list":         func(items ...any) []any { return items },
 		"join":         strings.Join,
+		"names":        func(names []string) string { return strings.Join(names, lang.T("list.comma")) },
+		"gap":          lang.Gap,
 		"lower":        strings.ToLower,
 	}
 }
@@ -235,7 +237,7 @@ func healthText(lang *i18n.Lang, s string) string {
 	word, why, found := strings.Cut(s, ":")
 	text := lang.Or("health."+word, lang.Say(word))
 	if found {
-		text += ": " + lang.Say(strings.TrimSpace(why))
+		text += lang.T("parts.name") + lang.Say(strings.TrimSpace(why))
 	}
 	return text
 }

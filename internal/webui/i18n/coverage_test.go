@@ -45,7 +45,7 @@ var unshown = map[string]string{
 var unshownCalls = map[string]string{
 	`(?i)\blog(ger)?(\(\))?(\.V\(\))?\.(Info|Error|Debug|Warn)$`:     "the daemon's log",
 	`(?i)FromContext(OrDiscard)?\(\)(\.V\(\))?\.(Info|Error)$`:       "the daemon's log",
-	`^(s|e|w|p|o\.run)\.say$|^j\.out\.line$`:                         "a line of an update's log, which is for everybody and full of other programs' output",
+	`^(s|e|w|o\.run)\.say$|^j\.out\.line$`:                           "a line of an update's log, which is for everybody and full of other programs' output",
 	`^(Description|Summary|Help|Doc|.*\.Description|.*\.Summary):?$`: "the OpenAPI document, or the help of a metric",
 	`^(strings|bytes|regexp)\.`:                                      "what other programs say is looked for",
 }
@@ -116,6 +116,8 @@ var unshownParts = map[string]string{
 	"internal/updaterapi/follow.go":                  "the clients of the updater, which know its answers",
 	"internal/updaterapi/jobs.go":                    "the clients of the updater, which know its answers",
 	"internal/updaterapi/update.go":                  "the clients of the updater, which know its answers",
+	"internal/steps/preflight.go changes":            "a line of the log",
+	"internal/steps/checks.go checkBackupDirectory":  "a line of the log",
 	"internal/steps/behind.go putBehind":             "the name of a revision",
 	"internal/httpapi/stream.go comment":             "a comment in a stream",
 	"internal/source/lfs.go lfsPointer":              "what a file of Git LFS begins with",

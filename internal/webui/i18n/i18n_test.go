@@ -70,6 +70,9 @@ func TestT(t *testing.T) {
 		{en.T("overview.count", "count", int32(2)), "2 applications"},
 		{zh.T("overview.count", "count", 1), "1 个应用"},
 		{en.T("signin.with", "name", "{count}"), "Sign in with {count}"},
+		{zh.T("update.title", "name", "shop", "commit", zh.T("update.newest")), "shop：更新到最新提交"},
+		{zh.T("update.title", "name", "shop", "commit", "v2"), "shop：更新到 v2"},
+		{en.Gap() + zh.Gap(), " "},
 		{en.T("no.such.key"), "no.such.key"},
 		{en.Or("no.such.key", "x"), "x"},
 	} {

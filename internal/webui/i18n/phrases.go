@@ -189,9 +189,9 @@ func (l *Lang) known(english string) ([]Part, bool) {
 const nameEnd = ": "
 
 // foreign reports whether a text that is not known is a sentence in English on a page
-// that is not, and not a name.
+// that is not, and not a name or a list of names.
 func (l *Lang) foreign(text string) bool {
-	return l.Tag != Languages[0].Tag && sentence.MatchString(text)
+	return l.Tag != Languages[0].Tag && sentence.MatchString(text) && strings.Contains(strings.ReplaceAll(text, itemEnd, ""), " ")
 }
 
 // sentence is what has three words or more.
@@ -214,6 +214,14 @@ func (l *Lang) phrase(english string) ([]Part, bool) {
 	if text, ok := l.phrases.whole[english]; ok {
 		return []Part{{Text: text}}, true
 	}
+	if said, ok := l.pattern(english); ok {
+		return said, true
+	}
+	return l.list(english)
+}
+
+// pattern is a phrase with parameters.
+func (l *Lang) pattern(english string) ([]Part, bool) {
 	several := strings.Contains(english, partsEnd)
 	for i := range l.phrases.patterns {
 		p := &l.phrases.patterns[i]
@@ -224,21 +232,39 @@ func (l *Lang) phrase(english string) ([]Part, bool) {
 			return l.expand(p.text, found), true
 		}
 	}
-	return l.list(english)
+	return nil, false
 }
 
-// list is a list of phrases without parameters.
+// list is a list of phrases, and of names among them.
 func (l *Lang) list(english string) ([]Part, bool) {
 	items := strings.Split(english, itemEnd)
+	if len(items) == 1 || len(items) > maxItems {
+		return nil, false
+	}
+	var out []Part
+	known := false
 	for i, item := range items {
-		text, ok := l.phrases.whole[item]
+		if i > 0 {
+			out = append(out, Part{Text: l.Or("list.comma", itemEnd)})
+		}
+		said, ok := []Part{{Text: l.phrases.whole[item]}}, l.phrases.whole[item] != ""
 		if !ok {
+			said, ok = l.pattern(item)
+		}
+		known = known || ok
+		if !ok && strings.Contains(item, " ") {
 			return nil, false
 		}
-		items[i] = text
+		if !ok {
+			said = []Part{{Text: item}}
+		}
+		out = append(out, said...)
 	}
-	return []Part{{Text: strings.Join(items, l.Or("list.comma", itemEnd))}}, true
+	return out, known
 }
+
+// maxItems bounds what is tried for a text with many commas.
+const maxItems = 20
 
 // itemEnd is what items of a list are separated by.
 const itemEnd = ", "
@@ -249,7 +275,7 @@ func (l *Lang) expand(text string, found []string) []Part {
 	for {
 		at := placeholders.FindStringIndex(text)
 		if at == nil {
-			return append(out, Part{Text: text})
+			return closed(append(out, Part{Text: text}))
 		}
 		name := text[at[0]:at[1]]
 		out = append(out, Part{Text: text[:at[0]]})
@@ -262,6 +288,14 @@ func (l *Lang) expand(text string, found []string) []Part {
 		_, how, _ := strings.Cut(strings.Trim(name, "{}"), "|")
 		switch how {
 		case "", "any":
+			if amount.MatchString(found[n]) {
+				out = append(out, Part{Text: l.amount(found[n])})
+				break
+			}
+			if length, ok := l.length(found[n]); ok {
+				out = append(out, Part{Text: length})
+				break
+			}
 			out = append(out, l.Parts(strings.TrimRight(found[n], "\n"))...)
 		case "said":
 			out = append(out, Part{strings.TrimRight(found[n], "\n"), true})

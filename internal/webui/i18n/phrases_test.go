@@ -23,15 +23,31 @@ func TestSay(t *testing.T) {
 		"runs 1 replica instead of 2": "正在运行 1 个副本，应为 2 个",
 		// What stands in a sentence may be one itself, and contain what looks like a
 		// parameter.
-		"not healthy within 8 s: waiting for its healthcheck":                                     "8 s 内未进入正常状态：等待健康检查",
+		"not healthy within 8 s: waiting for its healthcheck":                                     "8 秒内未变为健康状态：等待健康检查",
 		"shares the namespaces of {2}":                                                            "共用 {2} 的命名空间",
-		"the container a of the service b did not become healthy: not started; its last lines: x": "服务 b 的容器 a 未能进入正常状态：未启动；最后的日志：x",
+		"the container a of the service b did not become healthy: not started; its last lines: x": "服务 b 的容器 a 未能变为健康状态：未启动；最后的日志：x",
 		// What has parts between semicolons itself is found in what is around it, and
 		// beside others; what is said of a name, after that.
 		"preflight: Backup: the backup cannot be made as things are: the PostgreSQL service \"db\" is not running, so its databases cannot be dumped; start it, or set backup.databases to None or to the names of the services to dump": "预检：备份：目前无法备份：PostgreSQL 服务 \"db\" 未运行，无法导出其数据库；请启动它，或将 backup.databases 设为 None 或要导出的服务名称",
-		"not healthy: web: does not run (exit code 1); start it again, or have the release rolled out again: an UpdateRequest to its commit with spec.force; db: is paused; unpause it":                                                  "状态异常：web：未运行（退出代码 1）；请重新启动它，或强制更新到该版本的提交；db：已暂停，请恢复运行",
-		"check home failed (attempt 3 of 3): no answer within 2s":                                                                            "检查 home 失败（第 3 次，共 3 次）：2s 内没有应答",
+		"not healthy: web: does not run (exit code 1); start it again, or have the release rolled out again: an UpdateRequest to its commit with spec.force; db: is paused; unpause it":                                                  "不健康：web：未运行（退出代码 1）；请重新启动它，或强制更新到该版本的提交；db：已暂停，请恢复运行",
+		"check home failed (attempt 3 of 3): no answer within 2s":                                                                            "检查 home 失败（第 3 次，共 3 次）：2 秒内没有响应",
 		"compose.yml:7: service web: the env_file x.env does not exist: create it in the deployment directory, or mark it `required: false`": "compose.yml:7：服务 web：env_file x.env 不存在：请在部署目录中创建，或标记 required: false",
+		// A word of the language stands without spaces, a name with them.
+		"set by x-fairlead of the Compose file":                        "由 Compose 文件的 x-fairlead 指定",
+		"set by rollout.order of the Application":                      "由应用的 rollout.order 指定",
+		"not healthy: web: restarted 3 times, last exited with code 1": "不健康：web：已重启 3 次，最近一次：已退出，代码 1",
+		// Items of a list are told each.
+		"not healthy: worker (stopped), db (unhealthy)": "不健康：worker（已停止）、db（不健康）",
+		`Application in version "v1alpha1" cannot be handled as a Application: strict decoding error: unknown field "spec.a", unknown field "spec.b"`: `未知字段 "spec.a"、未知字段 "spec.b"`,
+		"image of db: is on this host (1f78ee0e74ef)": "db 的镜像：已在本机（1f78ee0e74ef）",
+		"code: is at abc1234 already":                 "代码：已位于 abc1234",
+		// Amounts and lengths of time are written as elsewhere.
+		"memory: 21.95GiB free": "可用 21.95 GiB",
+		"none if the new container is ready in time: requests are held from the stop of the old one, for at most 1m0s": "新容器按时就绪则无中断：从旧容器停止起请求会被暂存，最多 1 分钟",
+		"not healthy within 1m30s: not started": "1 分 30 秒内未变为健康状态：未启动",
+		"no answer within 500ms":                "500 毫秒内没有响应",
+		// What a commit failed with, and when, are told apart.
+		"the commit abc1234 failed in the request shop-2 at 2026-01-02T03:04:05Z (HealthCheckFailed): if the cause is mended, ask again with spec.retry: true (fairlead update --retry)": "提交 abc1234 曾在请求 shop-2 中失败（2026-01-02T03:04:05Z，健康检查未通过）：原因排除后，请选择“重试”再次更新",
 		// Parts that are not known stay as they are.
 		"writes to the volume data; runs a database image; knows <b>": "写入卷 data；运行数据库镜像；knows <b>",
 		"something else; altogether":                                  "something else; altogether",
@@ -54,6 +70,7 @@ func TestParts(t *testing.T) {
 			{Text: "预检：提交：https://x/y.git：身份验证失败：请用 source.secretRef 提供有效的凭据，并确认它有权读取此仓库（"}, {"fatal: a; fatal: b", true}, {Text: "）"}},
 		"the engine said something odd":     {{"the engine said something odd", true}},
 		"web-1":                             {{Text: "web-1"}},
+		"web-1, db-1, front-1":              {{Text: "web-1, db-1, front-1"}},
 		"is new; something else altogether": {{Text: "新增；"}, {"something else altogether", true}},
 	} {
 		if got := chinese.Parts(english); !slices.Equal(got, want) {
@@ -67,7 +84,7 @@ func TestParts(t *testing.T) {
 
 // ofKubernetes are the beginnings of what the API server says of an object that is not
 // valid or not there, and of what may not be done.
-var ofKubernetes = []string{"{} is forbidden: ", "applications.", "updaterequests.", "releases.", "backups.", "Invalid value: ", "Unsupported value: ", "Too long: ", "Too many: ", "Duplicate value", "Required value"}
+var ofKubernetes = []string{"{} is forbidden: ", "applications.", "updaterequests.", "releases.", "backups.", "Application in version ", "unknown field ", "Invalid value: ", "Unsupported value: ", "Too long: ", "Too many: ", "Duplicate value", "Required value"}
 
 // pieces are what a sentence may be made of.
 var pieces = regexp.MustCompile("[,:;] |`")

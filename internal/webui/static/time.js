@@ -4,6 +4,8 @@
 const language = document.documentElement.lang || 'en';
 const instants = new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'short' });
 const exact = new Intl.DateTimeFormat(language, { dateStyle: 'full', timeStyle: 'long' });
+// What the browser writes of a number and a Chinese word has no space, unlike all else here.
+const spaced = (text) => text.replace(/(\d)(?=\p{Script=Han})/u, '$1 ');
 const relative = new Intl.RelativeTimeFormat(language, { numeric: 'auto' });
 
 const units = [['year', 31_536_000], ['month', 2_592_000], ['day', 86_400], ['hour', 3600], ['minute', 60], ['second', 1]];
@@ -14,8 +16,8 @@ export function ago(date, now = Date.now()) {
   for (const [unit, length] of units) {
     if (Math.abs(seconds) >= length || unit === 'second') {
       // Seconds would have to count.
-      if (unit === 'second') return relative.format(0, 'minute');
-      return relative.format(Math.trunc(seconds / length), unit);
+      if (unit === 'second') return document.getElementById('words')?.dataset.now ?? relative.format(0, 'second');
+      return spaced(relative.format(Math.trunc(seconds / length), unit));
     }
   }
   return '';

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package i18n
+
+import (
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Gap is what stands between two sentences: nothing in a language whose full stop is as
+// wide as a character.
+func (l *Lang) Gap() string {
+	if strings.HasSuffix(l.Or("parts.end", partsEnd), " ") {
+		return " "
+	}
+	return ""
+}
+
+// wide reports whether a character is one of a writing that has no spaces in it.
+func wide(r rune) bool {
+	return unicode.Is(unicode.Han, r) || r >= 0x3000 && r <= 0x303f || r >= 0xff00 && r <= 0xffef
+}
+
+// unspaced is a text without the spaces between wide characters: a parameter stands
+// between two for the sake of names in Latin letters, and may be a word of the language.
+func unspaced(text string) string {
+	var b strings.Builder
+	last := ' '
+	for i, r := range text {
+		next, _ := utf8.DecodeRuneInString(text[i+utf8.RuneLen(r):])
+		if r != ' ' || !wide(last) || !wide(next) {
+			b.WriteRune(r)
+		}
+		last = r
+	}
+	return b.String()
+}
+
+// closed is parts without the spaces between wide characters where two of them meet.
+func closed(parts []Part) []Part {
+	for i := 1; i < len(parts); i++ {
+		before, after := &parts[i-1].Text, &parts[i].Text
+		left, _ := utf8.DecodeLastRuneInString(strings.TrimSuffix(*before, " "))
+		right, _ := utf8.DecodeRuneInString(strings.TrimPrefix(*after, " "))
+		if wide(left) && wide(right) {
+			*before, *after = strings.TrimSuffix(*before, " "), strings.TrimPrefix(*after, " ")
+		}
+	}
+	return parts
+}
+
+// length is a length of time as Go writes it, such as 1m30s, in words; false in English,
+// where it stays as the command and the log have it, and for all else.
+func (l *Lang) length(text string) (string, bool) {
+	d, err := time.ParseDuration(strings.Replace(text, " s", "s", 1))
+	if l.Tag == Languages[0].Tag || !strings.HasSuffix(text, "s") || err != nil || d <= 0 || d%time.Millisecond != 0 {
+		return "", false
+	}
+	h, m, s, ms := int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60, int(d.Milliseconds())%1000
+	switch {
+	case h > 0 && s == 0 && ms == 0 && m > 0:
+		return l.T("duration.hours", "h", h, "m", m), true
+	case h > 0 && m == 0 && s == 0 && ms == 0:
+		return l.T("duration.wholehours", "h", h), true
+	case h == 0 && m > 0 && s == 0 && ms == 0:
+		return l.T("duration.wholeminutes", "m", m), true
+	case h == 0 && m > 0 && ms == 0:
+		return l.T("duration.minutes", "m", m, "s", s), true
+	case h == 0 && m == 0 && ms == 0:
+		return l.T("duration.seconds", "s", s), true
+	case d < time.Second:
+		return l.T("duration.ms", "ms", ms), true
+	}
+	return "", false
+}
+
+// amount is a number of bytes as the program writes it, such as 2.5GiB.
+var amount = regexp.MustCompile(`^([0-9.]+)([KMGTPE]?i?B)$`)
+
+// amount is a number of bytes with the space before its unit that a language has.
+func (l *Lang) amount(text string) string {
+	if l.Tag == Languages[0].Tag {
+		return text
+	}
+	return amount.ReplaceAllString(text, "$1 $2")
+}
