@@ -52,12 +52,14 @@ type look struct {
 // pictures for people to look at.
 func TestLook(t *testing.T) {
 	s := newSite(t, apps.Shop)
-	s.publish("Show prices with taxes", "2", apps.Behaviour{})
+	// What it writes has colours.
+	s.publish("Show prices with taxes", "\x1b[1;32m2\x1b[0m", apps.Behaviour{})
 	done := s.Update(s.name, "").Name
 	s.WantEnd(done, v1alpha1.PhaseSucceeded)
 	s.publish("Sort the catalogue by name", "3", apps.Behaviour{Unhealthy: true})
 	undone := s.Update(s.name, "").Name
 	s.WantEnd(undone, v1alpha1.PhaseRolledBack)
+	failed := s.unbuilt()
 	s.Patch(s.App(s.name), `{"spec":{"rollout":{"services":[{"name":"web","healthTimeout":"10m"}]}}}`)
 	s.publish("Begin faster, with a smaller cache and a rather long subject that goes on", "4", apps.Behaviour{StartDelay: "10m"})
 	runs := s.Update(s.name, "").Name
@@ -88,13 +90,15 @@ func TestLook(t *testing.T) {
 		look{name: "plan-back", path: s.app(), ready: pressed, before: func(b *tab) { b.click("#release-" + s.name + "-1 form button") }},
 		look{name: "choose", path: s.app(), ready: `document.querySelector("dialog[open] form[action$='/plan']") !== null`, before: func(b *tab) { b.click("#choose") }},
 		look{name: "update-done", path: update(done), ready: `document.getElementById("outcome") !== null && document.querySelector(".logline") !== null`},
+		look{name: "update-cancelled", path: update(runs), ready: `document.getElementById("outcome") !== null && document.querySelector(".logline") !== null`},
+		look{name: "update-failed", path: update(failed), ready: `document.getElementById("outcome") !== null && document.querySelector(".logline") !== null`},
 		look{name: "update-undone", path: update(undone), ready: `document.getElementById("outcome") !== null && document.querySelector(".logline") !== null`, wide: true},
 		look{name: "backups", path: s.app() + "/backups", ready: heading},
 		look{name: "restore", path: restore, ready: heading},
 		look{name: "figures", path: s.app() + "/figures", ready: heading},
 		look{name: "settings", path: s.app() + "/settings", ready: heading},
 		look{name: "settings-yaml", path: s.app() + "/settings?as=yaml", ready: heading},
-		look{name: "logs", path: s.app() + "/logs/web", ready: heading},
+		look{name: "logs", path: s.app() + "/logs/web", ready: `document.querySelector(".logline span[class]") !== null`},
 		look{name: "new", path: "/ui/new", ready: heading},
 		look{name: "hosts", path: "/ui/hosts", ready: heading},
 		look{name: "tokens", path: "/ui/tokens", ready: heading},
@@ -117,6 +121,8 @@ func TestLook(t *testing.T) {
 		empty.signIn(s.token(role, "-n", namespace))
 		s.looks(empty, look{name: name, path: "/ui/", ready: heading})
 	}
+	s.looksAtStates(admin, restore)
+	s.looksOut()
 	s.looksLost(s.signedIn("operator"), s.signedIn("operator"))
 }
 
@@ -209,6 +215,7 @@ func (s *site) looks(b *tab, pages ...look) {
 			}
 			b.until(l.name+" is there in "+language, fmt.Sprintf(`document.documentElement.lang === %q && (%s)`, language, l.ready))
 			b.spoken(l.name + "-" + language)
+			b.punctuated(l.name + "-" + language)
 			b.look(l.name+"-"+language, l.wide)
 		}
 	}
@@ -290,16 +297,24 @@ func (b *tab) picture(name string) {
 	if dir == "" {
 		return
 	}
+	if shown[name] {
+		b.shot(dir, name)
+	}
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
+	defer b.unrolled()()
 	whole, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.keep(filepath.Join(dir, name+".png"), whole)
-	if !shown[name] {
-		return
-	}
+}
+
+// shot leaves the picture of what the window shows, for the documentation.
+func (b *tab) shot(dir, name string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
 	small, err := chromedp.Run(ctx, func(ctx context.Context, target *chromedp.Target) ([]byte, error) {
 		quality := int64(80)
 		r, err := cdp.Call(ctx, target, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatWebp, Quality: &quality})
