@@ -237,3 +237,16 @@ type DowntimeStatus struct {
 	// +optional
 	Target string `json:"target,omitempty"`
 }
+
+// UnmeasuredPorts are ports of the host of which it is not known for how long they
+// did not answer.
+type UnmeasuredPorts struct {
+	// service that has them; empty for the whole application.
+	// +optional
+	Service string `json:"service,omitempty"`
+	// ports, such as 127.0.0.1:53/udp; empty for all.
+	// +optional
+	Ports string `json:"ports,omitempty"`
+	// reason why they were not measured.
+	Reason string `json:"reason"`
+}

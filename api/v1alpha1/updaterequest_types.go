@@ -375,6 +375,12 @@ type UpdateRequestStatus struct {
 	// +optional
 	Downtime *DowntimeStatus `json:"downtime,omitempty"`
 
+	// unmeasured is what could not be probed while containers were replaced, and
+	// why. Of that no downtime is known.
+	// +optional
+	// +listType=atomic
+	Unmeasured []UnmeasuredPorts `json:"unmeasured,omitempty"`
+
 	// failure is the reason why the update is being undone; it is kept over
 	// a restart so that a rollback that was begun is finished.
 	// +optional

@@ -20,6 +20,11 @@ const (
 	interval = 100 * time.Millisecond
 	// timeout of one probe. It is more than a gateway lets requests wait.
 	timeout = 90 * time.Second
+	// reach is how long a connection may take, which is to this host. Without it the kernel tries
+	// an address that nobody has any more for longer than a container takes to come back.
+	reach = time.Second
+	// rest is the longest pause after an answer that took long.
+	rest = 500 * time.Millisecond
 	// settle is how long a TCP connection must stay open to count: what stands in
 	// front of a container takes connections also when that is gone.
 	settle = 20 * time.Millisecond
@@ -49,13 +54,25 @@ func (r Result) Merge(o Result) Result {
 	return r
 }
 
+// Standing is how the targets stood at the end of a watch, by address: the time of the last answer where it
+// did not answer any more, and the zero time where it did. What never answered is not in it.
+type Standing map[string]time.Time
+
+// Seen is what a watch saw.
+type Seen struct {
+	Result
+	Standing Standing
+	// Silent are the addresses of which nothing is known, as they never answered.
+	Silent []string
+}
+
 // Watch asks targets until it is ended.
 type Watch struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	mu  sync.Mutex
-	sum Result
+	mu   sync.Mutex
+	seen Seen
 }
 
 // Target is what is asked.
@@ -67,28 +84,43 @@ type Target struct {
 }
 
 // Start asks each target from now on. What does not answer at first counts from its
-// first answer on.
-func Start(ctx context.Context, targets []Target) *Watch {
+// first answer on, unless it is known from a watch before: then a gap goes on.
+func Start(ctx context.Context, targets []Target, before Standing) *Watch {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &Watch{cancel: cancel}
+	w := &Watch{cancel: cancel, seen: Seen{Standing: Standing{}}}
 	for _, t := range targets {
 		w.done.Go(func() {
-			one := watch(ctx, t)
+			g := gauge{Result: Result{Target: t.Address}, last: time.Now()}
+			g.open, g.works = before[t.Address]
+			g.watch(ctx, t)
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			if one.Probes > 0 {
-				w.sum = w.sum.Merge(one)
-			}
+			w.seen.add(&g)
 		})
 	}
 	return w
 }
 
 // End stops asking and tells what was seen.
-func (w *Watch) End() Result {
+func (w *Watch) End() Seen {
 	w.cancel()
 	w.done.Wait()
-	return w.sum
+	return w.seen
+}
+
+func (s *Seen) add(g *gauge) {
+	if g.Probes == 0 {
+		s.Silent = append(s.Silent, g.Target)
+	} else {
+		s.Result = s.Merge(g.Result)
+	}
+	switch {
+	case !g.works:
+	case g.failed:
+		s.Standing[g.Target] = g.last
+	default:
+		s.Standing[g.Target] = g.open
+	}
 }
 
 // gauge counts the probes of one target.
@@ -97,6 +129,9 @@ type gauge struct {
 	works  bool // it answered once
 	last   time.Time
 	failed bool // since the last answer
+	// open is when it answered last in a watch before, if it did not any more when that ended
+	// and was not asked since.
+	open time.Time
 }
 
 func (g *gauge) note(began, ended time.Time, ok bool) {
@@ -104,7 +139,12 @@ func (g *gauge) note(began, ended time.Time, ok bool) {
 		return
 	}
 	g.Probes++
+	open := g.open
+	g.open = time.Time{}
 	if !ok {
+		if !open.IsZero() {
+			g.last = open
+		}
 		g.Failed++
 		g.failed = true
 		return
@@ -116,35 +156,54 @@ func (g *gauge) note(began, ended time.Time, ok bool) {
 	g.works, g.failed, g.last = true, false, ended
 }
 
-// finish counts a gap that has not ended.
-func (g *gauge) finish(now time.Time) Result {
+// finish counts a gap that has not ended, and an answer that has not come since began.
+func (g *gauge) finish(began, now time.Time) {
 	if g.failed {
 		g.LongestGap = max(g.LongestGap, now.Sub(g.last))
+	} else if g.Probes > 0 {
+		g.Slowest = max(g.Slowest, now.Sub(began))
 	}
-	return g.Result
 }
 
-func watch(ctx context.Context, t Target) Result {
-	g := gauge{Result: Result{Target: t.Address}}
-	p := &prober{address: t.Address, tcp: t.TCP, client: &http.Client{
-		Timeout:       timeout,
-		Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 1},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-	defer p.client.CloseIdleConnections()
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
+func (g *gauge) watch(ctx context.Context, t Target) {
+	p := &prober{address: t.Address, tcp: t.TCP, client: newClient()}
 	for {
 		began := time.Now()
 		ok := p.probe(ctx)
-		if ctx.Err() == nil {
-			g.note(began, time.Now(), ok)
+		ended := time.Now()
+		if ctx.Err() != nil {
+			g.finish(began, ended)
+			return
 		}
+		g.note(began, ended, ok)
+		next := time.NewTimer(pause(ended.Sub(began), ok))
 		select {
-		case <-ticker.C:
+		case <-next.C:
 		case <-ctx.Done():
-			return g.finish(time.Now())
+			next.Stop()
+			g.finish(time.Now(), time.Now())
+			return
 		}
+	}
+}
+
+// pause is the time from the end of a probe to the next one. Where answering costs much, at most half of the time is spent with it.
+func pause(took time.Duration, answered bool) time.Duration {
+	next := max(interval-took, 0)
+	if answered {
+		next = max(next, min(took, rest))
+	}
+	return next
+}
+
+// newClient keeps no connection: there are servers that do not end before their clients close theirs.
+func newClient() *http.Client {
+	return &http.Client{
+		Timeout: timeout,
+		Transport: &http.Transport{
+			DisableCompression: true, DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: reach}).DialContext,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
@@ -201,12 +260,13 @@ func (p *prober) get(ctx context.Context) (status int, err error) {
 
 // stays reports whether a TCP connection is taken and not closed at once.
 func (p *prober) stays(ctx context.Context) bool {
-	d := net.Dialer{Timeout: time.Second}
+	d := net.Dialer{Timeout: reach}
 	c, err := d.DialContext(ctx, "tcp", p.address)
 	if err != nil {
 		return false
 	}
 	defer c.Close()
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })() // nobody waits for the end of it
 	if err := c.SetReadDeadline(time.Now().Add(settle)); err != nil {
 		return false
 	}

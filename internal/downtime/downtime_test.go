@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,18 +23,63 @@ func TestGauge(t *testing.T) {
 	g.note(at(300), at(301), false)
 	g.note(at(400), at(401), false)
 	g.note(at(500), at(530), true)
-	got := g.finish(at(1000))
+	g.finish(at(600), at(600))
 	want := Result{Probes: 5, Failed: 2, LongestGap: 328 * time.Millisecond, Slowest: 30 * time.Millisecond}
-	if got != want {
-		t.Errorf("got %+v, want %+v", got, want)
+	if g.Result != want {
+		t.Errorf("got %+v, want %+v", g.Result, want)
+	}
+	if g.finish(at(600), at(690)); g.Slowest != 90*time.Millisecond {
+		t.Errorf("an answer that does not come takes %s, want 90ms", g.Slowest)
 	}
 	g.note(at(600), at(601), false)
-	if got := g.finish(at(1530)).LongestGap; got != time.Second {
-		t.Errorf("a gap that does not end is %s, want 1s", got)
+	if g.finish(at(1530), at(1530)); g.LongestGap != time.Second {
+		t.Errorf("a gap that does not end is %s, want 1s", g.LongestGap)
 	}
 	sum := want.Merge(Result{Probes: 1, LongestGap: time.Second, Target: "b"})
 	if sum.Probes != 6 || sum.LongestGap != time.Second || sum.Target != "b" {
 		t.Errorf("together: %+v", sum)
+	}
+}
+
+// What did not answer at the end of a watch, and does not at the next one, did not in between.
+func TestGaugeGoesOn(t *testing.T) {
+	start := time.Unix(0, 0)
+	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
+	for _, tt := range []struct {
+		name    string
+		before  gauge
+		answers []bool
+		want    time.Duration
+	}{
+		{"down all the time", gauge{works: true, open: at(100), last: at(1000)}, []bool{false, true}, 1100 * time.Millisecond},
+		{"up in between", gauge{works: true, open: at(100), last: at(1000)}, []bool{true, false, true}, 200 * time.Millisecond},
+		{"down since the watch began", gauge{works: true, last: at(1000)}, []bool{false, true}, 200 * time.Millisecond},
+		{"never up", gauge{last: at(1000)}, []bool{false, true}, 0},
+	} {
+		g := tt.before
+		for i, ok := range tt.answers {
+			g.note(at(1100+100*i), at(1100+100*i), ok)
+		}
+		if g.LongestGap != tt.want {
+			t.Errorf("%s: a gap of %s, want %s", tt.name, g.LongestGap, tt.want)
+		}
+	}
+}
+
+func TestPause(t *testing.T) {
+	for _, tt := range []struct {
+		took     time.Duration
+		answered bool
+		want     time.Duration
+	}{
+		{time.Millisecond, true, 99 * time.Millisecond},
+		{200 * time.Millisecond, true, 200 * time.Millisecond},
+		{5 * time.Second, true, rest}, // as a gateway let it wait
+		{time.Second, false, 0},       // the next answer must not be missed
+	} {
+		if got := pause(tt.took, tt.answered); got != tt.want {
+			t.Errorf("after %s (answered: %t) it waits %s, want %s", tt.took, tt.answered, got, tt.want)
+		}
 	}
 }
 
@@ -50,7 +96,7 @@ func TestWatch(t *testing.T) {
 		}
 	}))
 	defer down.Close()
-	w := Start(t.Context(), []Target{{Address: strings.TrimPrefix(down.URL, "http://")}})
+	w := Start(t.Context(), []Target{{Address: strings.TrimPrefix(down.URL, "http://")}}, nil)
 	for asked.Load() < 6 {
 		select {
 		case <-t.Context().Done():
@@ -58,8 +104,17 @@ func TestWatch(t *testing.T) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	if r := w.End(); r.Failed != 2 || r.LongestGap < 2*interval {
+	r := w.End()
+	if r.Failed != 2 || r.LongestGap < 2*interval || len(r.Silent) > 0 {
 		t.Errorf("seen: %+v", r)
+	}
+	down.Close()
+	address := strings.TrimPrefix(down.URL, "http://")
+	r.Standing[address] = time.Now().Add(-time.Minute)
+	w = Start(t.Context(), []Target{{Address: address}, {Address: "127.0.0.1:1"}}, r.Standing)
+	<-time.After(3 * interval) // nobody tells of a probe that fails
+	if r := w.End(); r.Failed == 0 || r.LongestGap < time.Minute || !slices.Equal(r.Silent, []string{"127.0.0.1:1"}) || len(r.Standing) != 1 {
+		t.Errorf("seen after that: %+v", r)
 	}
 }
 
@@ -86,5 +141,35 @@ func TestWatchTCP(t *testing.T) {
 	_ = l.Close()
 	if p.probe(t.Context()) {
 		t.Error("what nobody listens on answers")
+	}
+}
+
+// Nobody waits for a probe when the work has ended.
+func TestEndsAtOnce(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	asked := make(chan net.Conn, 1)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			select {
+			case asked <- c: // and no answer
+			default:
+			}
+		}
+	}()
+	w := Start(t.Context(), []Target{{Address: l.Addr().String()}}, nil)
+	c := <-asked
+	defer c.Close()
+	begin := time.Now()
+	w.End()
+	if took := time.Since(begin); took > reach/2 {
+		t.Errorf("the end took %s", took)
 	}
 }

@@ -4,61 +4,137 @@ package steps
 
 import (
 	"context"
-	"net"
+	"fmt"
 	"slices"
-	"strconv"
+	"strings"
+	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/downtime"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
-	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
+	"github.com/fairlead-dev/fairlead/internal/observe"
 )
 
 // watched does work while the ports that a model publishes are probed from outside,
 // and adds what was seen to the status. containers are those of the application, nil where they are not known.
 func (s *run) watched(ctx context.Context, project *compose.Project, containers []docker.Container, work func() error) error {
-	if s.Gateways == nil || !s.probes(containers) {
-		return work()
+	if s.Request.Spec.RestoreFrom != nil {
+		return work() // the application was down on purpose before this
 	}
-	have, err := s.Gateways.List(ctx, project.Name())
-	if err != nil {
-		return err
-	}
-	targets := s.probeTargets(project, have)
-	if len(targets) == 0 {
-		return work()
-	}
-	w := downtime.Start(ctx, targets)
-	err = work()
+	p := s.outside(ctx, project, containers)
+	past := s.sights.of(s.Request.UID)
+	w := downtime.Start(ctx, p.targets, past.standing)
+	err := work()
 	seen := w.End()
+	for _, address := range seen.Silent {
+		if of := p.ports[address]; ctx.Err() == nil {
+			p.omit(of[0], of[1], silentPort)
+		}
+	}
+	if past.lost {
+		p.omit("", "", cutOff)
+	}
+	s.sights.keep(s.Request.UID, sight{standing: seen.Standing, lost: past.lost})
+	s.mu.Lock()
+	before := s.Request.Status.Unmeasured
+	total := beforeNow(s.Request.Status.Downtime).Merge(seen.Result)
+	s.mu.Unlock()
+	s.record(func(st *v1alpha1.UpdateRequestStatus) {
+		st.Unmeasured = p.unmeasured
+		if seen.Probes > 0 {
+			st.Downtime = &v1alpha1.DowntimeStatus{
+				LongestGap: round(total.LongestGap), Probes: total.Probes, Failed: total.Failed, Slowest: round(total.Slowest), Target: total.Target,
+			}
+		}
+	})
+	if len(p.unmeasured) > 0 && !slices.Equal(before, p.unmeasured) {
+		s.say("not measured from outside: %s", unmeasuredText(p.unmeasured))
+	}
 	if seen.Probes == 0 {
 		return err
 	}
-	s.mu.Lock()
-	total := beforeNow(s.Request.Status.Downtime).Merge(seen)
-	s.mu.Unlock()
-	status := &v1alpha1.DowntimeStatus{
-		LongestGap: round(total.LongestGap), Probes: total.Probes, Failed: total.Failed, Slowest: round(total.Slowest), Target: total.Target,
-	}
-	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Downtime = status })
 	if seen.Failed > 0 {
 		s.say("seen from outside: %s did not answer for %s (%d of %d probes failed)", seen.Target, round(seen.LongestGap), seen.Failed, seen.Probes)
 	} else {
 		s.say("seen from outside: all of %d probes were answered, the slowest in %s", seen.Probes, round(seen.Slowest))
 	}
-	observeDowntime(s.Application, seen)
+	observeDowntime(s.Application, seen.Result)
 	return err
 }
 
-// probes reports whether the application is asked from outside: where it is to have a gateway, and where one gives the ports back.
-func (s *run) probes(containers []docker.Container) bool {
+// outside finds what is to be asked. What cannot be found is not measured, and is no reason to fail.
+func (s *run) outside(ctx context.Context, project *compose.Project, containers []docker.Container) *probing {
+	from, err := s.vantage(ctx, project.Name())
+	open := slices.ContainsFunc(project.Services(), func(svc compose.Service) bool { return len(fixedPorts(svc)) < len(svc.Ports) })
+	var have []boxes.Box
+	if open && err == nil && s.Gateways != nil {
+		have, err = s.Gateways.List(ctx, project.Name())
+	}
+	if open && err == nil && containers == nil {
+		containers, err = observe.Containers(ctx, s.Docker, project.Name())
+	}
+	if err != nil {
+		return &probing{unmeasured: []v1alpha1.UnmeasuredPorts{{Reason: notAsked}}}
+	}
+	return s.probing(project.Services(), containers, have, from)
+}
+
+// begunBefore reports whether an earlier step, or attempt, of the request replaced containers.
+func (s *run) begunBefore() bool {
 	s.mu.Lock()
-	begun := s.Request.Status.Downtime != nil
-	s.mu.Unlock()
-	return begun || s.Application.Spec.Gateway.Mode == v1alpha1.GatewayAuto || slices.ContainsFunc(containers, isBehind)
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.Request.Status.Steps, func(st v1alpha1.StepStatus) bool {
+		return st.Name == v1alpha1.StepRollout && (s.Step != v1alpha1.StepRollout || st.Attempt > 1)
+	})
+}
+
+// sight is what the watches of one request leave to the next one.
+type sight struct {
+	standing downtime.Standing
+	// lost says that a watch was cut off with its process.
+	lost bool
+}
+
+// sights are kept in memory: after a restart of the daemon it is known that they are lost. The zero value is ready.
+type sights struct {
+	mu sync.Mutex
+	by map[types.UID]sight
+}
+
+// meet is told of each step of a request before it begins; begun says that an earlier one replaced containers.
+func (v *sights) meet(request types.UID, begun bool) {
+	v.mu.Lock()
+	_, met := v.by[request]
+	v.mu.Unlock()
+	if !met {
+		v.keep(request, sight{lost: begun})
+	}
+}
+
+func (v *sights) of(request types.UID) sight {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.by[request]
+}
+
+func (v *sights) keep(request types.UID, left sight) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.by == nil {
+		v.by = map[types.UID]sight{}
+	}
+	v.by[request] = left
+}
+
+func (v *sights) forget(request types.UID) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.by, request)
 }
 
 func round(d time.Duration) string { return d.Round(time.Millisecond).String() }
@@ -75,45 +151,26 @@ func beforeNow(st *v1alpha1.DowntimeStatus) downtime.Result {
 	return r
 }
 
-// probeTargets are the TCP ports of the host that a model publishes, and those that were chosen for it already. Those that want
-// to be told by a proxy who asks would answer nobody here.
-func (s *run) probeTargets(project *compose.Project, have []boxes.Box) []downtime.Target {
-	var out []downtime.Target
-	for _, svc := range project.Services() {
-		traffic := s.traffic(svc, 0)
-		if traffic.AcceptProxy {
-			continue
-		}
-		database := isDatabase(svc.ImageName) || isDatabase(svc.Image)
-		for _, p := range svc.Ports {
-			if p.Protocol != "tcp" {
-				continue
-			}
-			hosts := []string{net.JoinHostPort(reached(p.HostIP), p.Published)}
-			if !p.Fixed() {
-				hosts = nil
-				for _, q := range chosenFor(svc, p, have) {
-					hosts = append(hosts, net.JoinHostPort(reached(q.HostIP), strconv.Itoa(q.HostPort)))
-				}
-			}
-			for _, host := range hosts {
-				t := downtime.Target{Address: host, TCP: database || p.App == "tcp" || p.App == "" && traffic.Protocol == gatewayapi.ProtocolTCP}
-				if !slices.Contains(out, t) {
-					out = append(out, t)
-				}
-			}
-		}
+// downtimeText is what is known of the downtime, for people.
+func downtimeText(st *v1alpha1.UpdateRequestStatus) string {
+	var parts []string
+	if d := st.Downtime; d != nil {
+		parts = append(parts, fmt.Sprintf("longest gap %s, %d of %d probes failed, slowest answer %s (%s)", d.LongestGap, d.Failed, d.Probes, d.Slowest, d.Target))
 	}
-	return out
+	if len(st.Unmeasured) > 0 {
+		parts = append(parts, "not measured: "+unmeasuredText(st.Unmeasured))
+	}
+	return strings.Join(parts, "; ")
 }
 
-// reached is where what is published on an address of the host answers.
-func reached(hostIP string) string {
-	switch hostIP {
-	case "", "0.0.0.0":
-		return "127.0.0.1"
-	case "::":
-		return "::1"
+func unmeasuredText(of []v1alpha1.UnmeasuredPorts) string {
+	var parts []string
+	for _, u := range of {
+		where := strings.TrimSpace(u.Service + " " + u.Ports)
+		if where != "" {
+			where += ": "
+		}
+		parts = append(parts, where+u.Reason)
 	}
-	return hostIP
+	return strings.Join(parts, "; ")
 }

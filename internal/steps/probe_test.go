@@ -3,32 +3,185 @@
 package steps
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/downtime"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
+	"github.com/fairlead-dev/fairlead/internal/gateway/layout"
 )
 
-// The gap is measured where the ports come to a gateway, and where one gives them back.
-func TestProbesWithAGateway(t *testing.T) {
-	behind := []docker.Container{{}, {Labels: map[string]string{v1alpha1.LabelGateway: v1alpha1.GatewayBehind}}}
-	for _, tt := range []struct {
-		name       string
-		mode       v1alpha1.GatewayMode
-		containers []docker.Container
-		begun      *v1alpha1.DowntimeStatus
-		want       bool
-	}{
-		{"no gateway", v1alpha1.GatewayOff, []docker.Container{{}}, nil, false},
-		{"one that takes over", v1alpha1.GatewayAuto, []docker.Container{{}}, nil, true},
-		{"one that gives the ports back", v1alpha1.GatewayOff, behind, nil, true},
-		{"the steps after that", v1alpha1.GatewayOff, nil, &v1alpha1.DowntimeStatus{}, true},
-	} {
-		s := newRun(func(a *v1alpha1.Application, r *v1alpha1.UpdateRequest) {
-			a.Spec.Gateway.Mode, r.Status.Downtime = tt.mode, tt.begun
-		})
-		if got := s.probes(tt.containers); got != tt.want {
-			t.Errorf("%s: %t, want %t", tt.name, got, tt.want)
+func tcpPort(hostIP, published string, target uint16) compose.Port {
+	return compose.Port{HostIP: hostIP, Published: published, Target: target, Protocol: "tcp"}
+}
+
+// What is asked from outside, with a gateway or without one, and what is told not to be.
+func TestProbing(t *testing.T) {
+	web := func(ports ...compose.Port) compose.Service {
+		return compose.Service{Name: "web", Image: "shop/web", Replicas: 1, Ports: ports}
+	}
+	changed := func(svc compose.Service, change func(*compose.Service)) compose.Service {
+		change(&svc)
+		return svc
+	}
+	inside := vantage{inside: true, host: "172.18.0.1"}
+	open := tcpPort("", "", 80)
+	running := []docker.Container{{Service: "web", State: docker.StateRunning, Ports: []docker.Port{
+		{ContainerPort: 80, Protocol: "tcp", HostIP: "0.0.0.0", HostPort: 32768}, {ContainerPort: 81, Protocol: "tcp", HostPort: 32769},
+	}}}
+	behind := []docker.Container{{Labels: map[string]string{v1alpha1.LabelGateway: v1alpha1.GatewayBehind}}}
+	chosen := []boxes.Box{{Box: layout.Box{Publish: []layout.Publish{{Service: "web", Target: 80, HostPort: 40001, From: layout.AnyPort}}}}}
+	action := func(a v1alpha1.ServiceAction) func(*v1alpha1.Application, *v1alpha1.UpdateRequest) {
+		return func(_ *v1alpha1.Application, r *v1alpha1.UpdateRequest) {
+			r.Status.Services = []v1alpha1.ServiceUpdate{{Name: "web", Action: a}}
 		}
+	}
+	proxied := func(mode v1alpha1.GatewayMode) func(*v1alpha1.Application, *v1alpha1.UpdateRequest) {
+		return func(a *v1alpha1.Application, _ *v1alpha1.UpdateRequest) {
+			yes := true
+			a.Spec.Gateway.Mode, a.Spec.Gateway.AcceptProxyProtocol = mode, &yes
+		}
+	}
+	many := web()
+	for n := range 20 {
+		many.Ports = append(many.Ports, tcpPort("", fmt.Sprint(8000+n), uint16(80+n)))
+	}
+	tests := []struct {
+		name       string
+		services   []compose.Service
+		change     func(*v1alpha1.Application, *v1alpha1.UpdateRequest)
+		containers []docker.Container
+		gateways   []boxes.Box
+		from       vantage
+		want       string // addresses; those that are connected to only with +
+		not        string
+	}{
+		{name: "no gateway", services: []compose.Service{web(tcpPort("", "8080", 80), tcpPort("192.168.1.5", "81", 81), tcpPort("::", "82", 82))},
+			want: "127.0.0.1:8080 192.168.1.5:81 [::1]:82"},
+		{name: "twice the same", services: []compose.Service{web(tcpPort("", "80", 80), tcpPort("0.0.0.0", "80", 80))}, want: "127.0.0.1:80"},
+		{name: "nothing is published", services: []compose.Service{web()}, not: noPorts},
+		{name: "UDP", services: []compose.Service{web(tcpPort("", "53", 53), compose.Port{HostIP: "127.0.0.1", Published: "53", Target: 53, Protocol: "udp"})},
+			want: "127.0.0.1:53", not: "web 127.0.0.1:53/udp: " + notTCP},
+		{name: "the engine chooses", services: []compose.Service{web(open)}, change: action(v1alpha1.ActionReplace), containers: running, not: "web 80/tcp: " + movingPort},
+		{name: "the engine has chosen", services: []compose.Service{web(open)}, change: action(v1alpha1.ActionKeep), containers: running, want: "127.0.0.1:32768"},
+		{name: "the gateway has chosen", services: []compose.Service{web(open)}, change: action(v1alpha1.ActionReplace), gateways: chosen, want: "127.0.0.1:40001"},
+		{name: "the host's network", services: []compose.Service{changed(web(), func(s *compose.Service) { s.NetworkMode = "host" })}, not: "web: " + hostNetwork},
+		{name: "the host's network, with ports", services: []compose.Service{changed(web(), func(s *compose.Service) { s.NetworkMode, s.Expose = "host", []string{"9000", "53/udp"} })},
+			want: "127.0.0.1:9000", not: "web 53/udp: " + notTCP},
+		{name: "the PROXY protocol", services: []compose.Service{web(tcpPort("", "80", 80))}, change: proxied(v1alpha1.GatewayAuto), not: "web 80/tcp: " + proxyHeader},
+		{name: "the PROXY protocol, in a gateway that goes", services: []compose.Service{web(tcpPort("", "80", 80))}, change: proxied(v1alpha1.GatewayOff), containers: behind, not: "web 80/tcp: " + proxyHeader},
+		{name: "the PROXY protocol without a gateway", services: []compose.Service{web(tcpPort("", "80", 80))}, change: proxied(v1alpha1.GatewayOff), want: "127.0.0.1:80"},
+		{name: "a database", services: []compose.Service{changed(web(tcpPort("", "5432", 5432)), func(s *compose.Service) { s.Image = "postgres:17" })}, want: "+127.0.0.1:5432"},
+		{name: "one that blocks", services: []compose.Service{changed(web(tcpPort("", "33060", 33060)), func(s *compose.Service) { s.Image = "percona/percona-server:8" })}, not: "web 33060/tcp: " + blocksProbes},
+		{name: "SSH", services: []compose.Service{web(tcpPort("", "2222", 22))}, not: "web 2222/tcp: " + blocksProbes},
+		{name: "app_protocol", services: []compose.Service{web(compose.Port{Published: "25", Target: 25, Protocol: "tcp", App: "tcp"})}, want: "+127.0.0.1:25"},
+		{name: "in a container", services: []compose.Service{web(tcpPort("", "80", 80), tcpPort("127.0.0.1", "81", 81), tcpPort("10.0.0.2", "82", 82), tcpPort("::", "83", 83))}, from: inside,
+			want: "172.18.0.1:80 10.0.0.2:82", not: "web 127.0.0.1:81/tcp, [::]:83/tcp: " + outOfReach},
+		{name: "in a container without a way out", services: []compose.Service{web(tcpPort("", "80", 80))}, from: vantage{inside: true}, not: "web 80/tcp: " + outOfReach},
+		{name: "itself", services: []compose.Service{web(tcpPort("", "80", 80))}, from: vantage{service: "web"}, not: "web 80/tcp: " + itself},
+		{name: "what runs once, and what does not", services: []compose.Service{
+			changed(web(tcpPort("", "80", 80)), func(s *compose.Service) { s.OneShot = true }), changed(web(tcpPort("", "81", 80)), func(s *compose.Service) { s.Replicas = 0 }),
+		}, not: noPorts},
+		{name: "more than enough", services: []compose.Service{many, changed(web(tcpPort("", "90", 80)), func(s *compose.Service) { s.Name = "last" })},
+			want: "127.0.0.1:8000 127.0.0.1:90 127.0.0.1:8001 127.0.0.1:8002 127.0.0.1:8003 127.0.0.1:8004 127.0.0.1:8005 127.0.0.1:8006 127.0.0.1:8007 " +
+				"127.0.0.1:8008 127.0.0.1:8009 127.0.0.1:8010 127.0.0.1:8011 127.0.0.1:8012 127.0.0.1:8013 127.0.0.1:8014",
+			not: "web 8015/tcp, 8016/tcp, 8017/tcp, 8018/tcp, 8019/tcp: " + tooManyPorts},
+	}
+	for _, tt := range tests {
+		s := newRun()
+		if tt.change != nil {
+			tt.change(s.Application, s.Request)
+		}
+		p := s.probing(tt.services, tt.containers, tt.gateways, tt.from)
+		var got []string
+		for _, target := range p.targets {
+			address := target.Address
+			if target.TCP {
+				address = "+" + address
+			}
+			got = append(got, address)
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%s: it asks %v, want %s", tt.name, got, tt.want)
+		}
+		if not := unmeasuredText(p.unmeasured); not != tt.not {
+			t.Errorf("%s: not measured is %q, want %q", tt.name, not, tt.not)
+		}
+	}
+}
+
+func TestDefaultRouter(t *testing.T) {
+	const head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+	for name, tt := range map[string]struct{ table, want string }{
+		"a container": {head + "eth0\t000012AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\neth0\t00000000\t010012AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n", "172.18.0.1"},
+		"no way out":  {head + "eth0\t000012AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n", ""},
+		"nothing":     {"", ""},
+	} {
+		if got := defaultRouter(tt.table); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+// A daemon that was restarted within an update knows that it does not know all; one that goes on does know how ports stood.
+func TestSights(t *testing.T) {
+	var v sights
+	v.meet("a", false)
+	v.meet("a", true) // the next step, in the same process
+	if left := v.of("a"); left.lost {
+		t.Error("nothing was lost")
+	}
+	at := time.Unix(1, 0)
+	v.keep("a", sight{standing: downtime.Standing{"127.0.0.1:80": at}})
+	if got := v.of("a").standing["127.0.0.1:80"]; !got.Equal(at) {
+		t.Errorf("it stood since %s", got)
+	}
+	v.forget("a")
+	if v.meet("a", true); !v.of("a").lost {
+		t.Error("after a restart it thinks that it saw all")
+	}
+}
+
+func TestBegunBefore(t *testing.T) {
+	attempts := func(n int32) []v1alpha1.StepStatus {
+		return []v1alpha1.StepStatus{{Name: v1alpha1.StepRollout, Attempt: n}}
+	}
+	for _, tt := range []struct {
+		step  v1alpha1.StepName
+		steps []v1alpha1.StepStatus
+		want  bool
+	}{
+		{v1alpha1.StepBuild, nil, false},
+		{v1alpha1.StepRollout, attempts(1), false},
+		{v1alpha1.StepRollout, attempts(2), true},
+		{v1alpha1.StepVerify, attempts(1), true},
+	} {
+		s := newRun(func(_ *v1alpha1.Application, r *v1alpha1.UpdateRequest) { r.Status.Steps = tt.steps })
+		s.Step = tt.step
+		if got := s.begunBefore(); got != tt.want {
+			t.Errorf("%s of %v: %t, want %t", tt.step, tt.steps, got, tt.want)
+		}
+	}
+}
+
+func TestDowntimeText(t *testing.T) {
+	st := &v1alpha1.UpdateRequestStatus{}
+	if got := downtimeText(st); got != "" {
+		t.Errorf("nothing is told as %q", got)
+	}
+	st.Unmeasured = []v1alpha1.UnmeasuredPorts{{Reason: noPorts}}
+	if got := downtimeText(st); got != "not measured: "+noPorts {
+		t.Errorf("no ports are told as %q", got)
+	}
+	st.Downtime = &v1alpha1.DowntimeStatus{LongestGap: "1s", Probes: 9, Failed: 2, Slowest: "2ms", Target: "127.0.0.1:80"}
+	st.Unmeasured = []v1alpha1.UnmeasuredPorts{{Service: "dns", Ports: "53/udp", Reason: notTCP}}
+	if got := downtimeText(st); !strings.HasPrefix(got, "longest gap 1s, 2 of 9 probes failed, ") || !slices.Contains(strings.Split(got, "; "), "not measured: dns 53/udp: "+notTCP) {
+		t.Errorf("both are told as %q", got)
 	}
 }

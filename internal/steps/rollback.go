@@ -59,7 +59,13 @@ func (s *run) rollback(ctx context.Context) error {
 		return err
 	}
 	e := s.undoing(project, previous, releases, containers)
-	if err := s.watched(ctx, project, containers, func() error { return e.loop(ctx) }); err != nil {
+	back := func() error { return e.loop(ctx) }
+	if previous == nil {
+		err = back() // ports go away for good
+	} else {
+		err = s.watched(ctx, project, containers, back)
+	}
+	if err != nil {
 		if t := failure.AsTerminal(err); t != nil {
 			// What is back comes back after a reboot too.
 			if err := e.restorePolicies(ctx); err != nil {

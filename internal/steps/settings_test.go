@@ -21,7 +21,7 @@ import (
 )
 
 func newRun(change ...func(*v1alpha1.Application, *v1alpha1.UpdateRequest)) *run {
-	s := &run{Work: Work{Application: &v1alpha1.Application{}, Request: &v1alpha1.UpdateRequest{}}}
+	s := &run{sights: &sights{}, Work: Work{Application: &v1alpha1.Application{}, Request: &v1alpha1.UpdateRequest{}}}
 	s.Application.Name, s.Application.Namespace, s.Request.Name = "shop", "prod", "u1"
 	for _, c := range change {
 		c(s.Application, s.Request)

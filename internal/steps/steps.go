@@ -90,6 +90,7 @@ type Secrets interface {
 type Runner struct {
 	Deps
 	clones clones
+	sights sights
 }
 
 // run is one step being carried out.
@@ -99,6 +100,7 @@ type run struct {
 	rec    Recorder
 	log    *updatelog.Log
 	clones *clones
+	sights *sights
 	// keyed are the images that were built under a key, if they are being listed already.
 	keyed func() (build.Keyed, error)
 	// mu guards the status of the request, which actions that run at the same
@@ -124,7 +126,8 @@ func (r *Runner) Run(ctx context.Context, work Work, rec Recorder) error {
 		return failure.Terminalf(v1alpha1.ReasonPreflightFailed,
 			"the log file cannot be written: %w; make the directory %s writable", err, updatelog.Dir(work.Application.Spec.Compose.Directory))
 	}
-	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log, clones: &r.clones}
+	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log, clones: &r.clones, sights: &r.sights}
+	s.sights.meet(s.Request.UID, s.begunBefore())
 	start := r.Clock.Now()
 	s.say("%s", s.opening())
 	err = s.claimed(ctx, s.guarded)
@@ -207,6 +210,7 @@ func (s *run) dispatch(ctx context.Context) error {
 // Summarize ends the log of a request that ended. It may be called again.
 func (r *Runner) Summarize(request *v1alpha1.UpdateRequest) error {
 	r.clones.forget(request.UID)
+	r.sights.forget(request.UID)
 	st := request.Status
 	if st.LogFile == "" {
 		return nil
@@ -215,10 +219,7 @@ func (r *Runner) Summarize(request *v1alpha1.UpdateRequest) error {
 	if err != nil {
 		return err
 	}
-	sum := updatelog.Summary{Result: string(st.Phase), Message: st.Message, Backup: st.BackupPath, Version: st.Release}
-	if d := st.Downtime; d != nil {
-		sum.Downtime = fmt.Sprintf("longest gap %s, %d of %d probes failed, slowest answer %s (%s)", d.LongestGap, d.Failed, d.Probes, d.Slowest, d.Target)
-	}
+	sum := updatelog.Summary{Result: string(st.Phase), Message: st.Message, Backup: st.BackupPath, Version: st.Release, Downtime: downtimeText(&st)}
 	if st.Commit != "" && st.Phase == v1alpha1.PhaseSucceeded {
 		sum.Version = Short(st.Commit)
 		if st.Release != "" {

@@ -40,6 +40,7 @@ func formatFuncs(lang *i18n.Lang) template.FuncMap {
 			return "warn-text"
 		},
 		"progress":     func(p *v1alpha1.StepProgress) string { return progressText(lang, p) },
+		"unmeasured":   func(u v1alpha1.UnmeasuredPorts) string { return unmeasuredText(lang, u) },
 		"downtime":     func(d *v1alpha1.DowntimeStatus) string { return downtimeText(lang, d) },
 		"short12":      func(id string) string { return id[:min(12, len(id))] },
 		"rfc3339":      func(t *metav1.Time) string { return t.UTC().Format(time.RFC3339) },
@@ -183,6 +184,14 @@ func downtimeText(lang *i18n.Lang, d *v1alpha1.DowntimeStatus) string {
 		return lang.T("downtime.none", "probes", d.Probes, "slowest", d.Slowest)
 	}
 	return lang.T("downtime.some", "gap", d.LongestGap, "target", d.Target, "failed", d.Failed, "probes", d.Probes)
+}
+
+// unmeasuredText says of which ports no downtime is known, and why.
+func unmeasuredText(lang *i18n.Lang, u v1alpha1.UnmeasuredPorts) string {
+	if u.Service == "" && u.Ports == "" {
+		return lang.T("downtime.also.all", "why", lang.Say(u.Reason))
+	}
+	return lang.T("downtime.also", "where", strings.TrimSpace(u.Service+" "+u.Ports), "why", lang.Say(u.Reason))
 }
 
 // phaseText is a phase in words.

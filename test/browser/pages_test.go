@@ -417,7 +417,7 @@ func (s *site) options(t *testing.T, b *tab) {
 	if ur.Status.BuildBytes < 0 || ur.Status.Plan == nil || len(ur.Status.Plan.Disk) == 0 {
 		t.Errorf("the disk is told as %+v", ur.Status.Plan)
 	}
-	b.until("the downtime is told", `document.querySelector("#downtime").innerText.includes("Not measured")`)
+	b.until("the downtime is told", `document.querySelector("#downtime").innerText.includes("probes from outside")`)
 }
 
 // The name of a branch is text too.

@@ -107,6 +107,7 @@ var unshownParts = map[string]string{
 	"internal/source/survey.go hash":                 "git that does not answer as it does; a fault",
 	"internal/steps/desired.go revision":             "the name of a revision",
 	"internal/updatelog/log.go output":               "a line of the log",
+	"internal/steps/probe.go downtimeText":           "a line of the log",
 	"controllers/application_update_status.go newer": "a condition for kubectl: pages say it in their own words",
 	"internal/github/github.go":                      "GitHub, and Events; no page shows them",
 	"internal/github/repository.go":                  "GitHub, and Events; no page shows them",
