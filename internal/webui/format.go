@@ -181,9 +181,9 @@ func progressText(lang *i18n.Lang, p *v1alpha1.StepProgress) string {
 // downtimeText says what was seen from outside.
 func downtimeText(lang *i18n.Lang, d *v1alpha1.DowntimeStatus) string {
 	if d.Failed == 0 {
-		return lang.T("downtime.none", "probes", d.Probes, "slowest", d.Slowest)
+		return lang.T("downtime.none", "probes", d.Probes, "slowest", lang.Length(d.Slowest))
 	}
-	return lang.T("downtime.some", "gap", d.LongestGap, "target", d.Target, "failed", d.Failed, "probes", d.Probes)
+	return lang.T("downtime.some", "gap", lang.Length(d.LongestGap), "target", d.Target, "failed", d.Failed, "probes", d.Probes)
 }
 
 // unmeasuredText says of which ports no downtime is known, and why.

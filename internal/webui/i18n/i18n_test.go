@@ -73,6 +73,10 @@ func TestT(t *testing.T) {
 		{zh.T("update.title", "name", "shop", "commit", zh.T("update.newest")), "shop：更新到最新提交"},
 		{zh.T("update.title", "name", "shop", "commit", "v2"), "shop：更新到 v2"},
 		{en.Gap() + zh.Gap(), " "},
+		{zh.Length("1.25s"), "1.25 秒"},
+		{zh.Length("3ms"), "3 毫秒"},
+		{en.Length("3ms"), "3ms"},
+		{zh.Length("soon"), "soon"},
 		{en.T("no.such.key"), "no.such.key"},
 		{en.Or("no.such.key", "x"), "x"},
 	} {

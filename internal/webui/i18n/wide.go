@@ -4,6 +4,7 @@ package i18n
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -52,6 +53,15 @@ func closed(parts []Part) []Part {
 	return parts
 }
 
+// Length is a length of time as Go writes it in the words of the language, or else the
+// text as it is.
+func (l *Lang) Length(text string) string {
+	if words, ok := l.length(text); ok {
+		return words
+	}
+	return text
+}
+
 // length is a length of time as Go writes it, such as 1m30s, in words; false in English,
 // where it stays as the command and the log have it, and for all else.
 func (l *Lang) length(text string) (string, bool) {
@@ -73,6 +83,8 @@ func (l *Lang) length(text string) (string, bool) {
 		return l.T("duration.seconds", "s", s), true
 	case d < time.Second:
 		return l.T("duration.ms", "ms", ms), true
+	case d < time.Minute:
+		return l.T("duration.seconds", "s", strconv.FormatFloat(d.Seconds(), 'f', -1, 64)), true
 	}
 	return "", false
 }
