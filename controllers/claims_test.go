@@ -29,14 +29,23 @@ func (s startedSteps) Run(_ context.Context, work steps.Work, _ steps.Recorder) 
 
 func (startedSteps) Summarize(*v1alpha1.UpdateRequest) error { return nil }
 
-// After the daemon was restarted, the request that had begun goes on before one of
-// another application begins in the same directory, whichever is looked at first.
-func TestWhoBeganGoesFirstAfterARestart(t *testing.T) {
-	dir := t.TempDir()
+// fakeAPI has objects, and finds requests by their application.
+func fakeAPI(t *testing.T, objects ...client.Object) client.Client {
+	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
+	return fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.UpdateRequest{}).WithObjects(objects...).
+		WithIndex(&v1alpha1.UpdateRequest{}, applicationField, func(o client.Object) []string {
+			return []string{o.(*v1alpha1.UpdateRequest).Spec.ApplicationRef.Name}
+		}).Build()
+}
+
+// After the daemon was restarted, the request that had begun goes on before one of
+// another application begins in the same directory, whichever is looked at first.
+func TestWhoBeganGoesFirstAfterARestart(t *testing.T) {
+	dir := t.TempDir()
 	application := func(name, dir string) *v1alpha1.Application {
 		app := &v1alpha1.Application{}
 		app.Namespace, app.Name, app.Spec.Compose.Directory = "ns", name, dir
@@ -48,10 +57,7 @@ func TestWhoBeganGoesFirstAfterARestart(t *testing.T) {
 	a, b, c, d := request("a", 1, started), request("b", 2, of("staging")), request("c", 3, of("blog")), request("d", 4, of("gone"), started)
 	wet := request("e", 5, of("staging"), dryRun)
 	objects := []client.Object{application("shop", dir), application("staging", dir), application("blog", t.TempDir()), &a, &b, &c, &d, &wet}
-	api := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.UpdateRequest{}).WithObjects(objects...).
-		WithIndex(&v1alpha1.UpdateRequest{}, applicationField, func(o client.Object) []string {
-			return []string{o.(*v1alpha1.UpdateRequest).Spec.ApplicationRef.Name}
-		}).Build()
+	api := fakeAPI(t, objects...)
 	ran := make(startedSteps, 10)
 	r := &UpdateRequestReconciler{Client: api, Steps: ran, Events: events.NewFakeRecorder(100)}
 	r.init()

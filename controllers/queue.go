@@ -6,11 +6,13 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	k8sworkqueue "k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -53,6 +55,47 @@ func (r *UpdateRequestReconciler) behind(ctx context.Context, o client.Object) [
 	return out
 }
 
+// standBack is how long it is put off to tell requests that wait what they wait for, or
+// that a newer one was made in their place: who made that one is to have the answer
+// first, for which the writes of the others would leave no processor.
+const standBack = 30 * time.Millisecond
+
+// cameLater wakes, some time after a request was made while another one works, it and
+// those that wait.
+func (r *UpdateRequestReconciler) cameLater() handler.EventHandler {
+	return handler.Funcs{CreateFunc: func(ctx context.Context, e event.CreateEvent, q workqueue) {
+		if e.IsInInitialList {
+			return // each is looked at for itself
+		}
+		pause := time.Duration(0)
+		if r.waits(ctx, e.Object) {
+			pause = standBack
+		}
+		q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(e.Object)}, pause)
+		for _, other := range r.pending(ctx, e.Object.GetNamespace(), e.Object.(*v1alpha1.UpdateRequest).Spec.ApplicationRef.Name) {
+			q.AddAfter(other, pause)
+		}
+	}}
+}
+
+// turnPredicate passes all but a request that was just made and has to wait, which
+// cameLater wakes.
+func (r *UpdateRequestReconciler) turnPredicate(ctx context.Context) predicate.Predicate {
+	return predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return e.IsInInitialList || !r.waits(ctx, e.Object) }}
+}
+
+// waits reports whether a request has to wait for another one that works.
+func (r *UpdateRequestReconciler) waits(ctx context.Context, o client.Object) bool {
+	ur := o.(*v1alpha1.UpdateRequest)
+	var list v1alpha1.UpdateRequestList
+	if err := r.Client.List(ctx, &list, client.InNamespace(ur.Namespace), client.MatchingFields{applicationField: ur.Spec.ApplicationRef.Name}, client.UnsafeDisableDeepCopy); err != nil {
+		return false
+	}
+	return slices.ContainsFunc(list.Items, func(other v1alpha1.UpdateRequest) bool {
+		return other.UID != ur.UID && !other.Spec.DryRun && plan.Started(other.Status) && !plan.Ended(other.Status.Phase)
+	})
+}
+
 func (r *UpdateRequestReconciler) pending(ctx context.Context, namespace, app string) []reconcile.Request {
 	var list v1alpha1.UpdateRequestList
 	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{applicationField: app}, client.UnsafeDisableDeepCopy); err != nil {
@@ -68,12 +111,11 @@ func (r *UpdateRequestReconciler) pending(ctx context.Context, namespace, app st
 }
 
 // endedPredicate passes requests that just ended, or that went away, or that
-// were created, first seen or suspended: all that changes the order of the others.
+// were first seen or suspended: with those that are made, all that changes the order
+// of the others.
 func endedPredicate() predicate.Predicate {
 	return predicate.Funcs{
-		CreateFunc: func(e event.CreateEvent) bool {
-			return !plan.Ended(e.Object.(*v1alpha1.UpdateRequest).Status.Phase)
-		},
+		CreateFunc: func(event.CreateEvent) bool { return false },
 		DeleteFunc: func(event.DeleteEvent) bool { return true },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			was, is := e.ObjectOld.(*v1alpha1.UpdateRequest), e.ObjectNew.(*v1alpha1.UpdateRequest)

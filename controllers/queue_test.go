@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 )
@@ -207,8 +210,7 @@ func TestEndedPredicate(t *testing.T) {
 	again := func(ur v1alpha1.UpdateRequest) v1alpha1.UpdateRequest { ur.Generation++; return ur }
 	a := request("a", 1)
 	for name, got := range map[string]struct{ got, want bool }{
-		"created":                {p.Create(event.CreateEvent{Object: &a}), true},
-		"created as ended":       {p.Create(event.CreateEvent{Object: ptr(request("a", 1, ended))}), false},
+		"created":                {p.Create(event.CreateEvent{Object: &a}), false},
 		"deleted":                {p.Delete(event.DeleteEvent{Object: &a}), true},
 		"first seen":             {update(request("a", 1), request("a", 1, seen("7"))), true},
 		"ended":                  {update(request("a", 1, started), request("a", 1, ended)), true},
@@ -222,7 +224,50 @@ func TestEndedPredicate(t *testing.T) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
+// putOff records what is added to a queue later.
+type putOff struct {
+	workqueue
+	added []string
+}
+
+func (q *putOff) AddAfter(req reconcile.Request, pause time.Duration) {
+	q.added = append(q.added, req.Name+" "+pause.String())
+}
+
+func TestWhoWaitsStandsBack(t *testing.T) {
+	other := func(ur *v1alpha1.UpdateRequest) { ur.Spec.ApplicationRef.Name = "blog" }
+	created := request("c", 3)
+	for name, tt := range map[string]struct {
+		there   []v1alpha1.UpdateRequest
+		initial bool
+		atOnce  bool
+		later   []string
+	}{
+		"one works":            {[]v1alpha1.UpdateRequest{request("a", 1, started), request("b", 2)}, false, false, []string{"a 30ms", "b 30ms", "c 30ms"}},
+		"none works":           {[]v1alpha1.UpdateRequest{request("b", 2)}, false, true, []string{"b 0s", "c 0s"}},
+		"one has ended":        {[]v1alpha1.UpdateRequest{request("a", 1, ended)}, false, true, []string{"c 0s"}},
+		"one works elsewhere":  {[]v1alpha1.UpdateRequest{request("a", 1, started, other)}, false, true, []string{"c 0s"}},
+		"only a dry run works": {[]v1alpha1.UpdateRequest{request("a", 1, started, dryRun)}, false, true, []string{"a 0s", "c 0s"}},
+		"it was there before":  {[]v1alpha1.UpdateRequest{request("a", 1, started)}, true, true, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := []client.Object{&created}
+			for i := range tt.there {
+				objects = append(objects, &tt.there[i])
+			}
+			r := &UpdateRequestReconciler{Client: fakeAPI(t, objects...)}
+			e := event.CreateEvent{Object: created.DeepCopy(), IsInInitialList: tt.initial}
+			if got := r.turnPredicate(t.Context()).Create(e); got != tt.atOnce {
+				t.Errorf("looked at once: %t, want %t", got, tt.atOnce)
+			}
+			var q putOff
+			r.cameLater().Create(t.Context(), e, &q)
+			if slices.Sort(q.added); !slices.Equal(slices.Compact(q.added), tt.later) {
+				t.Errorf("later: %v, want %v", q.added, tt.later)
+			}
+		})
+	}
+}
 
 func TestApplicationOf(t *testing.T) {
 	ur := request("a", 1)

@@ -97,7 +97,8 @@ func (r *UpdateRequestReconciler) SetupWithManager(ctx context.Context, mgr ctrl
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.UpdateRequest{}).
+		For(&v1alpha1.UpdateRequest{}, builder.WithPredicates(r.turnPredicate(ctx))).
+		Watches(&v1alpha1.UpdateRequest{}, r.cameLater()).
 		Watches(&v1alpha1.Application{}, handler.EnqueueRequestsFromMapFunc(r.ofApplication),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.UpdateRequest{}, handler.EnqueueRequestsFromMapFunc(r.behind), builder.WithPredicates(endedPredicate())).
