@@ -77,9 +77,6 @@ func (l lane) enter() error {
 	return nil
 }
 
-// asFast is a rate for paced that nobody reaches.
-const asFast = 1e9
-
 // paced sends requests at a rate, evenly spaced, each over a connection that is free, and gives how many were answered in a second and
 // the 99th percentile of the time from when each was to be sent, whether or not it could be then, to its answer. It is a process of its
 // own, in a lane.
