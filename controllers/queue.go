@@ -64,14 +64,20 @@ const standBack = 30 * time.Millisecond
 // those that wait.
 func (r *UpdateRequestReconciler) cameLater() handler.EventHandler {
 	return handler.Funcs{CreateFunc: func(ctx context.Context, e event.CreateEvent, q workqueue) {
+		self := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(e.Object)}
 		if e.IsInInitialList {
-			return // each is looked at for itself
+			// Each is looked at for itself. For turnPredicate, which is told apart from
+			// this, it may have come later, and have been left to this.
+			if !plan.Ended(e.Object.(*v1alpha1.UpdateRequest).Status.Phase) {
+				q.Add(self)
+			}
+			return
 		}
 		pause := time.Duration(0)
 		if r.waits(ctx, e.Object) {
 			pause = standBack
 		}
-		q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(e.Object)}, pause)
+		q.AddAfter(self, pause)
 		for _, other := range r.pending(ctx, e.Object.GetNamespace(), e.Object.(*v1alpha1.UpdateRequest).Spec.ApplicationRef.Name) {
 			q.AddAfter(other, pause)
 		}

@@ -234,6 +234,8 @@ func (q *putOff) AddAfter(req reconcile.Request, pause time.Duration) {
 	q.added = append(q.added, req.Name+" "+pause.String())
 }
 
+func (q *putOff) Add(req reconcile.Request) { q.added = append(q.added, req.Name) }
+
 func TestWhoWaitsStandsBack(t *testing.T) {
 	other := func(ur *v1alpha1.UpdateRequest) { ur.Spec.ApplicationRef.Name = "blog" }
 	created := request("c", 3)
@@ -248,7 +250,7 @@ func TestWhoWaitsStandsBack(t *testing.T) {
 		"one has ended":        {[]v1alpha1.UpdateRequest{request("a", 1, ended)}, false, true, []string{"c 0s"}},
 		"one works elsewhere":  {[]v1alpha1.UpdateRequest{request("a", 1, started, other)}, false, true, []string{"c 0s"}},
 		"only a dry run works": {[]v1alpha1.UpdateRequest{request("a", 1, started, dryRun)}, false, true, []string{"a 0s", "c 0s"}},
-		"it was there before":  {[]v1alpha1.UpdateRequest{request("a", 1, started)}, true, true, nil},
+		"it was there before":  {[]v1alpha1.UpdateRequest{request("a", 1, started)}, true, true, []string{"c"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			objects := []client.Object{&created}

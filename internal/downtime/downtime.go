@@ -54,9 +54,16 @@ func (r Result) Merge(o Result) Result {
 	return r
 }
 
-// Standing is how the targets stood at the end of a watch, by address: the time of the last answer where it
-// did not answer any more, and the zero time where it did. What never answered is not in it.
-type Standing map[string]time.Time
+// Standing is how the targets stood at the end of a watch, by address. What never answered is not in it.
+type Standing map[string]Stand
+
+// Stand is how one of them stood.
+type Stand struct {
+	// Open is the time of the last answer where it did not answer any more, and zero where it did.
+	Open time.Time
+	// Status is that of its first answer, if it speaks HTTP.
+	Status int
+}
 
 // Seen is what a watch saw.
 type Seen struct {
@@ -91,11 +98,13 @@ func Start(ctx context.Context, targets []Target, before Standing) *Watch {
 	for _, t := range targets {
 		w.done.Go(func() {
 			g := gauge{Result: Result{Target: t.Address}, last: time.Now()}
-			g.open, g.works = before[t.Address]
-			g.watch(ctx, t)
+			stood, known := before[t.Address]
+			g.open, g.works = stood.Open, known
+			p := &prober{address: t.Address, tcp: t.TCP, http: stood.Status != 0, expected: stood.Status, client: newClient()}
+			g.watch(ctx, p)
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.seen.add(&g)
+			w.seen.add(&g, p.expected)
 		})
 	}
 	return w
@@ -108,18 +117,17 @@ func (w *Watch) End() Seen {
 	return w.seen
 }
 
-func (s *Seen) add(g *gauge) {
-	if g.Probes == 0 {
-		s.Silent = append(s.Silent, g.Target)
-	} else {
+func (s *Seen) add(g *gauge, status int) {
+	if g.Probes > 0 {
 		s.Result = s.Merge(g.Result)
 	}
 	switch {
 	case !g.works:
+		s.Silent = append(s.Silent, g.Target)
 	case g.failed:
-		s.Standing[g.Target] = g.last
+		s.Standing[g.Target] = Stand{Open: g.last, Status: status}
 	default:
-		s.Standing[g.Target] = g.open
+		s.Standing[g.Target] = Stand{Open: g.open, Status: status}
 	}
 }
 
@@ -165,11 +173,13 @@ func (g *gauge) finish(began, now time.Time) {
 	}
 }
 
-func (g *gauge) watch(ctx context.Context, t Target) {
-	p := &prober{address: t.Address, tcp: t.TCP, client: newClient()}
+func (g *gauge) watch(ctx context.Context, p *prober) {
+	// To learn what a target speaks takes up to a second, in which it may be gone.
+	if !g.works && p.stays(ctx) {
+		g.works, g.last = true, time.Now()
+	}
 	for {
-		began := time.Now()
-		ok := p.probe(ctx)
+		began, ok := p.probe(ctx)
 		ended := time.Now()
 		if ctx.Err() != nil {
 			g.finish(began, ended)
@@ -217,22 +227,25 @@ type prober struct {
 	expected int
 }
 
-func (p *prober) probe(ctx context.Context) bool {
+// probe asks once, and tells from when on.
+func (p *prober) probe(ctx context.Context) (began time.Time, ok bool) {
+	began = time.Now()
 	if p.tcp {
-		return p.stays(ctx)
+		return began, p.stays(ctx)
 	}
 	status, err := p.get(ctx)
 	if err == nil {
 		if !p.http {
 			p.http, p.expected = true, status
 		}
-		return status == p.expected || status != http.StatusBadGateway && status != http.StatusServiceUnavailable && status != http.StatusGatewayTimeout
+		return began, status == p.expected || status != http.StatusBadGateway && status != http.StatusServiceUnavailable && status != http.StatusGatewayTimeout
 	}
 	if p.http {
-		return false
+		return began, false
 	}
+	began = time.Now()
 	p.tcp = p.stays(ctx)
-	return p.tcp
+	return began, p.tcp
 }
 
 func (p *prober) get(ctx context.Context) (status int, err error) {

@@ -110,11 +110,78 @@ func TestWatch(t *testing.T) {
 	}
 	down.Close()
 	address := strings.TrimPrefix(down.URL, "http://")
-	r.Standing[address] = time.Now().Add(-time.Minute)
+	r.Standing[address] = Stand{Open: time.Now().Add(-time.Minute), Status: http.StatusOK}
 	w = Start(t.Context(), []Target{{Address: address}, {Address: "127.0.0.1:1"}}, r.Standing)
 	<-time.After(3 * interval) // nobody tells of a probe that fails
 	if r := w.End(); r.Failed == 0 || r.LongestGap < time.Minute || !slices.Equal(r.Silent, []string{"127.0.0.1:1"}) || len(r.Standing) != 1 {
 		t.Errorf("seen after that: %+v", r)
+	}
+}
+
+// What answered over HTTP before is not well because it answers 503 from the first probe of this watch on, or only takes connections.
+func TestWatchKnowsTheAnswer(t *testing.T) {
+	asked, hang := make(chan struct{}, 100), make(chan struct{})
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		asked <- struct{}{}
+	}))
+	defer refusing.Close()
+	hanging := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- struct{}{}
+		<-hang
+	}))
+	defer hanging.Close()
+	defer close(hang)
+	for name, s := range map[string]*httptest.Server{"503": refusing, "no answer": hanging} {
+		address := strings.TrimPrefix(s.URL, "http://")
+		w := Start(t.Context(), []Target{{Address: address}}, Standing{address: {Status: http.StatusNotFound}})
+		<-asked
+		if name == "no answer" {
+			// Longer than what is not known to speak HTTP is given.
+			<-time.After(1500 * time.Millisecond)
+		} else {
+			<-asked // the first one is counted
+		}
+		r := w.End()
+		if name == "503" && (r.Failed == 0 || r.LongestGap == 0) {
+			t.Errorf("%s: %+v", name, r)
+		}
+		if name == "no answer" && r.Probes > 0 {
+			t.Errorf("%s: it is taken for well: %+v", name, r)
+		}
+		if r.Standing[address].Status != http.StatusNotFound || len(r.Silent) > 0 {
+			t.Errorf("%s: it stands as %+v, silent: %v", name, r.Standing, r.Silent)
+		}
+	}
+}
+
+// A server that is gone before it was found out what it speaks worked before that.
+func TestWatchCountsFromTheFirstConnection(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	asked := make(chan struct{})
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if n, _ := c.Read(make([]byte, 1024)); n > 0 { // the request: it says nothing to it, and ends
+				_ = l.Close()
+				_ = c.Close()
+				close(asked)
+				return
+			}
+		}
+	}()
+	w := Start(t.Context(), []Target{{Address: l.Addr().String()}}, nil)
+	<-asked
+	<-time.After(3 * interval) // nobody tells of a probe that fails
+	if r := w.End(); r.Failed == 0 || r.LongestGap == 0 || len(r.Silent) > 0 {
+		t.Errorf("seen: %+v", r)
 	}
 }
 
@@ -135,11 +202,11 @@ func TestWatchTCP(t *testing.T) {
 		}
 	}()
 	p := &prober{address: l.Addr().String(), client: http.DefaultClient}
-	if !p.probe(t.Context()) || p.http {
+	if _, ok := p.probe(t.Context()); !ok || p.http {
 		t.Errorf("it does not answer, or is taken for HTTP")
 	}
 	_ = l.Close()
-	if p.probe(t.Context()) {
+	if _, ok := p.probe(t.Context()); ok {
 		t.Error("what nobody listens on answers")
 	}
 }

@@ -5,6 +5,7 @@ package steps
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -39,9 +40,13 @@ func (s *run) watched(ctx context.Context, project *compose.Project, containers 
 	if past.lost {
 		p.omit("", "", cutOff)
 	}
-	s.sights.keep(s.Request.UID, sight{standing: seen.Standing, lost: past.lost})
+	standing := downtime.Standing{}
+	maps.Copy(standing, past.standing) // what this step could not ask too
+	maps.Copy(standing, seen.Standing)
+	s.sights.keep(s.Request.UID, sight{standing: standing, lost: past.lost})
 	s.mu.Lock()
 	before := s.Request.Status.Unmeasured
+	p.keep(before)
 	total := beforeNow(s.Request.Status.Downtime).Merge(seen.Result)
 	s.mu.Unlock()
 	s.record(func(st *v1alpha1.UpdateRequestStatus) {

@@ -120,12 +120,24 @@ func TestDefaultRouter(t *testing.T) {
 	const head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
 	for name, tt := range map[string]struct{ table, want string }{
 		"a container": {head + "eth0\t000012AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\neth0\t00000000\t010012AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n", "172.18.0.1"},
+		"a tunnel":    {head + "tun0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\n", ""},
 		"no way out":  {head + "eth0\t000012AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n", ""},
 		"nothing":     {"", ""},
 	} {
 		if got := defaultRouter(tt.table); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
+	}
+}
+
+// What one step could not ask, another one has not measured.
+func TestUnaskedStaysTold(t *testing.T) {
+	unasked := v1alpha1.UnmeasuredPorts{Reason: notAsked}
+	p := &probing{unmeasured: []v1alpha1.UnmeasuredPorts{{Service: "dns", Ports: "53/udp", Reason: notTCP}}}
+	p.keep([]v1alpha1.UnmeasuredPorts{unasked, {Service: "web", Ports: "80/tcp", Reason: silentPort}})
+	p.keep([]v1alpha1.UnmeasuredPorts{unasked})
+	if len(p.unmeasured) != 2 || p.unmeasured[1] != unasked {
+		t.Errorf("told: %+v", p.unmeasured)
 	}
 }
 
@@ -138,8 +150,8 @@ func TestSights(t *testing.T) {
 		t.Error("nothing was lost")
 	}
 	at := time.Unix(1, 0)
-	v.keep("a", sight{standing: downtime.Standing{"127.0.0.1:80": at}})
-	if got := v.of("a").standing["127.0.0.1:80"]; !got.Equal(at) {
+	v.keep("a", sight{standing: downtime.Standing{"127.0.0.1:80": {Open: at}}})
+	if got := v.of("a").standing["127.0.0.1:80"].Open; !got.Equal(at) {
 		t.Errorf("it stood since %s", got)
 	}
 	v.forget("a")

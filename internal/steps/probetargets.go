@@ -99,7 +99,7 @@ func defaultRouter(table string) string {
 	lines := bufio.NewScanner(strings.NewReader(table))
 	for lines.Scan() {
 		f := strings.Fields(lines.Text())
-		if len(f) < 8 || f[1] != "00000000" || f[7] != "00000000" {
+		if len(f) < 8 || f[1] != "00000000" || f[2] == "00000000" || f[7] != "00000000" {
 			continue
 		}
 		if b, err := hex.DecodeString(f[2]); err == nil && len(b) == net.IPv4len {
@@ -130,6 +130,15 @@ func (p *probing) omit(service, port, reason string) {
 		p.unmeasured[i].Ports += ", …"
 	default:
 		p.unmeasured[i].Ports += ", " + port
+	}
+}
+
+// keep has what an earlier step could not ask stay told: that this one could does not make up for it.
+func (p *probing) keep(earlier []v1alpha1.UnmeasuredPorts) {
+	for _, u := range earlier {
+		if u.Reason == notAsked && !slices.Contains(p.unmeasured, u) {
+			p.unmeasured = append(p.unmeasured, u)
+		}
 	}
 }
 
