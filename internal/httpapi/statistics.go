@@ -117,9 +117,15 @@ func (d *diskFigures) expect(backups []v1alpha1.Backup, releases []v1alpha1.Rele
 	d.NextUpdate = forecast.Needed(d.Needs)
 }
 
-// downtimeOf is nil where nothing was probed.
-func downtimeOf(st *v1alpha1.DowntimeStatus) *downtimeFigures {
+// downtimeOf is nil where nothing was probed, or nothing was seen but not all of the time looked.
+func downtimeOf(ur v1alpha1.UpdateRequestStatus) *downtimeFigures {
+	st := ur.Downtime
 	if st == nil {
+		return nil
+	}
+	// What is about no service is about the time.
+	blind := slices.ContainsFunc(ur.Unmeasured, func(u v1alpha1.UnmeasuredPorts) bool { return u.Service == "" })
+	if st.Failed == 0 && blind {
 		return nil
 	}
 	gap, err := time.ParseDuration(st.LongestGap)
@@ -139,7 +145,7 @@ func updatesOf(requests []v1alpha1.UpdateRequest) []updateFigures {
 		}
 		out = append(out, updateFigures{
 			Request: ur.Name, Phase: st.Phase, Commit: st.Commit, FinishedAt: st.FinishedAt.UTC(), Seconds: st.FinishedAt.Sub(st.StartedAt.Time).Seconds(),
-			Downtime: downtimeOf(st.Downtime),
+			Downtime: downtimeOf(st),
 		})
 	}
 	slices.SortFunc(out, func(a, b updateFigures) int { return a.FinishedAt.Compare(b.FinishedAt) })
