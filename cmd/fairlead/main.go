@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/cmd/fairlead/app"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
+	"github.com/fairlead-dev/fairlead/internal/controlplane/options"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 )
 
@@ -17,9 +18,6 @@ func main() {
 	os.Exit(app.Run(os.Args[1:], app.Parts{ControlPlane: startControlPlane, Kubectl: newKubectlCommand()}))
 }
 
-func startControlPlane(ctx context.Context, o daemon.ControlPlaneOptions) (daemon.ControlPlane, error) {
-	return controlplane.Start(ctx, controlplane.Options{
-		DataDir: o.DataDir, BindAddress: o.BindAddress, SecurePort: o.SecurePort, Logger: o.Logger, EtcdLogger: o.EtcdLogger,
-		Subresources: o.Subresources, Audit: o.Audit, OIDC: o.OIDC,
-	})
+func startControlPlane(ctx context.Context, opts options.Options) (daemon.ControlPlane, error) {
+	return controlplane.Start(ctx, opts)
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-logr/logr"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
@@ -30,10 +28,8 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/atomicfile"
 	"github.com/fairlead-dev/fairlead/internal/clientconfig"
+	"github.com/fairlead-dev/fairlead/internal/controlplane/options"
 	"github.com/fairlead-dev/fairlead/internal/controlplane/origin"
-	"github.com/fairlead-dev/fairlead/internal/controlplane/subresource"
-	"github.com/fairlead-dev/fairlead/internal/datadir"
-	"github.com/fairlead-dev/fairlead/internal/oidc"
 	"github.com/fairlead-dev/fairlead/internal/pki"
 )
 
@@ -45,34 +41,9 @@ const (
 	contextName   = "fairlead"
 )
 
-// Options say where and how the control plane runs.
-type Options struct {
-	// DataDir holds certificates, the kubeconfig and etcd. Its lock must be held
-	// for as long as the server runs. Required.
-	DataDir *datadir.Dir
-	// BindAddress is the IP address to listen on. Required.
-	BindAddress string
-	// SecurePort is the TCP port to listen on; 0 takes any free one.
-	SecurePort int
-	// Logger is used by the control plane itself.
-	Logger logr.Logger
-	// EtcdLogger is used by etcd; default: nothing is logged.
-	EtcdLogger *zap.Logger
-	// Subresources are served below custom resources.
-	Subresources []subresource.Route
-	// Audit gets a line of JSON for every write, an Event of audit.k8s.io/v1;
-	// default: nothing is audited.
-	Audit io.Writer
-	// OIDC is a provider whose ID tokens are accepted as bearer tokens; default:
-	// none.
-	OIDC oidc.Config
-	// Clock decides about certificate renewal; default: the real one.
-	Clock clock.WithTicker
-}
-
 // Server is a running control plane.
 type Server struct {
-	opts     Options
+	opts     options.Options
 	pki      pki.Files
 	url      string
 	dnsNames []string
@@ -95,7 +66,7 @@ type Server struct {
 // Start brings up etcd and the API server and returns when requests are served
 // and the kubeconfig is written. ctx bounds only the start; afterwards the
 // server runs until Stop, or until it fails, which Done tells.
-func Start(ctx context.Context, opts Options) (_ *Server, err error) {
+func Start(ctx context.Context, opts options.Options) (_ *Server, err error) {
 	if opts.DataDir == nil {
 		return nil, errors.New("control plane: no data directory given")
 	}

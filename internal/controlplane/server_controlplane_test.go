@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/fairlead-dev/fairlead/internal/controlplane/options"
 	"github.com/fairlead-dev/fairlead/internal/controlplane/subresource"
 	"github.com/fairlead-dev/fairlead/internal/datadir"
 )
@@ -42,7 +43,7 @@ func TestSubresource(t *testing.T) {
 		}
 	})
 	more, ended := make(chan struct{}), make(chan struct{}, 1)
-	server, err := Start(t.Context(), Options{DataDir: dir, BindAddress: "127.0.0.1", Subresources: []subresource.Route{{
+	server, err := Start(t.Context(), options.Options{DataDir: dir, BindAddress: "127.0.0.1", Subresources: []subresource.Route{{
 		GroupVersion: schema.GroupVersion{Group: "fairlead.dev", Version: "v1alpha1"}, Resource: "updaterequests", Subresource: "log",
 		Handler: func(w http.ResponseWriter, r *http.Request, namespace, name string) {
 			_, _ = fmt.Fprintf(w, "log of %s/%s\n", namespace, name)

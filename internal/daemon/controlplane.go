@@ -4,15 +4,10 @@ package daemon
 
 import (
 	"context"
-	"io"
 
-	"github.com/go-logr/logr"
-	"go.uber.org/zap"
 	"k8s.io/client-go/rest"
 
-	"github.com/fairlead-dev/fairlead/internal/controlplane/subresource"
-	"github.com/fairlead-dev/fairlead/internal/datadir"
-	"github.com/fairlead-dev/fairlead/internal/oidc"
+	"github.com/fairlead-dev/fairlead/internal/controlplane/options"
 )
 
 // ControlPlane is a Kubernetes API server inside this process.
@@ -31,19 +26,6 @@ type ControlPlane interface {
 	Stop(ctx context.Context) error
 }
 
-// ControlPlaneOptions are the part of Options that is for the control plane, and
-// what the daemon has made for it.
-type ControlPlaneOptions struct {
-	DataDir      *datadir.Dir
-	BindAddress  string
-	SecurePort   int
-	Logger       logr.Logger
-	EtcdLogger   *zap.Logger
-	Subresources []subresource.Route
-	Audit        io.Writer
-	OIDC         oidc.Config
-}
-
 // StartControlPlane returns when the control plane serves requests. ctx bounds only
 // the start.
-type StartControlPlane func(ctx context.Context, opts ControlPlaneOptions) (ControlPlane, error)
+type StartControlPlane func(ctx context.Context, opts options.Options) (ControlPlane, error)

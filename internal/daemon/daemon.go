@@ -26,6 +26,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/auditfile"
 	"github.com/fairlead-dev/fairlead/internal/bootstrap"
+	"github.com/fairlead-dev/fairlead/internal/controlplane/options"
 	"github.com/fairlead-dev/fairlead/internal/controlplane/subresource"
 	"github.com/fairlead-dev/fairlead/internal/datadir"
 	"github.com/fairlead-dev/fairlead/internal/endpoint"
@@ -216,7 +217,7 @@ func (d *running) connect(ctx context.Context) error {
 	}
 	audit := auditfile.New(d.dir.Join(AuditFile))
 	d.audit = audit
-	plane, err := d.opts.StartControlPlane(ctx, ControlPlaneOptions{
+	plane, err := d.opts.StartControlPlane(ctx, options.Options{
 		DataDir: d.dir, BindAddress: d.opts.BindAddress, SecurePort: d.opts.SecurePort,
 		Logger: d.log.WithName("controlplane"), EtcdLogger: d.opts.Logger.Etcd(), Subresources: d.opts.Subresources, Audit: audit, OIDC: d.opts.OIDC,
 	})

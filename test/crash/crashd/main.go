@@ -25,6 +25,7 @@ import (
 	"github.com/fairlead-dev/fairlead/controllers"
 	"github.com/fairlead-dev/fairlead/internal/agent"
 	"github.com/fairlead-dev/fairlead/internal/controlplane"
+	"github.com/fairlead-dev/fairlead/internal/controlplane/options"
 	"github.com/fairlead-dev/fairlead/internal/daemon"
 	"github.com/fairlead-dev/fairlead/internal/logging"
 )
@@ -82,7 +83,6 @@ func serve(ctx context.Context, args []string) error {
 	return daemon.Run(ctx, opts)
 }
 
-func startControlPlane(ctx context.Context, o daemon.ControlPlaneOptions) (daemon.ControlPlane, error) {
-	return controlplane.Start(ctx, controlplane.Options{DataDir: o.DataDir, BindAddress: o.BindAddress, SecurePort: o.SecurePort,
-		Logger: o.Logger, EtcdLogger: o.EtcdLogger})
+func startControlPlane(ctx context.Context, opts options.Options) (daemon.ControlPlane, error) {
+	return controlplane.Start(ctx, opts)
 }
