@@ -59,7 +59,7 @@ func TestWhoBeganGoesFirstAfterARestart(t *testing.T) {
 	objects := []client.Object{application("shop", dir), application("staging", dir), application("blog", t.TempDir()), &a, &b, &c, &d, &wet}
 	api := fakeAPI(t, objects...)
 	ran := make(startedSteps, 10)
-	r := &UpdateRequestReconciler{Client: api, Steps: ran, Events: events.NewFakeRecorder(100)}
+	r := &UpdateRequestReconciler{Client: api, Direct: api, Steps: ran, Events: events.NewFakeRecorder(100)}
 	r.init()
 	close(r.stopped) // nobody is woken
 	get := func(name string) *v1alpha1.UpdateRequest {
@@ -101,5 +101,54 @@ func TestWhoBeganGoesFirstAfterARestart(t *testing.T) {
 	reconcileOne("b")
 	if got := <-ran; got != "b" {
 		t.Errorf("%s runs, not b", got)
+	}
+}
+
+// The cache of Applications may be behind that of requests: who changes the settings
+// and then asks for an update gets one by the new ones.
+func TestARequestBeginsWithTheApplicationAsItIs(t *testing.T) {
+	app := func(generation int64, uid types.UID) *v1alpha1.Application {
+		app := &v1alpha1.Application{}
+		app.Namespace, app.Name, app.UID, app.Generation, app.Spec.Compose.Directory = "ns", "shop", uid, generation, "/opt/shop"
+		return app
+	}
+	for name, tt := range map[string]struct {
+		there  []client.Object
+		change func(*v1alpha1.UpdateRequest)
+		begins bool
+	}{
+		"the same":                 {[]client.Object{app(1, "x")}, nil, true},
+		"changed meanwhile":        {[]client.Object{app(2, "x")}, nil, false},
+		"another of its name":      {[]client.Object{app(1, "y")}, nil, false},
+		"deleted":                  {nil, nil, false},
+		"changed after it began":   {[]client.Object{app(2, "x")}, started, true},
+		"changed before a dry run": {[]client.Object{app(2, "x")}, dryRun, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ur := request("a", 1)
+			if tt.change != nil {
+				tt.change(&ur)
+			}
+			ran := make(startedSteps, 1)
+			r := &UpdateRequestReconciler{Client: fakeAPI(t, app(1, "x"), &ur), Direct: fakeAPI(t, tt.there...), Steps: ran, Events: events.NewFakeRecorder(100)}
+			r.init()
+			close(r.stopped) // nobody is woken
+			res, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&ur)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.begins {
+				if got := <-ran; got != "a" {
+					t.Errorf("%s runs", got)
+				}
+				return
+			}
+			if job, ok := r.jobs.Poll(client.ObjectKeyFromObject(&ur)); ok {
+				t.Errorf("it has begun: %+v", job)
+			}
+			if res.RequeueAfter <= 0 {
+				t.Error("it is not looked at again")
+			}
+		})
 	}
 }

@@ -61,6 +61,10 @@ type StepRunner interface {
 // UpdateRequestReconciler carries out UpdateRequests.
 type UpdateRequestReconciler struct {
 	Client client.Client
+	// Direct reads from the API server itself. A request begins with the
+	// Application as it is then: a cache that is behind would have the one who
+	// first changed it and then asked for an update get one by the old settings.
+	Direct client.Reader
 	Steps  StepRunner
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
@@ -239,6 +243,12 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 			w.wait(decision)
 			break
 		}
+		if behind, err := r.outdated(ctx, ur, s.app); err != nil {
+			return ctrl.Result{}, err
+		} else if behind {
+			r.Gate.leave(key)
+			return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil
+		}
 		dir := s.directory(ur)
 		other, err := r.begun(ctx, ur, dir)
 		if err != nil {
@@ -303,6 +313,19 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 		return r.settle(ctx, ur)
 	}
 	return ctrl.Result{RequeueAfter: retryIn}, nil
+}
+
+// outdated reports whether app, which ur is about to begin with, is not what the API
+// server has. What has begun goes on with what the cache has by then.
+func (r *UpdateRequestReconciler) outdated(ctx context.Context, ur *v1alpha1.UpdateRequest, app *v1alpha1.Application) (bool, error) {
+	if plan.Started(ur.Status) || app == nil {
+		return false, nil
+	}
+	var now v1alpha1.Application
+	if err := r.Direct.Get(ctx, client.ObjectKeyFromObject(app), &now); err != nil {
+		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+	}
+	return now.UID != app.UID || now.Generation != app.Generation, nil
 }
 
 func (r *UpdateRequestReconciler) run(key types.NamespacedName, work steps.Work) {
