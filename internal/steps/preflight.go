@@ -161,6 +161,11 @@ func (p *preflightRun) decide(ctx context.Context) error {
 	if err := s.putBehind(ctx, want, p.containers, p.current); err != nil {
 		return err
 	}
+	if slices.ContainsFunc(want, func(d wanted) bool { return d.gateway }) {
+		if err := s.Gateways.Fit(); err != nil {
+			return p.refuse("Gateway", err)
+		}
+	}
 	services, err := s.planServices(ctx, p.project, want, p.containers, p.releases, p.current)
 	if err != nil {
 		return err

@@ -96,7 +96,7 @@ func TestAdvice(t *testing.T) {
 func TestNamesOfChecks(t *testing.T) {
 	for _, lang := range i18n.Languages {
 		for _, name := range []string{"Engine", "Memory", "Repository", "BackupDirectory", "Disk", "DiskForecast", "Commit", "LocalEdits",
-			"Compose", "Healthy", "UpdateConfig", "Backup", "Variables", "Hooks"} {
+			"Compose", "Healthy", "UpdateConfig", "Backup", "Variables", "Hooks", "Order", "Gateway"} {
 			if !lang.Has("check." + name) {
 				t.Errorf("%s: the check %s has no name", lang.Tag, name)
 			}

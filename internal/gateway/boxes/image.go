@@ -104,6 +104,15 @@ func old(list []image.Summary, now time.Time) []string {
 	return tags
 }
 
+// Fit says why no gateway can be made of the daemon's own program, which no attempt
+// changes.
+func (k *Keeper) Fit() error {
+	if k.Dir == "" {
+		return nil // only the daemon makes gateways
+	}
+	return static(k.Program)
+}
+
 // static says why a program cannot run where there is nothing else.
 func static(path string) error {
 	f, err := elf.Open(path)
