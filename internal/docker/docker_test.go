@@ -217,6 +217,65 @@ func TestContainerVanishesWhileListed(t *testing.T) {
 	}
 }
 
+// No engine can be asked to lose an endpoint: the answers are those of Engine 20.10.
+func TestStartWithALostEndpoint(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lost  []string          // networks with an endpoint in the way
+		owner map[string]string // container of the endpoint in a network: its state
+		stuck bool              // the engine does not let go
+		want  string
+	}{
+		"none":             {},
+		"of nothing":       {lost: []string{"front"}},
+		"in two networks":  {lost: []string{"front", "back"}},
+		"of one that ends": {lost: []string{"front"}, owner: map[string]string{"front": "exited"}},
+		"of one that runs": {lost: []string{"front"}, owner: map[string]string{"front": "running"}, want: "of the container other, which runs"},
+		"for good":         {lost: []string{"front"}, stuck: true, want: "endpoint with name shop-web-1 already exists in network front"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lost, started := slices.Clone(tt.lost), false
+			c := fakeEngine(t, func(w http.ResponseWriter, r *http.Request, path string) {
+				net, inNetwork := strings.CutPrefix(path, "/networks/")
+				switch {
+				case path == "/containers/new/start" && len(lost) > 0:
+					answer(w, 500, map[string]string{"message": "endpoint with name shop-web-1 already exists in network " + lost[0]})
+				case path == "/containers/new/start":
+					started = true
+					w.WriteHeader(204)
+				case strings.HasPrefix(path, "/containers/"):
+					state, ok := tt.owner[strings.TrimSuffix(strings.TrimPrefix(path, "/containers/of-"), "/json")]
+					if !ok {
+						answer(w, 404, map[string]string{"message": "No such container"})
+						return
+					}
+					answer(w, 200, map[string]any{"Name": "/other", "State": map[string]any{"Status": state, "Running": state == "running"}})
+				case inNetwork && r.Method == http.MethodGet:
+					answer(w, 200, map[string]any{"Name": net, "Containers": map[string]any{"of-" + net: map[string]string{"Name": "shop-web-1"}}})
+				case inNetwork:
+					var body struct {
+						Container string
+						Force     bool
+					}
+					_ = json.NewDecoder(r.Body).Decode(&body)
+					if net != lost[0]+"/disconnect" || body.Container != "shop-web-1" || !body.Force {
+						t.Errorf("%s %+v", net, body)
+					}
+					if !tt.stuck {
+						lost = lost[1:]
+					}
+				}
+			})
+			err := c.Start(t.Context(), "new")
+			if tt.want == "" && (err != nil || !started) {
+				t.Errorf("started: %t, %v", started, err)
+			}
+			if tt.want != "" && (err == nil || started || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("started: %t, %v; want %q", started, err, tt.want)
+			}
+		})
+	}
+}
+
 func TestWatchResubscribes(t *testing.T) {
 	var subscriptions atomic.Int32
 	c := fakeEngine(t, func(w http.ResponseWriter, r *http.Request, path string) {

@@ -9,22 +9,62 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/network"
 )
 
 // OwnStopTimeout as a timeout of Stop means the container's own stop timeout
 // or, without one, the engine's (10 s).
 const OwnStopTimeout time.Duration = -1
 
-// Start starts the container; one that runs already is success.
+// lostEndpoint is what the engine says that kept an endpoint in a network, under the
+// name of the container which is to start. A name has one container at a time: it is
+// of one that is gone.
+var lostEndpoint = regexp.MustCompile(`endpoint with name (\S+) already exists in network (\S+)`)
+
+// Start starts the container; one that runs already is success. An endpoint that the
+// engine has lost, as when it was killed, is removed from a network in which it is
+// in the way.
 func (c *Client) Start(ctx context.Context, id string) error {
-	if err := c.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
-		return fmt.Errorf("start container %s: %w", shortID(id), err)
+	for done := map[string]bool{}; ; {
+		err := c.ContainerStart(ctx, id, container.StartOptions{})
+		if err == nil {
+			return nil
+		}
+		lost := lostEndpoint.FindStringSubmatch(err.Error())
+		if lost == nil || done[lost[2]] {
+			return fmt.Errorf("start container %s: %w", shortID(id), err)
+		}
+		done[lost[2]] = true
+		if out := c.removeLost(ctx, lost[1], lost[2]); out != nil {
+			return fmt.Errorf("start container %s: %w; removing that endpoint: %w", shortID(id), err, out)
+		}
 	}
-	return nil
+}
+
+// removeLost removes an endpoint from a network, unless it is of a container that runs.
+func (c *Client) removeLost(ctx context.Context, endpoint, of string) error {
+	n, err := c.NetworkInspect(ctx, of, network.InspectOptions{})
+	if err != nil {
+		return err
+	}
+	for id, e := range n.Containers {
+		if e.Name != endpoint {
+			continue
+		}
+		owner, err := c.ContainerInspect(ctx, id) // of none, the engine gives the endpoint's own ID
+		if err != nil && !IsNotFound(err) {
+			return err
+		}
+		if err == nil && owner.State != nil && owner.State.Running {
+			return fmt.Errorf("it is of the container %s, which runs", strings.TrimPrefix(owner.Name, "/"))
+		}
+	}
+	return c.NetworkDisconnect(ctx, of, endpoint, true)
 }
 
 // Stop sends signal (empty: the container's own, usually SIGTERM), waits for
