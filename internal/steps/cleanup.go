@@ -40,19 +40,23 @@ const (
 // more, which never fails the update: what could not be removed is told, and the
 // next update tries again.
 func (s *run) cleanUp(ctx context.Context) error {
-	releases, unknown := s.Store.Releases(ctx, s.Application)
+	listed := sync.OnceValues(func() ([]v1alpha1.Release, error) { return s.Store.Releases(ctx, s.Application) })
 	var settled, removed, looked error
 	var keep kept
 	// Old containers take their time to end; nothing else of this changes what runs, or needs them gone.
 	panicked := s.together(
 		func() error {
-			settled = s.together(func() error { return s.settle(ctx) }) // a panic of it is tried again, too
-			if unknown == nil && !again(ctx, settled) {
+			settled = s.together(func() error { return s.settle(ctx, listed) }) // a panic of it is tried again, too
+			if releases, unknown := listed(); unknown == nil && !again(ctx, settled) {
 				removed = s.cleanContainers(ctx, releases)
 			}
 			return nil
 		},
-		func() error { keep, looked = s.forget(ctx, releases, unknown); return nil },
+		func() error {
+			releases, unknown := listed()
+			keep, looked = s.forget(ctx, releases, unknown)
+			return nil
+		},
 	)
 	if again(ctx, settled) {
 		return settled

@@ -16,9 +16,9 @@ import (
 )
 
 // settle ends the old containers that were kept running for a way back, now that
-// the update is verified. Git has no part in it. The error is Terminal if trying
-// again does not help.
-func (s *run) settle(ctx context.Context) error {
+// the update is verified. Git has no part in it. listed are the releases. The error is
+// Terminal if trying again does not help.
+func (s *run) settle(ctx context.Context, listed func() ([]v1alpha1.Release, error)) error {
 	if s.Gateways == nil || !slices.ContainsFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Gateway }) {
 		return nil
 	}
@@ -45,7 +45,7 @@ func (s *run) settle(ctx context.Context) error {
 	if modelErr != nil {
 		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", modelErr)
 	}
-	releases, err := s.Store.Releases(ctx, s.Application)
+	releases, err := listed()
 	if err != nil {
 		return err
 	}
