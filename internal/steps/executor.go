@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/docker/docker/api/types/container"
+
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
@@ -460,6 +462,10 @@ func (e *executor) retire(ctx context.Context, a plan.Action) error {
 		}
 	}
 	e.beforeStop(keep, a.Service, c, max(t.stop, preStopAtLeast))
+	if c.State == docker.StateRunning && c.RestartPolicy.Name == string(container.RestartPolicyUnlessStopped) {
+		// Of these the engine brings back none that was stopped. To set another policy takes it a run of runc.
+		return e.Docker.Stop(keep, c.ID, t.stop, "")
+	}
 	_, err := e.Docker.StopAndKeep(keep, c.ID, t.stop, "")
 	return err
 }
