@@ -228,9 +228,9 @@ type DowntimeStatus struct {
 	LongestGap string `json:"longestGap"`
 	// probes that were sent.
 	Probes int64 `json:"probes"`
-	// failed of them.
+	// failed of them, with those that had no answer when the last step ended.
 	Failed int64 `json:"failed"`
-	// slowest answer.
+	// slowest answer, or how long one that had not come was waited for.
 	// +optional
 	Slowest string `json:"slowest,omitempty"`
 	// target that had the longest gap, or that was asked.

@@ -6,11 +6,7 @@ package downtime
 
 import (
 	"context"
-	"errors"
-	"io"
-	"net"
-	"net/http"
-	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -25,6 +21,8 @@ const (
 	reach = time.Second
 	// rest is the longest pause after an answer that took long.
 	rest = 500 * time.Millisecond
+	// patience is how long a probe may have waited when a watch ends without being taken for failed.
+	patience = time.Second
 	// settle is how long a TCP connection must stay open to count: what stands in
 	// front of a container takes connections also when that is gone.
 	settle = 20 * time.Millisecond
@@ -39,7 +37,7 @@ type Result struct {
 	// LongestGap is the longest time from an answer to the next one with failures
 	// in between; 0 without a failure.
 	LongestGap time.Duration
-	// Slowest answer.
+	// Slowest answer, or what one that had not come was waited for.
 	Slowest time.Duration
 	// Target with the longest gap, or that was asked.
 	Target string
@@ -63,11 +61,25 @@ type Stand struct {
 	Open time.Time
 	// Status is that of its first answer, if it speaks HTTP.
 	Status int
+	// asked is a probe that has no answer yet: it is waited for on in the next watch. hung is what was seen if none comes.
+	asked *asked
+	hung  Result
 }
 
-// Seen is what a watch saw.
+// End gives up the probes that are still without an answer.
+func (s Standing) End() {
+	for _, stood := range s {
+		if stood.asked != nil {
+			stood.asked.cancel()
+		}
+	}
+}
+
+// Seen is what a watch saw, with what hangs at its end as failed.
 type Seen struct {
 	Result
+	// Settled is the same without what hangs, of which a next watch knows what becomes.
+	Settled  Result
 	Standing Standing
 	// Silent are the addresses of which nothing is known, as they never answered.
 	Silent []string
@@ -95,16 +107,23 @@ type Target struct {
 func Start(ctx context.Context, targets []Target, before Standing) *Watch {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &Watch{cancel: cancel, seen: Seen{Standing: Standing{}}}
+	for address, stood := range before {
+		if stood.asked != nil && !slices.ContainsFunc(targets, func(t Target) bool { return t.Address == address }) {
+			stood.asked.cancel() // nobody sees any more whether it is answered
+			w.seen.Result, w.seen.Settled = w.seen.Merge(stood.hung), w.seen.Settled.Merge(stood.hung)
+			w.seen.Standing[address] = Stand{Open: stood.Open, Status: stood.Status}
+		}
+	}
 	for _, t := range targets {
 		w.done.Go(func() {
 			g := gauge{Result: Result{Target: t.Address}, last: time.Now()}
 			stood, known := before[t.Address]
 			g.open, g.works = stood.Open, known
 			p := &prober{address: t.Address, tcp: t.TCP, http: stood.Status != 0, expected: stood.Status, client: newClient()}
-			g.watch(ctx, p)
+			left := g.watch(ctx, p, stood.asked)
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.seen.add(&g, p.expected)
+			w.seen.add(&g, p.expected, left, time.Now())
 		})
 	}
 	return w
@@ -117,15 +136,25 @@ func (w *Watch) End() Seen {
 	return w.seen
 }
 
-func (s *Seen) add(g *gauge, status int) {
-	if g.Probes > 0 {
-		s.Result = s.Merge(g.Result)
+// add takes in what was seen of one target until now; hangs is its probe without an answer, if one hangs.
+func (s *Seen) add(g *gauge, status int, hangs *asked, now time.Time) {
+	seen := g.Result
+	if seen.Probes > 0 {
+		s.Settled = s.Settled.Merge(seen)
+	}
+	hung := Result{Target: g.Target}
+	if hangs != nil {
+		hung.Probes, hung.Failed, hung.LongestGap, hung.Slowest = 1, 1, now.Sub(g.answered()), now.Sub(hangs.sent)
+		seen = seen.Merge(hung)
+	}
+	if seen.Probes > 0 {
+		s.Result = s.Merge(seen)
 	}
 	switch {
 	case !g.works:
 		s.Silent = append(s.Silent, g.Target)
-	case g.failed:
-		s.Standing[g.Target] = Stand{Open: g.last, Status: status}
+	case g.failed || hangs != nil:
+		s.Standing[g.Target] = Stand{Open: g.answered(), Status: status, asked: hangs, hung: hung}
 	default:
 		s.Standing[g.Target] = Stand{Open: g.open, Status: status}
 	}
@@ -164,6 +193,14 @@ func (g *gauge) note(began, ended time.Time, ok bool) {
 	g.works, g.failed, g.last = true, false, ended
 }
 
+// answered is when it answered last, as far as that is known.
+func (g *gauge) answered() time.Time {
+	if !g.open.IsZero() {
+		return g.open
+	}
+	return g.last
+}
+
 // finish counts a gap that has not ended, and an answer that has not come since began.
 func (g *gauge) finish(began, now time.Time) {
 	if g.failed {
@@ -173,26 +210,42 @@ func (g *gauge) finish(began, now time.Time) {
 	}
 }
 
-func (g *gauge) watch(ctx context.Context, p *prober) {
+// hangs reports whether a probe waited for longer than this target needs for an answer.
+func (g *gauge) hangs(a *asked, now time.Time) bool {
+	return g.works && a.http && now.Sub(a.sent) >= max(patience, 2*g.Slowest)
+}
+
+// watch asks until ctx ends, and returns the probe that hangs then, if one does. It begins with the one that was left by the watch before.
+func (g *gauge) watch(ctx context.Context, p *prober, left *asked) (hanging *asked) {
 	// To learn what a target speaks takes up to a second, in which it may be gone.
 	if !g.works && p.stays(ctx) {
 		g.works, g.last = true, time.Now()
 	}
 	for {
-		began, ok := p.probe(ctx)
-		ended := time.Now()
-		if ctx.Err() != nil {
-			g.finish(began, ended)
-			return
+		a := left
+		if left = nil; a == nil {
+			a = p.ask(context.WithoutCancel(ctx))
 		}
-		g.note(began, ended, ok)
-		next := time.NewTimer(pause(ended.Sub(began), ok))
+		select {
+		case <-a.done:
+		case <-ctx.Done():
+			if now := time.Now(); g.hangs(a, now) {
+				g.finish(a.sent, now)
+				return a
+			}
+			a.cancel()
+			<-a.done
+			g.finish(a.began, a.ended)
+			return nil
+		}
+		g.note(a.began, a.ended, a.ok)
+		next := time.NewTimer(pause(a.ended.Sub(a.began), a.ok))
 		select {
 		case <-next.C:
 		case <-ctx.Done():
 			next.Stop()
 			g.finish(time.Now(), time.Now())
-			return
+			return nil
 		}
 	}
 }
@@ -204,85 +257,4 @@ func pause(took time.Duration, answered bool) time.Duration {
 		next = max(next, min(took, rest))
 	}
 	return next
-}
-
-// newClient keeps no connection: there are servers that do not end before their clients close theirs.
-func newClient() *http.Client {
-	return &http.Client{
-		Timeout: timeout,
-		Transport: &http.Transport{
-			DisableCompression: true, DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: reach}).DialContext,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// prober asks one target by the protocol that it was seen to speak.
-type prober struct {
-	address string
-	client  *http.Client
-	http    bool
-	tcp     bool
-	// expected is the status of the first answer, which is no failure later.
-	expected int
-}
-
-// probe asks once, and tells from when on.
-func (p *prober) probe(ctx context.Context) (began time.Time, ok bool) {
-	began = time.Now()
-	if p.tcp {
-		return began, p.stays(ctx)
-	}
-	status, err := p.get(ctx)
-	if err == nil {
-		if !p.http {
-			p.http, p.expected = true, status
-		}
-		return began, status == p.expected || status != http.StatusBadGateway && status != http.StatusServiceUnavailable && status != http.StatusGatewayTimeout
-	}
-	if p.http {
-		return began, false
-	}
-	began = time.Now()
-	p.tcp = p.stays(ctx)
-	return began, p.tcp
-}
-
-func (p *prober) get(ctx context.Context) (status int, err error) {
-	if !p.http {
-		// What does not speak HTTP may not answer at all.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Second)
-		defer cancel()
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+Path, nil)
-	if err != nil {
-		return 0, err
-	}
-	req.Header.Set("User-Agent", "fairlead-probe")
-	resp, err := p.client.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)); err != nil {
-		return 0, err
-	}
-	return resp.StatusCode, nil
-}
-
-// stays reports whether a TCP connection is taken and not closed at once.
-func (p *prober) stays(ctx context.Context) bool {
-	d := net.Dialer{Timeout: reach}
-	c, err := d.DialContext(ctx, "tcp", p.address)
-	if err != nil {
-		return false
-	}
-	defer c.Close()
-	defer context.AfterFunc(ctx, func() { _ = c.Close() })() // nobody waits for the end of it
-	if err := c.SetReadDeadline(time.Now().Add(settle)); err != nil {
-		return false
-	}
-	_, err = c.Read(make([]byte, 1))
-	return err == nil || errors.Is(err, os.ErrDeadlineExceeded)
 }

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -118,40 +119,81 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// What answered over HTTP before is not well because it answers 503 from the first probe of this watch on, or only takes connections.
+// What answered over HTTP before is not well because it answers 503 from the first probe of this watch on.
 func TestWatchKnowsTheAnswer(t *testing.T) {
-	asked, hang := make(chan struct{}, 100), make(chan struct{})
+	asked := make(chan struct{}, 100)
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		asked <- struct{}{}
 	}))
 	defer refusing.Close()
-	hanging := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+	address := strings.TrimPrefix(refusing.URL, "http://")
+	w := Start(t.Context(), []Target{{Address: address}}, Standing{address: {Status: http.StatusNotFound}})
+	<-asked
+	<-asked // the first one is counted
+	r := w.End()
+	if r.Failed == 0 || r.LongestGap == 0 || r.Standing[address].Status != http.StatusNotFound || len(r.Silent) > 0 {
+		t.Errorf("seen: %+v", r)
+	}
+}
+
+// A probe that hangs until the end of a watch has failed, unless the next watch sees it answered.
+func TestWatchThatHangs(t *testing.T) {
+	for name, answers := range map[string]bool{"answered in the end": true, "given up": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			asked, hang, gone := make(chan struct{}, 100), make(chan struct{}), make(chan struct{})
+			var once sync.Once
+			s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				asked <- struct{}{}
+				select {
+				case <-hang:
+				case <-r.Context().Done():
+					once.Do(func() { close(gone) })
+				}
+			}))
+			defer s.Close()
+			address := strings.TrimPrefix(s.URL, "http://")
+			targets := []Target{{Address: address}}
+			w := Start(t.Context(), targets, Standing{address: {Status: http.StatusOK}})
+			<-asked
+			<-time.After(patience + patience/2) // nobody tells of an answer that does not come
+			r := w.End()
+			if r.Probes != 1 || r.Failed != 1 || r.Slowest < patience || r.LongestGap < patience || r.Target != address || r.Settled.Probes != 0 || r.Standing[address].Open.IsZero() {
+				t.Errorf("seen: %+v", r)
+			}
+			if !answers { // and is asked no more
+				w = Start(t.Context(), nil, r.Standing)
+				<-gone
+				if after := w.End(); after.Settled != r.Result || after.Result != r.Result || after.Standing[address].asked != nil {
+					t.Errorf("seen after that: %+v", after)
+				}
+				return
+			}
+			w = Start(t.Context(), targets, r.Standing)
+			close(hang)
+			<-asked // the next one, once the first one is counted
+			if r := w.End(); r.Failed != 0 || r.Probes == 0 || r.Slowest < patience || r.LongestGap != 0 || r.Settled != r.Result {
+				t.Errorf("seen after that: %+v", r)
+			}
+		})
+	}
+}
+
+// One that is only cut short has not.
+func TestWatchThatIsCutShort(t *testing.T) {
+	asked, hang := make(chan struct{}, 100), make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		asked <- struct{}{}
 		<-hang
 	}))
-	defer hanging.Close()
+	defer s.Close()
 	defer close(hang)
-	for name, s := range map[string]*httptest.Server{"503": refusing, "no answer": hanging} {
-		address := strings.TrimPrefix(s.URL, "http://")
-		w := Start(t.Context(), []Target{{Address: address}}, Standing{address: {Status: http.StatusNotFound}})
-		<-asked
-		if name == "no answer" {
-			// Longer than what is not known to speak HTTP is given.
-			<-time.After(1500 * time.Millisecond)
-		} else {
-			<-asked // the first one is counted
-		}
-		r := w.End()
-		if name == "503" && (r.Failed == 0 || r.LongestGap == 0) {
-			t.Errorf("%s: %+v", name, r)
-		}
-		if name == "no answer" && r.Probes > 0 {
-			t.Errorf("%s: it is taken for well: %+v", name, r)
-		}
-		if r.Standing[address].Status != http.StatusNotFound || len(r.Silent) > 0 {
-			t.Errorf("%s: it stands as %+v, silent: %v", name, r.Standing, r.Silent)
-		}
+	address := strings.TrimPrefix(s.URL, "http://")
+	w := Start(t.Context(), []Target{{Address: address}}, Standing{address: {Status: http.StatusOK}})
+	<-asked
+	if r := w.End(); r.Probes > 0 || !r.Standing[address].Open.IsZero() || len(r.Silent) > 0 {
+		t.Errorf("seen: %+v", r)
 	}
 }
 

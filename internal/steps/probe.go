@@ -43,11 +43,14 @@ func (s *run) watched(ctx context.Context, project *compose.Project, containers 
 	standing := downtime.Standing{}
 	maps.Copy(standing, past.standing) // what this step could not ask too
 	maps.Copy(standing, seen.Standing)
-	s.sights.keep(s.Request.UID, sight{standing: standing, lost: past.lost})
+	if err == nil && s.Step != v1alpha1.StepRollout {
+		standing.End() // nothing is replaced any more
+	}
+	s.sights.keep(s.Request.UID, sight{standing: standing, settled: past.settled.Merge(seen.Settled), lost: past.lost})
+	total := past.settled.Merge(seen.Result)
 	s.mu.Lock()
 	before := s.Request.Status.Unmeasured
 	p.keep(before)
-	total := beforeNow(s.Request.Status.Downtime).Merge(seen.Result)
 	s.mu.Unlock()
 	s.record(func(st *v1alpha1.UpdateRequestStatus) {
 		st.Unmeasured = p.unmeasured
@@ -101,6 +104,8 @@ func (s *run) begunBefore() bool {
 // sight is what the watches of one request leave to the next one.
 type sight struct {
 	standing downtime.Standing
+	// settled is what was seen so far, without what had no answer at the end.
+	settled downtime.Result
 	// lost says that a watch was cut off with its process.
 	lost bool
 }
@@ -111,13 +116,14 @@ type sights struct {
 	by map[types.UID]sight
 }
 
-// meet is told of each step of a request before it begins; begun says that an earlier one replaced containers.
-func (v *sights) meet(request types.UID, begun bool) {
+// meet is told of each step of a request before it begins, with what its status says was seen before; begun says that an
+// earlier one replaced containers.
+func (v *sights) meet(request types.UID, begun bool, seen downtime.Result) {
 	v.mu.Lock()
 	_, met := v.by[request]
 	v.mu.Unlock()
 	if !met {
-		v.keep(request, sight{lost: begun})
+		v.keep(request, sight{lost: begun, settled: seen})
 	}
 }
 
@@ -139,6 +145,7 @@ func (v *sights) keep(request types.UID, left sight) {
 func (v *sights) forget(request types.UID) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.by[request].standing.End()
 	delete(v.by, request)
 }
 

@@ -144,9 +144,9 @@ func TestUnaskedStaysTold(t *testing.T) {
 // A daemon that was restarted within an update knows that it does not know all; one that goes on does know how ports stood.
 func TestSights(t *testing.T) {
 	var v sights
-	v.meet("a", false)
-	v.meet("a", true) // the next step, in the same process
-	if left := v.of("a"); left.lost {
+	v.meet("a", false, downtime.Result{})
+	v.meet("a", true, downtime.Result{Probes: 9}) // the next step, in the same process
+	if left := v.of("a"); left.lost || left.settled.Probes > 0 {
 		t.Error("nothing was lost")
 	}
 	at := time.Unix(1, 0)
@@ -155,7 +155,7 @@ func TestSights(t *testing.T) {
 		t.Errorf("it stood since %s", got)
 	}
 	v.forget("a")
-	if v.meet("a", true); !v.of("a").lost {
+	if v.meet("a", true, downtime.Result{Probes: 9}); !v.of("a").lost || v.of("a").settled.Probes != 9 {
 		t.Error("after a restart it thinks that it saw all")
 	}
 }
