@@ -7,13 +7,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
-	"github.com/fairlead-dev/fairlead/internal/downtime"
 )
 
 var (
 	gapSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "fairlead_update_gap_seconds",
-		Help:    "Longest time without an answer in each step of an update that replaces containers, seen from outside.",
+		Help:    "Longest time without an answer in each update that replaced containers, seen from outside.",
 		Buckets: []float64{0, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60},
 	}, []string{"namespace", "application"})
 	probes = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -24,8 +23,13 @@ var (
 
 func init() { metrics.Registry.MustRegister(gapSeconds, probes) }
 
-func observeDowntime(app *v1alpha1.Application, r downtime.Result) {
-	gapSeconds.WithLabelValues(app.Namespace, app.Name).Observe(r.LongestGap.Seconds())
-	probes.WithLabelValues(app.Namespace, app.Name, "failed").Add(float64(r.Failed))
-	probes.WithLabelValues(app.Namespace, app.Name, "answered").Add(float64(r.Probes - r.Failed))
+// observeDowntime counts what was seen of a request that ended: a gap that goes over two of its steps is one.
+func observeDowntime(request *v1alpha1.UpdateRequest) {
+	if request.Status.Downtime == nil {
+		return
+	}
+	r, app := beforeNow(request.Status.Downtime), request.Spec.ApplicationRef.Name
+	gapSeconds.WithLabelValues(request.Namespace, app).Observe(r.LongestGap.Seconds())
+	probes.WithLabelValues(request.Namespace, app, "failed").Add(float64(r.Failed))
+	probes.WithLabelValues(request.Namespace, app, "answered").Add(float64(r.Probes - r.Failed))
 }

@@ -71,7 +71,6 @@ func (s *run) watched(ctx context.Context, project *compose.Project, containers 
 	} else {
 		s.say("seen from outside: all of %d probes were answered, the slowest in %s", seen.Probes, round(seen.Slowest))
 	}
-	observeDowntime(s.Application, seen.Result)
 	return err
 }
 
@@ -142,11 +141,14 @@ func (v *sights) keep(request types.UID, left sight) {
 	v.by[request] = left
 }
 
-func (v *sights) forget(request types.UID) {
+// forget ends what is kept of a request, and reports whether there was something.
+func (v *sights) forget(request types.UID) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.by[request].standing.End()
+	left, met := v.by[request]
+	left.standing.End()
 	delete(v.by, request)
+	return met
 }
 
 func round(d time.Duration) string { return d.Round(time.Millisecond).String() }

@@ -210,7 +210,9 @@ func (s *run) dispatch(ctx context.Context) error {
 // Summarize ends the log of a request that ended. It may be called again.
 func (r *Runner) Summarize(request *v1alpha1.UpdateRequest) error {
 	r.clones.forget(request.UID)
-	r.sights.forget(request.UID)
+	if r.sights.forget(request.UID) {
+		observeDowntime(request) // once
+	}
 	st := request.Status
 	if st.LogFile == "" {
 		return nil

@@ -8,11 +8,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/downtime"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
 
@@ -58,4 +62,65 @@ func TestWatchedHangs(t *testing.T) {
 	if d := s.Request.Status.Downtime; err != nil || d.Probes < 2 || d.Failed != 0 || d.Slowest[0] == '0' || d.LongestGap != "0s" {
 		t.Errorf("seen after that: %+v, %v", d, err)
 	}
+}
+
+// A gap that goes over two steps is one in the figures of all updates.
+func TestGapOverTwoStepsIsOne(t *testing.T) {
+	asked, down := make(chan struct{}, 100), make(chan struct{})
+	s, model := watching(t, func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-down:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		default:
+		}
+		asked <- struct{}{}
+	})
+	gapSeconds.DeleteLabelValues("prod", "gaps") // of the same test before
+	r := &Runner{}
+	s.sights = &r.sights
+	s.Request.Namespace, s.Request.Spec.ApplicationRef.Name = "prod", "gaps"
+	s.sights.meet(s.Request.UID, false, downtime.Result{})
+	var once sync.Once
+	work := func() error {
+		<-asked
+		<-asked // the first answer is counted
+		once.Do(func() { close(down) })
+		for range 3 {
+			<-asked
+		}
+		return nil
+	}
+	for _, s.Step = range []v1alpha1.StepName{v1alpha1.StepRollout, v1alpha1.StepVerify} {
+		if err := s.watched(t.Context(), model, nil, work); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // the second time as after a write that was refused
+		if err := r.Summarize(s.Request); err != nil {
+			t.Fatal(err)
+		}
+	}
+	longest := beforeNow(s.Request.Status.Downtime).LongestGap
+	if count, sum := observedGaps(t, "gaps"); count != 1 || longest == 0 || time.Duration(sum*float64(time.Second)).Round(time.Millisecond) != longest {
+		t.Errorf("%d gaps of %f s together, want one of %s", count, sum, longest)
+	}
+}
+
+// observedGaps are the metric's for an application.
+func observedGaps(t *testing.T, app string) (count uint64, sum float64) {
+	t.Helper()
+	all, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range all {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if f.GetName() == "fairlead_update_gap_seconds" && l.GetName() == "application" && l.GetValue() == app {
+					count, sum = count+m.GetHistogram().GetSampleCount(), sum+m.GetHistogram().GetSampleSum()
+				}
+			}
+		}
+	}
+	return count, sum
 }
