@@ -104,8 +104,9 @@ type Target struct {
 
 // Start asks each target from now on. What does not answer at first counts from its
 // first answer on, unless it is known from a watch before: then a gap goes on.
+// The end of ctx is none of the watch: what is cancelled still stops containers.
 func Start(ctx context.Context, targets []Target, before Standing) *Watch {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w := &Watch{cancel: cancel, seen: Seen{Standing: Standing{}}}
 	for address, stood := range before {
 		if stood.asked != nil && !slices.ContainsFunc(targets, func(t Target) bool { return t.Address == address }) {
@@ -129,7 +130,7 @@ func Start(ctx context.Context, targets []Target, before Standing) *Watch {
 	return w
 }
 
-// End stops asking and tells what was seen.
+// End stops asking and tells what was seen. It may be called again.
 func (w *Watch) End() Seen {
 	w.cancel()
 	w.done.Wait()
@@ -151,8 +152,9 @@ func (s *Seen) add(g *gauge, status int, hangs *asked, now time.Time) {
 		s.Result = s.Merge(seen)
 	}
 	switch {
-	case !g.works:
+	case !g.works && g.missed:
 		s.Silent = append(s.Silent, g.Target)
+	case !g.works: // there was no time to ask
 	case g.failed || hangs != nil:
 		s.Standing[g.Target] = Stand{Open: g.answered(), Status: status, asked: hangs, hung: hung}
 	default:
@@ -164,6 +166,7 @@ func (s *Seen) add(g *gauge, status int, hangs *asked, now time.Time) {
 type gauge struct {
 	Result
 	works  bool // it answered once
+	missed bool // it did not when it was asked before that
 	last   time.Time
 	failed bool // since the last answer
 	// open is when it answered last in a watch before, if it did not any more when that ended
@@ -173,6 +176,7 @@ type gauge struct {
 
 func (g *gauge) note(began, ended time.Time, ok bool) {
 	if !ok && !g.works {
+		g.missed = true
 		return
 	}
 	g.Probes++

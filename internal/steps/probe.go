@@ -28,14 +28,17 @@ func (s *run) watched(ctx context.Context, project *compose.Project, containers 
 		return work() // the application was down on purpose before this
 	}
 	p := s.outside(ctx, project, containers)
+	if ctx.Err() != nil {
+		return work() // it was cancelled before it began
+	}
 	past := s.sights.of(s.Request.UID)
 	w := downtime.Start(ctx, p.targets, past.standing)
+	defer w.End() // in a panic too
 	err := work()
 	seen := w.End()
 	for _, address := range seen.Silent {
-		if of := p.ports[address]; ctx.Err() == nil {
-			p.omit(of[0], of[1], silentPort)
-		}
+		of := p.ports[address]
+		p.omit(of[0], of[1], silentPort)
 	}
 	if past.lost {
 		p.omit("", "", cutOff)

@@ -3,10 +3,13 @@
 package steps
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,4 +126,56 @@ func observedGaps(t *testing.T, app string) (count uint64, sum float64) {
 		}
 	}
 	return count, sum
+}
+
+// What is cancelled still stops containers, and clients may lose something by that.
+func TestWatchedUntilTheWorkEnds(t *testing.T) {
+	t.Parallel()
+	asked, down := make(chan struct{}, 100), make(chan struct{})
+	s, model := watching(t, func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-down:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		default:
+		}
+		asked <- struct{}{}
+	})
+	s.Step = v1alpha1.StepRollout
+	ctx, cancel := context.WithCancel(t.Context())
+	err := s.watched(ctx, model, nil, func() error {
+		<-asked
+		<-asked // the first answer is counted
+		cancel()
+		close(down)
+		for range 3 {
+			select {
+			case <-asked:
+			case <-time.After(5 * time.Second):
+				t.Fatal("nothing is asked any more")
+			}
+		}
+		return ctx.Err()
+	})
+	if d := s.Request.Status.Downtime; !errors.Is(err, context.Canceled) || d == nil || d.Failed == 0 || len(s.Request.Status.Unmeasured) > 0 {
+		t.Errorf("seen: %+v, not seen: %v, %v", d, s.Request.Status.Unmeasured, err)
+	}
+}
+
+// unasked is a daemon that cannot ask the engine where it runs, once that is not wanted any more.
+type unasked struct{}
+
+func (unasked) Find(ctx context.Context) (string, error) { return "", ctx.Err() }
+
+// The engine is not to blame for what was cancelled before it could be asked.
+func TestCancelledIsNotUnasked(t *testing.T) {
+	s, _ := watching(t, func(http.ResponseWriter, *http.Request) {})
+	s.Self = unasked{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	told := []v1alpha1.UnmeasuredPorts{{Service: "dns", Ports: "53/udp", Reason: notTCP}}
+	s.Request.Status.Unmeasured = slices.Clone(told)
+	err := s.watched(ctx, project(t, `services: {web: {image: web, ports: ["80"]}}`), nil, func() error { return ctx.Err() })
+	if !errors.Is(err, context.Canceled) || !slices.Equal(s.Request.Status.Unmeasured, told) {
+		t.Errorf("not seen: %v, %v", s.Request.Status.Unmeasured, err)
+	}
 }
