@@ -167,6 +167,8 @@ type Endpoint struct {
 	// IP is the IPv4 address, or the IPv6 one where there is no other; empty
 	// while stopped.
 	IP string
+	// Gateway is the IPv4 router of the network, empty while stopped and where there is none.
+	Gateway string
 	// Aliases are the names given at creation, without the engine's own ID alias.
 	Aliases []string
 	// Links are what the container itself finds names by, as "container:name".
@@ -377,7 +379,7 @@ func convertContainer(r container.InspectResponse) Container {
 			}
 			// A name that is given may begin as the ID does, such as db.
 			aliases := slices.DeleteFunc(slices.Clone(e.Aliases), func(a string) bool { return a == shortID(ct.ID) })
-			ct.Networks[name] = Endpoint{NetworkID: e.NetworkID, IP: cmp.Or(e.IPAddress, e.GlobalIPv6Address), Aliases: aliases, Links: e.Links}
+			ct.Networks[name] = Endpoint{NetworkID: e.NetworkID, IP: cmp.Or(e.IPAddress, e.GlobalIPv6Address), Gateway: e.Gateway, Aliases: aliases, Links: e.Links}
 		}
 	}
 	ct.Mounts = convertMounts(r.Mounts)

@@ -4,6 +4,7 @@ package steps
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -30,7 +31,8 @@ func TestProbing(t *testing.T) {
 		change(&svc)
 		return svc
 	}
-	inside := vantage{inside: true, host: "172.18.0.1"}
+	local := func(ip net.IP) bool { return ip.String() == "192.168.1.5" }
+	inside := vantage{inside: true, host: "172.18.0.1", local: local}
 	open := tcpPort("", "", 80)
 	running := []docker.Container{{Service: "web", State: docker.StateRunning, Ports: []docker.Port{
 		{ContainerPort: 80, Protocol: "tcp", HostIP: "0.0.0.0", HostPort: 32768}, {ContainerPort: 81, Protocol: "tcp", HostPort: 32769},
@@ -63,7 +65,9 @@ func TestProbing(t *testing.T) {
 		not        string
 	}{
 		{name: "no gateway", services: []compose.Service{web(tcpPort("", "8080", 80), tcpPort("192.168.1.5", "81", 81), tcpPort("::", "82", 82))},
-			want: "127.0.0.1:8080 192.168.1.5:81 [::1]:82"},
+			from: vantage{local: local}, want: "127.0.0.1:8080 192.168.1.5:81 [::1]:82"},
+		{name: "another machine's address", services: []compose.Service{web(tcpPort("", "80", 80), tcpPort("192.168.1.6", "81", 81))},
+			from: vantage{local: local}, want: "127.0.0.1:80", not: "web 192.168.1.6:81/tcp: " + notOurs},
 		{name: "twice the same", services: []compose.Service{web(tcpPort("", "80", 80), tcpPort("0.0.0.0", "80", 80))}, want: "127.0.0.1:80"},
 		{name: "nothing is published", services: []compose.Service{web()}, not: noPorts},
 		{name: "UDP", services: []compose.Service{web(tcpPort("", "53", 53), compose.Port{HostIP: "127.0.0.1", Published: "53", Target: 53, Protocol: "udp"})},
@@ -81,9 +85,12 @@ func TestProbing(t *testing.T) {
 		{name: "one that blocks", services: []compose.Service{changed(web(tcpPort("", "33060", 33060)), func(s *compose.Service) { s.Image = "percona/percona-server:8" })}, not: "web 33060/tcp: " + blocksProbes},
 		{name: "SSH", services: []compose.Service{web(tcpPort("", "2222", 22))}, not: "web 2222/tcp: " + blocksProbes},
 		{name: "app_protocol", services: []compose.Service{web(compose.Port{Published: "25", Target: 25, Protocol: "tcp", App: "tcp"})}, want: "+127.0.0.1:25"},
-		{name: "in a container", services: []compose.Service{web(tcpPort("", "80", 80), tcpPort("127.0.0.1", "81", 81), tcpPort("10.0.0.2", "82", 82), tcpPort("::", "83", 83))}, from: inside,
-			want: "172.18.0.1:80 10.0.0.2:82", not: "web 127.0.0.1:81/tcp, [::]:83/tcp: " + outOfReach},
-		{name: "in a container without a way out", services: []compose.Service{web(tcpPort("", "80", 80))}, from: vantage{inside: true}, not: "web 80/tcp: " + outOfReach},
+		{name: "in a container", services: []compose.Service{web(tcpPort("", "80", 80), tcpPort("127.0.0.1", "81", 81), tcpPort("192.168.1.5", "82", 82), tcpPort("::", "83", 83))}, from: inside,
+			want: "172.18.0.1:80 192.168.1.5:82", not: "web 127.0.0.1:81/tcp, [::]:83/tcp: " + outOfReach},
+		{name: "in a container without a way out", services: []compose.Service{web(tcpPort("", "80", 80))}, from: vantage{inside: true, reason: outOfReach}, not: "web 80/tcp: " + outOfReach},
+		{name: "in a container of a macvlan network", services: []compose.Service{web(tcpPort("", "80", 80), tcpPort("192.168.1.5", "81", 81))},
+			from: vantage{inside: true, reason: noBridge, local: local}, not: "web 80/tcp, 192.168.1.5:81/tcp: " + noBridge},
+		{name: "another machine's address, in a container", services: []compose.Service{web(tcpPort("192.168.1.6", "80", 80))}, from: inside, not: "web 192.168.1.6:80/tcp: " + notOurs},
 		{name: "itself", services: []compose.Service{web(tcpPort("", "80", 80))}, from: vantage{service: "web"}, not: "web 80/tcp: " + itself},
 		{name: "what runs once, and what does not", services: []compose.Service{
 			changed(web(tcpPort("", "80", 80)), func(s *compose.Service) { s.OneShot = true }), changed(web(tcpPort("", "81", 80)), func(s *compose.Service) { s.Replicas = 0 }),
@@ -112,20 +119,6 @@ func TestProbing(t *testing.T) {
 		}
 		if not := unmeasuredText(p.unmeasured); not != tt.not {
 			t.Errorf("%s: not measured is %q, want %q", tt.name, not, tt.not)
-		}
-	}
-}
-
-func TestDefaultRouter(t *testing.T) {
-	const head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
-	for name, tt := range map[string]struct{ table, want string }{
-		"a container": {head + "eth0\t000012AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\neth0\t00000000\t010012AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n", "172.18.0.1"},
-		"a tunnel":    {head + "tun0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\n", ""},
-		"no way out":  {head + "eth0\t000012AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n", ""},
-		"nothing":     {"", ""},
-	} {
-		if got := defaultRouter(tt.table); got != tt.want {
-			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}
 }

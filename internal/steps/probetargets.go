@@ -3,11 +3,6 @@
 package steps
 
 import (
-	"bufio"
-	"context"
-	"encoding/hex"
-	"net"
-	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -35,80 +30,14 @@ const (
 	proxyHeader  = "clients must send the header of the PROXY protocol"
 	blocksProbes = "what listens there may block clients that connect and say nothing"
 	outOfReach   = "Fairlead runs in a container, from which this address of the host cannot be reached"
+	noBridge     = "Fairlead runs in a container whose router is not known to be this host"
+	notOurs      = "this address is not known to be one of this host"
 	itself       = "it is Fairlead itself"
 	tooManyPorts = "more than 16 ports are published"
 	silentPort   = "no probe was answered"
 	cutOff       = "Fairlead was stopped meanwhile: what it saw before that is lost"
 	notAsked     = "the Docker engine could not be asked for the ports"
 )
-
-// vantage is where the daemon asks from.
-type vantage struct {
-	// inside a container with a network of its own.
-	inside bool
-	// host is an address of the host there, "" if none is known.
-	host string
-	// service of the application that the daemon runs in, "" if it is none of it.
-	service string
-}
-
-// address is where what is published on an address of the host answers, "" if that cannot be reached.
-func (v vantage) address(hostIP, port string) string {
-	ip := net.ParseIP(hostIP)
-	switch {
-	case hostIP == "" || ip.Equal(net.IPv4zero):
-		hostIP = "127.0.0.1"
-		if v.inside {
-			hostIP = v.host
-		}
-	case v.inside && (ip.IsLoopback() || ip.IsUnspecified()):
-		return ""
-	case ip.IsUnspecified():
-		hostIP = "::1"
-	}
-	if hostIP == "" {
-		return ""
-	}
-	return net.JoinHostPort(hostIP, port)
-}
-
-// vantage finds out where the daemon runs.
-func (s *run) vantage(ctx context.Context, project string) (vantage, error) {
-	own, err := s.ownContainer(ctx)
-	if err != nil || own == "" {
-		return vantage{}, err
-	}
-	c, err := s.Docker.InspectContainer(ctx, own)
-	if err != nil {
-		return vantage{}, err
-	}
-	v := vantage{inside: c.NetworkMode != "host"}
-	if c.Labels[docker.LabelProject] == project {
-		v.service = c.Service
-	}
-	if v.inside {
-		// Without it, nothing is reached.
-		routes, _ := os.ReadFile("/proc/self/net/route")
-		v.host = defaultRouter(string(routes))
-	}
-	return v, nil
-}
-
-// defaultRouter is the router of a table of the kernel's, which for a container is its host; "" if there is none.
-func defaultRouter(table string) string {
-	lines := bufio.NewScanner(strings.NewReader(table))
-	for lines.Scan() {
-		f := strings.Fields(lines.Text())
-		if len(f) < 8 || f[1] != "00000000" || f[2] == "00000000" || f[7] != "00000000" {
-			continue
-		}
-		if b, err := hex.DecodeString(f[2]); err == nil && len(b) == net.IPv4len {
-			slices.Reverse(b) // as this machine has it in memory: a little-endian one
-			return net.IP(b).String()
-		}
-	}
-	return ""
-}
 
 // probing is what of an application is asked from outside, and what is not.
 type probing struct {
@@ -206,9 +135,10 @@ func (s *run) probingService(p *probing, svc compose.Service, containers []docke
 		}
 		connects := isDatabase(svc.ImageName) || isDatabase(svc.Image) || port.App == "tcp" || port.App == "" && traffic.Protocol == gatewayapi.ProtocolTCP
 		for _, one := range published {
-			t := downtime.Target{Address: from.address(one.HostIP, one.Published), TCP: connects}
-			if t.Address == "" {
-				p.omit(svc.Name, hostPort(one)+"/tcp", outOfReach)
+			address, reason := from.address(one.HostIP, one.Published)
+			t := downtime.Target{Address: address, TCP: connects}
+			if reason != "" {
+				p.omit(svc.Name, hostPort(one)+"/tcp", reason)
 			} else if _, ok := p.ports[t.Address]; !ok {
 				p.ports[t.Address] = [2]string{svc.Name, hostPort(one) + "/tcp"}
 				targets = append(targets, t)
