@@ -81,8 +81,9 @@ type Seen struct {
 	// Settled is the same without what hangs, of which a next watch knows what becomes.
 	Settled  Result
 	Standing Standing
-	// Silent are the addresses of which nothing is known, as they never answered.
-	Silent []string
+	// Silent are the addresses of which nothing is known, as they never answered; Late those of which nothing was known when
+	// the watch began, and that did not answer, or only that they are away.
+	Silent, Late []string
 }
 
 // Watch asks targets until it is ended.
@@ -119,7 +120,7 @@ func Start(ctx context.Context, targets []Target, before Standing) *Watch {
 		w.done.Go(func() {
 			g := gauge{Result: Result{Target: t.Address}, last: time.Now()}
 			stood, known := before[t.Address]
-			g.open, g.works = stood.Open, known
+			g.open, g.works, g.known = stood.Open, known, known
 			p := &prober{address: t.Address, tcp: t.TCP, http: stood.Status != 0, expected: stood.Status, client: newClient()}
 			left := g.watch(ctx, p, stood.asked)
 			w.mu.Lock()
@@ -151,6 +152,9 @@ func (s *Seen) add(g *gauge, status int, hangs *asked, now time.Time) {
 	if seen.Probes > 0 {
 		s.Result = s.Merge(seen)
 	}
+	if !g.known && (g.missed || unavailable(status)) {
+		s.Late = append(s.Late, g.Target)
+	}
 	switch {
 	case !g.works && g.missed:
 		s.Silent = append(s.Silent, g.Target)
@@ -165,6 +169,7 @@ func (s *Seen) add(g *gauge, status int, hangs *asked, now time.Time) {
 // gauge counts the probes of one target.
 type gauge struct {
 	Result
+	known  bool // from a watch before
 	works  bool // it answered once
 	missed bool // it did not when it was asked before that
 	last   time.Time

@@ -40,7 +40,8 @@ func (s *run) watched(ctx context.Context, project *compose.Project, containers 
 		of := p.ports[address]
 		p.omit(of[0], of[1], silentPort)
 	}
-	if past.lost {
+	lost := past.lost || past.missed && len(seen.Late) > 0
+	if lost {
 		p.omit("", "", cutOff)
 	}
 	standing := downtime.Standing{}
@@ -49,7 +50,7 @@ func (s *run) watched(ctx context.Context, project *compose.Project, containers 
 	if err == nil && s.Step != v1alpha1.StepRollout {
 		standing.End() // nothing is replaced any more
 	}
-	s.sights.keep(s.Request.UID, sight{standing: standing, settled: past.settled.Merge(seen.Settled), lost: past.lost})
+	s.sights.keep(s.Request.UID, sight{standing: standing, settled: past.settled.Merge(seen.Settled), lost: lost})
 	total := past.settled.Merge(seen.Result)
 	s.mu.Lock()
 	before := s.Request.Status.Unmeasured
@@ -94,13 +95,23 @@ func (s *run) outside(ctx context.Context, project *compose.Project, containers 
 	return s.probing(project.Services(), containers, have, from)
 }
 
-// begunBefore reports whether an earlier step, or attempt, of the request replaced containers.
-func (s *run) begunBefore() bool {
+// before is what a daemon that carried out no step of the request yet knows of those before.
+func (s *run) before() sight {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.Request.Status.Steps, func(st v1alpha1.StepStatus) bool {
-		return st.Name == v1alpha1.StepRollout && (s.Step != v1alpha1.StepRollout || st.Attempt > 1)
-	})
+	out := sight{settled: beforeNow(s.Request.Status.Downtime)}
+	for _, st := range s.Request.Status.Steps {
+		switch {
+		case st.Name != v1alpha1.StepRollout && st.Name != v1alpha1.StepVerify && st.Name != v1alpha1.StepRollback, st.State == v1alpha1.StepSkipped:
+		case st.Name != s.Step:
+			out.missed = true
+			// What is not replaced to the end may be away, and nobody looked.
+			out.lost = out.lost || st.State != v1alpha1.StepSucceeded
+		case st.Attempt > 1:
+			out.missed, out.lost = true, true
+		}
+	}
+	return out
 }
 
 // sight is what the watches of one request leave to the next one.
@@ -108,8 +119,10 @@ type sight struct {
 	standing downtime.Standing
 	// settled is what was seen so far, without what had no answer at the end.
 	settled downtime.Result
-	// lost says that a watch was cut off with its process.
+	// lost says that there was a time in which containers were replaced and nobody looked.
 	lost bool
+	// missed says that it is not known how the targets stood at the end of the step before.
+	missed bool
 }
 
 // sights are kept in memory: after a restart of the daemon it is known that they are lost. The zero value is ready.
@@ -118,14 +131,13 @@ type sights struct {
 	by map[types.UID]sight
 }
 
-// meet is told of each step of a request before it begins, with what its status says was seen before; begun says that an
-// earlier one replaced containers.
-func (v *sights) meet(request types.UID, begun bool, seen downtime.Result) {
+// meet is told of each step of a request before it begins, with what is known of those before if this process did not carry them out.
+func (v *sights) meet(request types.UID, before sight) {
 	v.mu.Lock()
 	_, met := v.by[request]
 	v.mu.Unlock()
 	if !met {
-		v.keep(request, sight{lost: begun, settled: seen})
+		v.keep(request, before)
 	}
 }
 

@@ -129,16 +129,17 @@ func TestUnaskedStaysTold(t *testing.T) {
 	p := &probing{unmeasured: []v1alpha1.UnmeasuredPorts{{Service: "dns", Ports: "53/udp", Reason: notTCP}}}
 	p.keep([]v1alpha1.UnmeasuredPorts{unasked, {Service: "web", Ports: "80/tcp", Reason: silentPort}})
 	p.keep([]v1alpha1.UnmeasuredPorts{unasked})
-	if len(p.unmeasured) != 2 || p.unmeasured[1] != unasked {
+	p.keep([]v1alpha1.UnmeasuredPorts{{Reason: cutOff}}) // told by a daemon before
+	if len(p.unmeasured) != 3 || p.unmeasured[1] != unasked || p.unmeasured[2].Reason != cutOff {
 		t.Errorf("told: %+v", p.unmeasured)
 	}
 }
 
-// A daemon that was restarted within an update knows that it does not know all; one that goes on does know how ports stood.
+// A daemon that goes on knows how ports stood; one that was restarted within an update knows what it does not know.
 func TestSights(t *testing.T) {
 	var v sights
-	v.meet("a", false, downtime.Result{})
-	v.meet("a", true, downtime.Result{Probes: 9}) // the next step, in the same process
+	v.meet("a", sight{})
+	v.meet("a", sight{lost: true, settled: downtime.Result{Probes: 9}}) // the next step, in the same process
 	if left := v.of("a"); left.lost || left.settled.Probes > 0 {
 		t.Error("nothing was lost")
 	}
@@ -148,29 +149,38 @@ func TestSights(t *testing.T) {
 		t.Errorf("it stood since %s", got)
 	}
 	v.forget("a")
-	if v.meet("a", true, downtime.Result{Probes: 9}); !v.of("a").lost || v.of("a").settled.Probes != 9 {
+	if v.meet("a", sight{lost: true, settled: downtime.Result{Probes: 9}}); !v.of("a").lost || v.of("a").settled.Probes != 9 {
 		t.Error("after a restart it thinks that it saw all")
 	}
 }
 
-func TestBegunBefore(t *testing.T) {
-	attempts := func(n int32) []v1alpha1.StepStatus {
-		return []v1alpha1.StepStatus{{Name: v1alpha1.StepRollout, Attempt: n}}
+// What the steps of a request tell to a daemon that did not carry them out.
+func TestBefore(t *testing.T) {
+	step := func(name v1alpha1.StepName, state v1alpha1.StepState, attempt int32) v1alpha1.StepStatus {
+		return v1alpha1.StepStatus{Name: name, State: state, Attempt: attempt}
 	}
+	const rollout, verify, running, succeeded = v1alpha1.StepRollout, v1alpha1.StepVerify, v1alpha1.StepRunning, v1alpha1.StepSucceeded
 	for _, tt := range []struct {
-		step  v1alpha1.StepName
-		steps []v1alpha1.StepStatus
-		want  bool
+		name         string
+		step         v1alpha1.StepName
+		steps        []v1alpha1.StepStatus
+		lost, before bool
 	}{
-		{v1alpha1.StepBuild, nil, false},
-		{v1alpha1.StepRollout, attempts(1), false},
-		{v1alpha1.StepRollout, attempts(2), true},
-		{v1alpha1.StepVerify, attempts(1), true},
+		{"nothing is replaced yet", v1alpha1.StepBuild, []v1alpha1.StepStatus{step(v1alpha1.StepBuild, running, 2)}, false, false},
+		{"the first attempt", rollout, []v1alpha1.StepStatus{step(rollout, running, 1)}, false, false},
+		{"cut off in the rollout", rollout, []v1alpha1.StepStatus{step(rollout, running, 2)}, true, true},
+		{"restarted between two steps", verify, []v1alpha1.StepStatus{step(rollout, succeeded, 1), step(verify, running, 1)}, false, true},
+		{"the same, after a rollout that was cut off before that", verify, []v1alpha1.StepStatus{step(rollout, succeeded, 2), step(verify, running, 1)}, false, true},
+		{"cut off in the verification", verify, []v1alpha1.StepStatus{step(rollout, succeeded, 1), step(verify, running, 2)}, true, true},
+		{"cut off in the rollout, and cancelled", v1alpha1.StepRollback, []v1alpha1.StepStatus{step(rollout, v1alpha1.StepInterrupted, 1), step(v1alpha1.StepRollback, running, 1)}, true, true},
+		{"restarted before the way back", v1alpha1.StepRollback, []v1alpha1.StepStatus{step(rollout, v1alpha1.StepFailed, 1), step(v1alpha1.StepRollback, running, 1)}, true, true},
+		{"nothing was to be replaced", verify, []v1alpha1.StepStatus{step(rollout, v1alpha1.StepSkipped, 1), step(verify, running, 1)}, false, false},
+		{"at the end", v1alpha1.StepCleanUp, []v1alpha1.StepStatus{step(rollout, succeeded, 1), step(verify, succeeded, 1)}, false, true},
 	} {
 		s := newRun(func(_ *v1alpha1.Application, r *v1alpha1.UpdateRequest) { r.Status.Steps = tt.steps })
 		s.Step = tt.step
-		if got := s.begunBefore(); got != tt.want {
-			t.Errorf("%s of %v: %t, want %t", tt.step, tt.steps, got, tt.want)
+		if got := s.before(); got.lost != tt.lost || got.missed != tt.before {
+			t.Errorf("%s: lost %t, missed %t", tt.name, got.lost, got.missed)
 		}
 	}
 }

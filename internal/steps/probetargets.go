@@ -35,7 +35,7 @@ const (
 	itself       = "it is Fairlead itself"
 	tooManyPorts = "more than 16 ports are published"
 	silentPort   = "no probe was answered"
-	cutOff       = "Fairlead was stopped meanwhile: what it saw before that is lost"
+	cutOff       = "Fairlead was stopped meanwhile, and did not see all"
 	notAsked     = "the Docker engine could not be asked for the ports"
 )
 
@@ -62,10 +62,10 @@ func (p *probing) omit(service, port, reason string) {
 	}
 }
 
-// keep has what an earlier step could not ask stay told: that this one could does not make up for it.
+// keep has what was not seen in an earlier step stay told: that all is in this one does not make up for it.
 func (p *probing) keep(earlier []v1alpha1.UnmeasuredPorts) {
 	for _, u := range earlier {
-		if u.Reason == notAsked && !slices.Contains(p.unmeasured, u) {
+		if (u.Reason == notAsked || u.Reason == cutOff) && !slices.Contains(p.unmeasured, u) {
 			p.unmeasured = append(p.unmeasured, u)
 		}
 	}

@@ -127,7 +127,7 @@ func (r *Runner) Run(ctx context.Context, work Work, rec Recorder) error {
 			"the log file cannot be written: %w; make the directory %s writable", err, updatelog.Dir(work.Application.Spec.Compose.Directory))
 	}
 	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log, clones: &r.clones, sights: &r.sights}
-	s.sights.meet(s.Request.UID, s.begunBefore(), beforeNow(s.Request.Status.Downtime))
+	s.sights.meet(s.Request.UID, s.before())
 	start := r.Clock.Now()
 	s.say("%s", s.opening())
 	err = s.claimed(ctx, s.guarded)

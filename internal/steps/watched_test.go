@@ -19,7 +19,6 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
-	"github.com/fairlead-dev/fairlead/internal/downtime"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
 
@@ -82,7 +81,7 @@ func TestGapOverTwoStepsIsOne(t *testing.T) {
 	r := &Runner{}
 	s.sights = &r.sights
 	s.Request.Namespace, s.Request.Spec.ApplicationRef.Name = "prod", "gaps"
-	s.sights.meet(s.Request.UID, false, downtime.Result{})
+	s.sights.meet(s.Request.UID, sight{})
 	var once sync.Once
 	work := func() error {
 		<-asked
@@ -177,5 +176,32 @@ func TestCancelledIsNotUnasked(t *testing.T) {
 	err := s.watched(ctx, project(t, `services: {web: {image: web, ports: ["80"]}}`), nil, func() error { return ctx.Err() })
 	if !errors.Is(err, context.Canceled) || !slices.Equal(s.Request.Status.Unmeasured, told) {
 		t.Errorf("not seen: %v, %v", s.Request.Status.Unmeasured, err)
+	}
+}
+
+// A daemon that was restarted between two steps does not know of a port that does not answer at first for how long it has not.
+func TestWatchedAfterARestart(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		first int
+		want  []v1alpha1.UnmeasuredPorts
+	}{
+		"it answers":     {http.StatusNotFound, nil},
+		"it is away yet": {http.StatusBadGateway, []v1alpha1.UnmeasuredPorts{{Reason: cutOff}}},
+	} {
+		asked := make(chan struct{}, 100)
+		s, model := watching(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(tt.first)
+			asked <- struct{}{}
+		})
+		s.Step = v1alpha1.StepVerify
+		s.Request.Status.Steps = []v1alpha1.StepStatus{{Name: v1alpha1.StepRollout, State: v1alpha1.StepSucceeded, Attempt: 1}}
+		s.sights.meet(s.Request.UID, s.before())
+		if err := s.watched(t.Context(), model, nil, func() error { <-asked; <-asked; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Request.Status.Unmeasured; !slices.Equal(got, tt.want) {
+			t.Errorf("%s: not seen is %v", name, got)
+		}
 	}
 }
