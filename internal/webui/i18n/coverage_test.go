@@ -48,6 +48,7 @@ var unshownCalls = map[string]string{
 	`^(s|e|w|o\.run)\.say$|^j\.out\.line$`:                           "a line of an update's log, which is for everybody and full of other programs' output",
 	`^(Description|Summary|Help|Doc|.*\.Description|.*\.Summary):?$`: "the OpenAPI document, or the help of a metric",
 	`^(strings|bytes|regexp)\.`:                                      "what other programs say is looked for",
+	`^Name:$`:                                                        "a name, which pages have words for",
 }
 
 // unshownParts are functions, methods and variables whose words no page shows, and why.
@@ -123,6 +124,22 @@ var unshownParts = map[string]string{
 	"internal/httpapi/stream.go comment":             "a comment in a stream",
 	"internal/source/lfs.go lfsPointer":              "what a file of Git LFS begins with",
 	"internal/source/lfs.go lfsFilters":              "settings of git",
+	"internal/source/survey.go blobName":             "what git takes the hash of",
+	"internal/backup/runner.go Sweep":                "the daemon's log",
+	"internal/build/progress.go status":              "a line of the log",
+	"internal/build/pull.go Pull":                    "lines of the log, and what the engine did when it failed",
+	"internal/build/pull.go update":                  "a line of the log",
+	"internal/build/spec.go String":                  "a fault's log",
+	"internal/compose/render.go hashes":              "names of hashes",
+	"internal/filepages/filepages_linux.go Release":  "the daemon's log",
+	"internal/github/webhook/replay.go first":        "the name of a hash",
+	"internal/httpapi/audit/audit.go Cut":            "the name of an object",
+	"internal/httpapi/log.go Get":                    "the name of a call",
+	"internal/observe/host.go HostMemory":            "a kernel that does not answer as it does; a fault",
+	"internal/steps/atpoint.go hookName":             "a line of the log",
+	"internal/steps/steps.go Summarize":              "a line of the log",
+	"internal/tokens/tokens.go Sweep":                "the daemon's log",
+	"internal/webcall/webcall.go Do":                 "a header",
 }
 
 // joined are strings that are parts of a sentence only, with one that they are in.
@@ -130,6 +147,22 @@ var joined = map[string]string{
 	"service %s is a PostgreSQL server: %s": "postgres_db: service db is a PostgreSQL server: its image is postgres",
 	"failure_action: continue":              "failure_action: continue has no effect, as one failure of 2 containers is more than it allows, or is all of them: the update is undone then",
 	"used by %s":                            "volume_data: used by web",
+	"%s failed: %s":                         "build of web: COPY failed: x",
+	"pulling %s":                            "build of web: the Docker engine failed while pulling shop: x",
+	" for %s":                               "the registry ghcr.io has no image shop for arm64 (x)",
+	"build.additional_contexts %s=%s":       "service web: build.additional_contexts a=b is not supported: run the model as an ordinary service",
+	"HTTP %d%s, expected %s":                "check home failed (attempt 3 of 3): HTTP 503: x, expected 200",
+	"exit %d%s":                             "check queue failed (attempt 3 of 3): exit 1: x",
+	", last %s":                             "restarted 3 times, last exited with code 1",
+	" after %s":                             "exited with code 1 after 3s",
+	"%w: %d of %d bytes":                    "the offset is beyond the end of the log: 9 of 3 bytes",
+	"%s; and %s":                            "none; and once, as a new gateway takes over 80: until what is open there has ended, for at most 1s, and the new one, which is ready before, listens",
+	" and %d more":                          "containers: 9 that run are stopped: web-1, web-2 and 7 more",
+	"%w: commit %s":                         "not found: commit abc1234",
+	"%s: %s free, %s needed: %s":            "memory: 1GiB free, 2GiB needed: stop something, or lower preflight.minFreeMemory of the Application",
+	"%s: %s free":                           "memory: 2GiB free",
+	"%s and %s":                             "let the gateway web have the ports of 80 and 443: the gateway web does not answer",
+	"step %s %s":                            "step Backup runs",
 	"written by %s":                         "volume_data: written by web",
 	"build of %s: ":                         "build of web: the build has no context",
 	"%s failed with exit code %d":           "build of web: false failed with exit code 1",
@@ -177,7 +210,7 @@ var joined = map[string]string{
 }
 
 // words is what makes a string one that people read: two words beside each other.
-var words = regexp.MustCompile(`[A-Za-z]{2,}[,;:]? [a-z]{2,}`)
+var words = regexp.MustCompile(`[A-Za-z]{2,}[,;:]? [a-z]{2,}|%[a-z] [a-z]{3,}|[a-z]{3,}:? %[a-z]`)
 
 // verb is a parameter of a format.
 var verb = regexp.MustCompile(`%[-+# 0]*[0-9]*(?:\.[0-9]+)?(?:\[[0-9]+\])?[a-zA-Z]`)

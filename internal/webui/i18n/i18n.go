@@ -102,7 +102,7 @@ func (l *Lang) T(key string, params ...any) string {
 	for i := 0; i+1 < len(params); i += 2 {
 		pairs = append(pairs, "{"+fmt.Sprint(params[i])+"}", fmt.Sprint(params[i+1]))
 	}
-	return unspaced(strings.NewReplacer(pairs...).Replace(s))
+	return unbroken(unspaced(strings.NewReplacer(pairs...).Replace(s)))
 }
 
 // Or is the text for key, or else if there is none.

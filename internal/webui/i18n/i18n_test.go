@@ -72,6 +72,8 @@ func TestT(t *testing.T) {
 		{en.T("signin.with", "name", "{count}"), "Sign in with {count}"},
 		{zh.T("update.title", "name", "shop", "commit", zh.T("update.newest")), "shop：更新到最新提交"},
 		{zh.T("update.title", "name", "shop", "commit", "v2"), "shop：更新到 v2"},
+		{zh.T("backups.count", "count", 5, "size", "26 MiB"), "5 个备份，26\u00a0MiB"},
+		{en.T("backups.count", "count", 2, "size", "0 B"), "2 backups, 0\u00a0B"},
 		{en.Gap() + zh.Gap(), " "},
 		{zh.Length("1.25s"), "1.25 秒"},
 		{zh.Length("3ms"), "3 毫秒"},

@@ -256,7 +256,7 @@ func (l *Lang) list(english string) ([]Part, bool) {
 			return nil, false
 		}
 		if !ok {
-			said = []Part{{Text: item}}
+			said = []Part{{Text: l.quoted(item)}}
 		}
 		out = append(out, said...)
 	}
@@ -296,13 +296,24 @@ func (l *Lang) expand(text string, found []string) []Part {
 				out = append(out, Part{Text: length})
 				break
 			}
-			out = append(out, l.Parts(strings.TrimRight(found[n], "\n"))...)
+			out = append(out, l.parameter(strings.TrimRight(found[n], "\n"))...)
 		case "said":
 			out = append(out, Part{strings.TrimRight(found[n], "\n"), true})
 		default:
 			out = append(out, Part{Text: l.Or(how+"."+found[n], found[n])})
 		}
 	}
+}
+
+// parameter is what stood in a message: a message itself, or names.
+func (l *Lang) parameter(text string) []Part {
+	if said, ok := l.known(text); ok {
+		return merged(said)
+	}
+	if names, ok := l.names(text); ok {
+		return []Part{{Text: names}}
+	}
+	return l.Parts(text)
 }
 
 // gaps are the parameters of the English, placeholders those of the other language.

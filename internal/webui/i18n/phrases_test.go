@@ -19,16 +19,16 @@ func TestSay(t *testing.T) {
 	chinese := Choose("zh-Hans", "")
 	for english, want := range map[string]string{
 		"is new":                      "新增",
-		"step Backup runs":            chinese.T("step.Backup"),
+		"step Backup runs":            "正在备份",
 		"runs 1 replica instead of 2": "正在运行 1 个副本，应为 2 个",
 		// What stands in a sentence may be one itself, and contain what looks like a
 		// parameter.
-		"not healthy within 8 s: waiting for its healthcheck":                                     "8 秒内未变为健康状态：等待健康检查",
+		"not healthy within 8 s: waiting for its healthcheck":                                     "等待 8 秒后仍未就绪：等待健康检查",
 		"shares the namespaces of {2}":                                                            "共用 {2} 的命名空间",
 		"the container a of the service b did not become healthy: not started; its last lines: x": "服务 b 的容器 a 未能变为健康状态：未启动；最后的日志：x",
 		// What has parts between semicolons itself is found in what is around it, and
 		// beside others; what is said of a name, after that.
-		"preflight: Backup: the backup cannot be made as things are: the PostgreSQL service \"db\" is not running, so its databases cannot be dumped; start it, or set backup.databases to None or to the names of the services to dump": "预检：备份：目前无法备份：PostgreSQL 服务 \"db\" 未运行，无法导出其数据库；请启动它，或将 backup.databases 设为 None 或要导出的服务名称",
+		"preflight: Backup: the backup cannot be made as things are: the PostgreSQL service \"db\" is not running, so its databases cannot be dumped; start it, or set backup.databases to None or to the names of the services to dump": "预检：备份：目前无法备份：PostgreSQL 服务“db”未运行，无法导出其数据库；请启动它，或将 backup.databases 设为 None 或要导出的服务名称",
 		"not healthy: web: does not run (exit code 1); start it again, or have the release rolled out again: an UpdateRequest to its commit with spec.force; db: is paused; unpause it":                                                  "不健康：web：未运行（退出代码 1）；请重新启动它，或强制更新到该版本的提交；db：已暂停，请恢复运行",
 		"check home failed (attempt 3 of 3): no answer within 2s":                                                                            "检查 home 失败（第 3 次，共 3 次）：2 秒内没有响应",
 		"compose.yml:7: service web: the env_file x.env does not exist: create it in the deployment directory, or mark it `required: false`": "compose.yml:7：服务 web：env_file x.env 不存在：请在部署目录中创建，或标记 required: false",
@@ -38,14 +38,26 @@ func TestSay(t *testing.T) {
 		"not healthy: web: restarted 3 times, last exited with code 1": "不健康：web：已重启 3 次，最近一次：已退出，代码 1",
 		// Items of a list are told each.
 		"not healthy: worker (stopped), db (unhealthy)": "不健康：worker（已停止）、db（不健康）",
-		`Application in version "v1alpha1" cannot be handled as a Application: strict decoding error: unknown field "spec.a", unknown field "spec.b"`: `未知字段 "spec.a"、未知字段 "spec.b"`,
+		`Application in version "v1alpha1" cannot be handled as a Application: strict decoding error: unknown field "spec.a", unknown field "spec.b"`: "未知字段“spec.a”、未知字段“spec.b”",
 		"image of db: is on this host (1f78ee0e74ef)": "db 的镜像：已在本机（1f78ee0e74ef）",
 		"code: is at abc1234 already":                 "代码：已位于 abc1234",
 		// Amounts and lengths of time are written as elsewhere.
 		"memory: 21.95GiB free": "可用 21.95 GiB",
 		"none if the new container is ready in time: requests are held from the stop of the old one, for at most 1m0s": "新容器按时就绪则无中断：从旧容器停止起请求会被暂存，最多 1 分钟",
-		"not healthy within 1m30s: not started": "1 分 30 秒内未变为健康状态：未启动",
+		"not healthy within 1m30s: not started": "等待 1 分 30 秒后仍未就绪：未启动",
 		"no answer within 500ms":                "500 毫秒内没有响应",
+		// Names have the quotes of the language, and its words and marks between them.
+		`applications.fairlead.dev "shop" not found`:                            "没有名为“shop”的应用。",
+		`Unsupported value: "Sideways": supported values: "Auto", "StartFirst"`: "“Sideways”不可用，可用的值：“Auto”、“StartFirst”",
+		"containers: 2 that run are stopped: a-db-1, a-web-1":                   "容器：停止正在运行的 2 个：a-db-1、a-web-1",
+		"containers: 9 that run are stopped: a-db-1, a-web-1 and 7 more":        "容器：停止正在运行的 9 个：a-db-1、a-web-1 及另外 7 个",
+		"a new gateway takes over 80, 443/udp and 8080: until what is open there has ended, for at most 1s, and the new one, which is ready before, listens": "由新网关接管 80、443/udp 和 8080：直到原有连接结束（最多 1 秒）且事先就绪的新网关开始监听",
+		`HTTP 200, but the body does not contain "all \"well\""`: `HTTP 200，但响应内容不含 "all \"well\""`,
+		// What a check or a healthcheck found.
+		"check home failed (attempt 3 of 3): HTTP 503, expected 200 to 399":                         "检查 home 失败（第 3 次，共 3 次）：HTTP 503，应为 200 至 399",
+		"check home failed (attempt 3 of 3): HTTP 302: moved, expected 200 or 204":                  "检查 home 失败（第 3 次，共 3 次）：HTTP 302，应为 200 或 204。响应：moved",
+		"unhealthy: healthcheck exit 1: no answer here (3 failed attempts)":                         "不健康：健康检查：退出代码 1：no answer here（失败 3 次）",
+		`name "A_b": a lowercase RFC 1123 label must consist of lower case alphanumeric characters`: "名称“A_b”：只能使用小写字母、数字和连字符，且以字母或数字开头和结尾",
 		// What a commit failed with, and when, are told apart.
 		"the commit abc1234 failed in the request shop-2 at 2026-01-02T03:04:05Z (HealthCheckFailed): if the cause is mended, ask again with spec.retry: true (fairlead update --retry)": "提交 abc1234 曾在请求 shop-2 中失败（2026-01-02T03:04:05Z，健康检查未通过）：原因排除后，请选择“重试”再次更新",
 		// Parts that are not known stay as they are.
@@ -84,7 +96,7 @@ func TestParts(t *testing.T) {
 
 // ofKubernetes are the beginnings of what the API server says of an object that is not
 // valid or not there, and of what may not be done.
-var ofKubernetes = []string{"{} is forbidden: ", "applications.", "updaterequests.", "releases.", "backups.", "Application in version ", "unknown field ", "Invalid value: ", "Unsupported value: ", "Too long: ", "Too many: ", "Duplicate value", "Required value"}
+var ofKubernetes = []string{"{} is forbidden: ", "applications.", "updaterequests.", "releases.", "backups.", "Application in version ", "unknown field ", "Invalid value: ", "Unsupported value: ", "Too long: ", "Too many: ", "Duplicate value", "Required value", "a lowercase RFC 1123 ", "must be no more than "}
 
 // pieces are what a sentence may be made of.
 var pieces = regexp.MustCompile("[,:;] |`")

@@ -20,9 +20,10 @@ func (l *Lang) Gap() string {
 	return ""
 }
 
-// wide reports whether a character is one of a writing that has no spaces in it.
+// wide reports whether a character is one of a writing that has no spaces in it, or one of
+// its quotes.
 func wide(r rune) bool {
-	return unicode.Is(unicode.Han, r) || r >= 0x3000 && r <= 0x303f || r >= 0xff00 && r <= 0xffef
+	return unicode.Is(unicode.Han, r) || r == '“' || r == '”' || r >= 0x3000 && r <= 0x303f || r >= 0xff00 && r <= 0xffef
 }
 
 // unspaced is a text without the spaces between wide characters: a parameter stands
@@ -51,6 +52,17 @@ func closed(parts []Part) []Part {
 		}
 	}
 	return parts
+}
+
+// unit is what stands before the unit of an amount.
+var unit = regexp.MustCompile(`([0-9]) ([KMGTPE]?i?B\b)`)
+
+// unbroken is a text whose lines do not end between a number and its unit.
+func unbroken(text string) string {
+	if !strings.Contains(text, "B") {
+		return text
+	}
+	return unit.ReplaceAllString(text, "$1\u00a0$2")
 }
 
 // Length is a length of time as Go writes it in the words of the language, or else the
