@@ -40,7 +40,7 @@ func (chart) Height() int { return chartHeight }
 const (
 	chartWidth, chartHeight = 640, 180
 	// chartLeft is the room for the words of the scale, chartTop that above.
-	chartLeft, chartTop, chartBottom = 96, 14, 14
+	chartLeft, chartTop, chartBottom = 104, 14, 14
 )
 
 type chartBar struct {
@@ -74,6 +74,10 @@ func scale(most float64) float64 {
 	}
 	return most
 }
+
+// downtimeScale is a length of time in seconds that is not less than most, and of which
+// half is not told in the same words.
+func downtimeScale(most float64) float64 { return scale(max(most, 0.01)) }
 
 // timeScale is a length of time in seconds that is not less than most, and of which
 // half is told in one word.

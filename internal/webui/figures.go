@@ -136,7 +136,7 @@ func (c *call) downtimeChart(f *figures, namespace string) chart {
 	if known < len(values) {
 		ch.Summary += c.Lang.Gap() + c.T("chart.downtimes.others", "count", len(values)-known)
 	}
-	top := scale(max(most, 0.001))
+	top := downtimeScale(most)
 	ch.Grid = grid(top, text)
 	ch.Bars = bars(values, top, func(i int) string {
 		if values[i] > 0 {

@@ -5,9 +5,12 @@ package webui
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/webui/i18n"
 )
 
 // form has the values that a browser would send for a spec, with changes.
@@ -172,11 +175,22 @@ func TestScales(t *testing.T) {
 			t.Errorf("scale of %v: %v, want %v", most, got, want)
 		}
 	}
+	for _, lang := range i18n.Languages {
+		for _, most := range []float64{0, 0.001, 0.03, 0.4, 1, 3, 70} {
+			var marks []string
+			for _, g := range grid(downtimeScale(most), func(s float64) string { return shortText(lang, s) }) {
+				marks = append(marks, g.Text)
+			}
+			if len(slices.Compact(marks)) != 3 {
+				t.Errorf("marks for %v s are %v", most, marks)
+			}
+		}
+	}
 	if got := binaryScale(3 << 20); got != 5<<20 {
 		t.Errorf("%v", got)
 	}
 	from := time.Date(2026, 3, 4, 0, 0, 0, 0, time.UTC)
-	if got := line([]point{{from, 0}, {from.Add(time.Hour), 10}}, from, from.Add(time.Hour), 10); got != "96.0,166.0 640.0,14.0" {
+	if got := line([]point{{from, 0}, {from.Add(time.Hour), 10}}, from, from.Add(time.Hour), 10); got != "104.0,166.0 640.0,14.0" {
 		t.Errorf("line %q", got)
 	}
 }

@@ -112,7 +112,7 @@ func (s *site) looksOut() {
 func (b *tab) punctuated(name string) {
 	b.t.Helper()
 	odd := eval[[]string](b, `document.documentElement.lang.startsWith("zh")
-		? document.body.innerText.match(/.{0,12}(\p{Script=Han} ?[:;,!?(](?=\s|\p{Script=Han}|$)|[。；：，、！？] +\p{Script=Han}).{0,12}/gmu) ?? [] : []`)
+		? document.body.innerText.match(/.{0,12}(\p{Script=Han} ?[:;,!?(](?=\s|\p{Script=Han}|$)|\p{Script=Han} ?"|[。；：，、！？] +\p{Script=Han}).{0,12}/gmu) ?? [] : []`)
 	if len(odd) > 0 {
 		b.t.Errorf("%s has odd punctuation: %s", name, fmt.Sprintf("%q", odd))
 	}

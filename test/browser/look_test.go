@@ -245,7 +245,8 @@ func (b *tab) view(width, height int64) {
 	b.do(chromedp.EmulateViewport(width, height))
 }
 
-// fits checks that nothing makes the page wider than the window.
+// fits checks that nothing makes the page wider than the window, and that no word beside a
+// chart is cut off.
 func (b *tab) fits(name string) {
 	b.t.Helper()
 	wide := eval[[]string](b, `(() => {
@@ -256,6 +257,9 @@ func (b *tab) fits(name string) {
 	})()`)
 	if len(wide) > 0 {
 		b.t.Errorf("%s is wider than the window, by %s", name, strings.Join(wide, ", "))
+	}
+	if cut := eval[[]string](b, `[...document.querySelectorAll("svg text")].filter((e) => e.getBBox().x < 0).map((e) => e.textContent)`); len(cut) > 0 {
+		b.t.Errorf("%s cuts off %q", name, cut)
 	}
 }
 

@@ -38,8 +38,9 @@ function follow(root, view) {
   on('container', (event) => {
     const from = JSON.parse(event.data);
     const source = document.querySelector('[data-log-source]');
-    if (source) source.textContent = `${from.name} (${from.id})`;
-    if (container && container !== from.id) view.append(`— ${from.name} (${from.id}) —`);
+    const named = `${from.name}${source.dataset.open}${from.id}${source.dataset.close}`;
+    source.textContent = named;
+    if (container && container !== from.id) view.append(`— ${named} —`);
     if (container !== from.id || from.state === 'running') ended = false;
     container = from.id;
     view.state = 'read';
