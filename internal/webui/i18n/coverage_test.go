@@ -5,7 +5,9 @@ package i18n
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -247,6 +249,47 @@ func TestEverythingSaidHasAPhrase(t *testing.T) {
 				t.Errorf("nothing is %q any more", key)
 			}
 		}
+	}
+}
+
+// rules are what the API server says of an object that breaks a rule: the messages in the
+// markers of the types.
+var rules = regexp.MustCompile(`XValidation:.*message=(?:"([^"]+)"|\x60([^\x60]+)\x60)`)
+
+// typeFiles are the sources of the types of the API.
+func typeFiles(t *testing.T) [][]byte {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(top, "api", "v1alpha1", "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all [][]byte
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, data)
+	}
+	return all
+}
+
+// Whoever breaks a rule is told so in every language.
+func TestRulesHaveAPhrase(t *testing.T) {
+	seen := 0
+	for _, file := range typeFiles(t) {
+		for _, found := range rules.FindAllStringSubmatch(string(file), -1) {
+			seen++
+			rule := found[1] + found[2]
+			for _, l := range Languages[1:] {
+				if !l.knows(`Invalid value: "object": ` + rule) {
+					t.Errorf("%s has no phrase for %q", l.Tag, rule)
+				}
+			}
+		}
+	}
+	if seen < 30 {
+		t.Errorf("only %d rules were looked at", seen)
 	}
 }
 

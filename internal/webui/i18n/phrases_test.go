@@ -58,6 +58,13 @@ func TestSay(t *testing.T) {
 		"check home failed (attempt 3 of 3): HTTP 302: moved, expected 200 or 204":                  "检查 home 失败（第 3 次，共 3 次）：HTTP 302，应为 200 或 204。响应：moved",
 		"unhealthy: healthcheck exit 1: no answer here (3 failed attempts)":                         "不健康：健康检查：退出代码 1：no answer here（失败 3 次）",
 		`name "A_b": a lowercase RFC 1123 label must consist of lower case alphanumeric characters`: "名称“A_b”：只能使用小写字母、数字和连字符，且以字母或数字开头和结尾",
+		// What the API server says of what breaks a rule.
+		`Invalid value: "object": source.url must not contain a password: put it into a Secret and name that in source.secretRef`:                                        "source.url 不能包含密码：请将密码放入 Secret，并在 source.secretRef 中指定",
+		`Invalid value: 0: spec.hooks[0].at in body should have at least 1 items`:                                                                                        "至少需要 1 项。",
+		`Duplicate value: map[string]interface {}{"name":"web"}`:                                                                                                         "与另一项重复。",
+		`Invalid value: "integer": spec.rollout.drainTimeout in body must be of type string: "integer"`:                                                                  "类型应为 string。",
+		`Application.fairlead.dev "shop" is invalid: spec.rollout.order: Unsupported value: "x": supported values: "Auto", "StartFirst"`:                                 "应用“shop”的内容无效：spec.rollout.order：“x”不可用，可用的值：“Auto”、“StartFirst”",
+		`Operation cannot be fulfilled on applications.fairlead.dev "shop": the object has been modified; please apply your changes to the latest version and try again`: "内容已被他人更改：请重新载入后再试。",
 		// What a commit failed with, and when, are told apart.
 		"the commit abc1234 failed in the request shop-2 at 2026-01-02T03:04:05Z (HealthCheckFailed): if the cause is mended, ask again with spec.retry: true (fairlead update --retry)": "提交 abc1234 曾在请求 shop-2 中失败（2026-01-02T03:04:05Z，健康检查未通过）：原因排除后，请选择“重试”再次更新",
 		// Parts that are not known stay as they are.
@@ -96,7 +103,7 @@ func TestParts(t *testing.T) {
 
 // ofKubernetes are the beginnings of what the API server says of an object that is not
 // valid or not there, and of what may not be done.
-var ofKubernetes = []string{"{} is forbidden: ", "applications.", "updaterequests.", "releases.", "backups.", "Application in version ", "unknown field ", "Invalid value: ", "Unsupported value: ", "Too long: ", "Too many: ", "Duplicate value", "Required value", "a lowercase RFC 1123 ", "must be no more than "}
+var ofKubernetes = []string{"{} is forbidden: ", "applications.", "updaterequests.", "releases.", "backups.", "Application in version ", "unknown field ", "Invalid value: ", "Unsupported value: ", "Too long: ", "Too many: ", "Duplicate value", "Required value", "a lowercase RFC 1123 ", "must be no more than ", "Application.fairlead.dev ", "UpdateRequest.fairlead.dev ", "Operation cannot be fulfilled on ", "namespaces "}
 
 // pieces are what a sentence may be made of.
 var pieces = regexp.MustCompile("[,:;] |`")
@@ -120,6 +127,9 @@ func TestPhrasesAreSaid(t *testing.T) {
 			}
 			source.Write(data)
 		}
+	}
+	for _, file := range typeFiles(t) {
+		source.Write(file)
 	}
 	said := source.String()
 	seen := 0
