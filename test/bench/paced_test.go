@@ -6,9 +6,11 @@ package bench
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
 	"runtime"
 	"runtime/debug"
@@ -21,9 +23,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lane is where a process runs: on any core as everybody else, or on one of them with a nice value of -20 and the shortest slices, so that the kernel's choice of
-// who is next where is as little of what is measured as can be. Real-time priorities are no way: where these leave nothing to others,
-// the kernel has them stand still for 50 ms in a second.
+// lane is where a process runs: on any core as everybody else, or on one of them with a real-time priority. A thread without one that is woken from another core may
+// wait there until the clock ticks, every 4 ms at 250 Hz, when any other program computes just then: that is the kernel's time, and as much of HAProxy's.
 type lane int
 
 // Lanes.
@@ -51,7 +52,6 @@ func (l lane) start(begin func() error) error {
 }
 
 func (l lane) enter() error {
-	const nice = -20
 	var cores unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &cores); err != nil {
 		return err
@@ -70,17 +70,20 @@ func (l lane) enter() error {
 	if err := unix.SchedSetaffinity(0, &cores); err != nil {
 		return err
 	}
-	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Nice: nice, Runtime: uint64(100 * time.Microsecond)}
-	if err := unix.SchedSetAttr(0, attr, 0); err != nil {
-		return fmt.Errorf("a nice value of %d, which needs CAP_SYS_NICE: %w", nice, err)
+	if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0); err != nil {
+		return fmt.Errorf("a real-time priority, which needs CAP_SYS_NICE: %w", err)
 	}
 	return nil
 }
 
-// paced sends requests at a rate, evenly spaced, each over a connection that is free, and gives how many were answered in a second and
-// the 99th percentile of the time from when each was to be sent, whether or not it could be then, to its answer. It is a process of its
-// own, in a lane.
-func paced(t *testing.T, addr string, rate float64, connections int, l lane) (answered float64, p99 time.Duration) {
+// window is what a 99th percentile is taken of: so short that most of them are without what else the machine has to do, as the 50 ms in a second that the kernel
+// takes from real-time priorities where others wait.
+const window = 100 * time.Millisecond
+
+// paced sends requests at a rate for a second, evenly spaced, each over a connection that is free, and gives how many were answered in a second and for each window
+// but the first, in which the connections are new, the 99th percentile of the time from when each was to be sent, whether or not it could be then, to its answer. It is a
+// process of its own, in a lane.
+func paced(t *testing.T, addr string, rate float64, connections int, l lane) (answered float64, p99s []float64) {
 	t.Helper()
 	var out []byte
 	err := l.start(func() (err error) {
@@ -92,13 +95,20 @@ func paced(t *testing.T, addr string, rate float64, connections int, l lane) (an
 	if errors.As(err, &failed) {
 		t.Fatalf("%s: %s", addr, failed.Stderr)
 	}
+	var found struct {
+		Answered float64
+		P99s     []time.Duration
+	}
 	if err == nil {
-		_, err = fmt.Sscan(string(out), &answered, &p99)
+		err = json.Unmarshal(out, &found)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answered, p99
+	for _, p := range found.P99s {
+		p99s = append(p99s, p.Seconds()*1000)
+	}
+	return found.Answered, p99s
 }
 
 // runPaced is the client of paced: one thread that speaks to the kernel itself, as one that fills a core would measure itself.
@@ -126,10 +136,14 @@ func runPaced(addr, how string) (err error) {
 	}
 	request, end := []byte("GET / HTTP/1.1\r\nHost: bench\r\n\r\n"), []byte("Hello, world!")
 	due := make([]time.Duration, connections)
-	all := make([]time.Duration, 0, int(min(rate, 1e5)*lasts.Seconds()))
+	windows := make([][]time.Duration, lasts/window)
+	for i := range windows {
+		windows[i] = make([]time.Duration, 0, int(min(rate, 1e5)*window.Seconds())+1)
+	}
 	buf := make([]byte, 4096)
 	begun := time.Now()
-	for sent, over := 0, false; !over || len(all) < sent; over = over || time.Since(begun) >= lasts {
+	sent, received := 0, 0
+	for over := false; !over || received < sent; over = over || time.Since(begun) >= lasts {
 		wait := patience
 		for !over && len(free) > 0 {
 			next := time.Duration(float64(sent) / rate * float64(time.Second))
@@ -166,14 +180,22 @@ func runPaced(addr, how string) (err error) {
 				return fmt.Errorf("a connection has ended: %w", errno)
 			}
 			if bytes.HasSuffix(buf[:n], end) {
-				all, free = append(all, time.Since(begun)-due[i]), append(free, i)
+				free = append(free, i)
+				received++
+				if w := int(due[i] / window); w < len(windows) {
+					windows[w] = append(windows[w], time.Since(begun)-due[i])
+				}
 			}
 		}
 	}
 	took := time.Since(begun)
-	slices.Sort(all)
-	fmt.Println(float64(len(all))/took.Seconds(), int64(all[len(all)*99/100]))
-	return nil
+	var p99s []time.Duration
+	for _, w := range windows[1:] {
+		if slices.Sort(w); len(w) > 0 {
+			p99s = append(p99s, w[len(w)*99/100])
+		}
+	}
+	return json.NewEncoder(os.Stdout).Encode(map[string]any{"Answered": float64(received) / took.Seconds(), "P99s": p99s})
 }
 
 // raw reads or writes without Go's scheduler being told: it would give the thread's place to another one, and take it back, whenever
