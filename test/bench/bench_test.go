@@ -276,14 +276,19 @@ func ticks(t *testing.T, pid int) int64 {
 
 // stepTime reads from an update's log how long a step took.
 func stepTime(t *testing.T, path string, step v1alpha1.StepName) time.Duration {
+	first, last := toldAt(t, path, "["+string(step)+"]")
+	return last.Sub(first)
+}
+
+// toldAt reads from an update's log when something was told first, and when last.
+func toldAt(t *testing.T, path, what string) (first, last time.Time) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var first, last time.Time
 	for _, line := range strings.Split(string(data), "\n") {
 		stamp, rest, ok := strings.Cut(line, "  ")
-		if !ok || !strings.HasPrefix(rest, "["+string(step)+"]") {
+		if !ok || !strings.Contains(rest, what) {
 			continue
 		}
 		at, err := time.Parse("2006-01-02T15:04:05.000Z07:00", stamp)
@@ -296,9 +301,9 @@ func stepTime(t *testing.T, path string, step v1alpha1.StepName) time.Duration {
 		last = at
 	}
 	if first.IsZero() {
-		t.Fatalf("%s does not tell of the step %s", path, step)
+		t.Fatalf("%s does not tell of %s", path, what)
 	}
-	return last.Sub(first)
+	return first, last
 }
 
 func median(d []time.Duration) time.Duration {
