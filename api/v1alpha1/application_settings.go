@@ -90,6 +90,13 @@ type RolloutSpec struct {
 	// +optional
 	Strategy RolloutStrategy `json:"strategy,omitempty"`
 
+	// measureDowntime has the published TCP ports of services that say nothing
+	// else asked from outside while containers are replaced, up to ten times a
+	// second: GET /.well-known/fairlead-probe, or a connection. false leaves
+	// downtimes unknown. Default: true.
+	// +optional
+	MeasureDowntime *bool `json:"measureDowntime,omitempty"`
+
 	// services are settings of single services.
 	// +kubebuilder:validation:MaxItems=256
 	// +listType=map
@@ -172,6 +179,11 @@ type ServiceRollout struct {
 	// the Compose file says so (x-fairlead.gateway). Default: Auto.
 	// +optional
 	Gateway GatewayMode `json:"gateway,omitempty"`
+
+	// measureDowntime has the ports of this service asked while containers are
+	// replaced, or not. Default: x-fairlead.measureDowntime, or that of all.
+	// +optional
+	MeasureDowntime *bool `json:"measureDowntime,omitempty"`
 }
 
 // VerifySpec names the application's own checks.

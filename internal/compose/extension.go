@@ -39,6 +39,8 @@ type Extension struct {
 	FailureAction string
 	// MaxFailureRatio is what part may fail, from 0 to 1; nil when not set.
 	MaxFailureRatio *float64
+	// MeasureDowntime says whether its ports are probed while containers are replaced; nil when not set.
+	MeasureDowntime *bool
 	// Traffic is how the gateway passes requests on.
 	Traffic Traffic
 }
@@ -85,7 +87,7 @@ func parseExtension(service string, value any) (Extension, []Problem) {
 		"gateway":       {&e.Gateway, extensionGateways},
 		"failureAction": {&e.FailureAction, extensionActions},
 	}
-	known := append([]string{"parallelism", "maxFailureRatio"}, trafficKeys...)
+	known := append([]string{"parallelism", "maxFailureRatio", "measureDowntime"}, trafficKeys...)
 	known = slices.AppendSeq(known, maps.Keys(durations))
 	known = slices.AppendSeq(known, maps.Keys(choices))
 	sort.Strings(known)
@@ -122,6 +124,13 @@ func parseExtension(service string, value any) (Extension, []Problem) {
 				continue
 			}
 			e.MaxFailureRatio = &ratio
+		case key == "measureDowntime":
+			measured, ok := settings[key].(bool)
+			if !ok {
+				report("%s.measureDowntime must be true or false", ExtensionKey)
+				continue
+			}
+			e.MeasureDowntime = &measured
 		case slices.Contains(trafficKeys, key):
 			if why := e.Traffic.set(key, settings[key]); why != "" {
 				report("%s.%s %s", ExtensionKey, key, why)

@@ -89,9 +89,9 @@ func TestLoadErrors(t *testing.T) {
 		"no active service":  {tree: map[string]string{"compose.yml": "services: {a: {image: a, profiles: [x]}}"}, want: []string{"no service is active", "spec.compose.profiles"}},
 		"secret not set":     {tree: map[string]string{"compose.yml": "services: {a: {image: a, secrets: [s]}}\nsecrets: {s: {environment: NOPE}}"}, want: []string{"required variable NOPE is not set", "secret s"}},
 		"project name":       {tree: map[string]string{"compose.yml": "services: {a: {image: a}}"}, options: Options{ProjectName: "Not Good"}, want: []string{`"Not Good"`, "lower-case"}},
-		"extension": {tree: map[string]string{"compose.yml": "services: {a: {image: a, x-fairlead: {order: first, healthTimeout: 5, nope: 1, parallelism: -1, maxFailureRatio: 2, failureAction: undo, delay: x}}, b: {image: b, x-fairlead: [1]}}"},
+		"extension": {tree: map[string]string{"compose.yml": "services: {a: {image: a, x-fairlead: {order: first, healthTimeout: 5, nope: 1, parallelism: -1, maxFailureRatio: 2, failureAction: undo, delay: x, measureDowntime: never}}, b: {image: b, x-fairlead: [1]}}"},
 			want: []string{"service a: x-fairlead.order must be one of Auto, StartFirst, StopFirst", "x-fairlead.healthTimeout must be a duration", "x-fairlead.nope is not known: it may have acceptProxyProtocol, balance, delay, drainTimeout, failureAction, gateway, healthTimeout",
-				"x-fairlead.parallelism must be a number of containers", "x-fairlead.maxFailureRatio must be a number from 0 to 1", "x-fairlead.failureAction must be one of Rollback, Pause, Continue", "x-fairlead.delay must be a duration", "service b: x-fairlead must be a mapping"}},
+				"x-fairlead.parallelism must be a number of containers", "x-fairlead.maxFailureRatio must be a number from 0 to 1", "x-fairlead.failureAction must be one of Rollback, Pause, Continue", "x-fairlead.delay must be a duration", "x-fairlead.measureDowntime must be true or false", "service b: x-fairlead must be a mapping"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			deployDir, treeDir := deployment(t, merged(base, tc.deployed), tc.tree)

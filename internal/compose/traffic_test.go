@@ -28,7 +28,7 @@ func TestTrafficOfTheExtension(t *testing.T) {
 		t.Errorf("got %+v, want %+v", e.Traffic, want)
 	}
 	// YAML reads an unquoted Off as false.
-	if e, problems := parseExtension("web", map[string]any{"sendProxyProtocol": false, "holdBytes": 4096}); len(problems) > 0 || e.Traffic.SendProxyProtocol != "Off" || e.Traffic.HoldBytes != 4096 {
+	if e, problems := parseExtension("web", map[string]any{"sendProxyProtocol": false, "holdBytes": 4096, "measureDowntime": false}); len(problems) > 0 || e.MeasureDowntime == nil || *e.MeasureDowntime || e.Traffic.SendProxyProtocol != "Off" || e.Traffic.HoldBytes != 4096 {
 		t.Errorf("got %+v, %v", e.Traffic, problems)
 	}
 }

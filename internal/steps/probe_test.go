@@ -50,6 +50,13 @@ func TestProbing(t *testing.T) {
 			a.Spec.Gateway.Mode, a.Spec.Gateway.AcceptProxyProtocol = mode, &yes
 		}
 	}
+	yes, no := new(bool), new(bool)
+	*yes = true
+	measuring := func(all, service *bool) func(*v1alpha1.Application, *v1alpha1.UpdateRequest) {
+		return func(a *v1alpha1.Application, _ *v1alpha1.UpdateRequest) {
+			a.Spec.Rollout.MeasureDowntime, a.Spec.Rollout.Services = all, []v1alpha1.ServiceRollout{{Name: "web", MeasureDowntime: service}}
+		}
+	}
 	many := web()
 	for n := range 20 {
 		many.Ports = append(many.Ports, tcpPort("", fmt.Sprint(8000+n), uint16(80+n)))
@@ -81,6 +88,16 @@ func TestProbing(t *testing.T) {
 		{name: "the PROXY protocol", services: []compose.Service{web(tcpPort("", "80", 80))}, change: proxied(v1alpha1.GatewayAuto), not: "web 80/tcp: " + proxyHeader},
 		{name: "the PROXY protocol, in a gateway that goes", services: []compose.Service{web(tcpPort("", "80", 80))}, change: proxied(v1alpha1.GatewayOff), containers: behind, not: "web 80/tcp: " + proxyHeader},
 		{name: "the PROXY protocol without a gateway", services: []compose.Service{web(tcpPort("", "80", 80))}, change: proxied(v1alpha1.GatewayOff), want: "127.0.0.1:80"},
+		{name: "turned off", services: []compose.Service{web(tcpPort("", "80", 80), open), changed(web(), func(s *compose.Service) { s.Name, s.NetworkMode = "host", "host" }), changed(web(), func(s *compose.Service) { s.Name = "inner" })},
+			change: measuring(no, nil), not: "web: " + turnedOff + "; host: " + turnedOff},
+		{name: "turned off for a service", services: []compose.Service{web(tcpPort("", "80", 80)), changed(web(tcpPort("", "81", 81)), func(s *compose.Service) { s.Name = "api" })},
+			change: measuring(nil, no), want: "127.0.0.1:81", not: "web: " + turnedOff},
+		{name: "turned off but for a service", services: []compose.Service{web(tcpPort("", "80", 80)), changed(web(tcpPort("", "81", 81)), func(s *compose.Service) { s.Name = "api" })},
+			change: measuring(no, yes), want: "127.0.0.1:80", not: "api: " + turnedOff},
+		{name: "turned off in the Compose file", services: []compose.Service{changed(web(tcpPort("", "80", 80)), func(s *compose.Service) { s.Extension.MeasureDowntime = no })},
+			change: measuring(yes, nil), not: "web: " + turnedOff},
+		{name: "turned off in the Compose file, and on again", services: []compose.Service{changed(web(tcpPort("", "80", 80)), func(s *compose.Service) { s.Extension.MeasureDowntime = no })},
+			change: measuring(nil, yes), want: "127.0.0.1:80"},
 		{name: "a database", services: []compose.Service{changed(web(tcpPort("", "5432", 5432)), func(s *compose.Service) { s.Image = "postgres:17" })}, want: "+127.0.0.1:5432"},
 		{name: "one that blocks", services: []compose.Service{changed(web(tcpPort("", "33060", 33060)), func(s *compose.Service) { s.Image = "percona/percona-server:8" })}, not: "web 33060/tcp: " + blocksProbes},
 		{name: "SSH", services: []compose.Service{web(tcpPort("", "2222", 22))}, not: "web 2222/tcp: " + blocksProbes},

@@ -23,6 +23,7 @@ const maxTargets = 16
 
 // Why ports are not measured.
 const (
+	turnedOff    = "measuring is turned off (measureDowntime)"
 	noPorts      = "no port of the host is published"
 	notTCP       = "only TCP is probed"
 	movingPort   = "the engine chooses another port of the host for each container"
@@ -102,6 +103,12 @@ func (s *run) probing(services []compose.Service, containers []docker.Container,
 // probingService are the targets of one service.
 func (s *run) probingService(p *probing, svc compose.Service, containers []docker.Container, have []boxes.Box, from vantage) (targets []downtime.Target) {
 	ports := svc.Ports
+	if !s.measured(svc) {
+		if len(ports) > 0 || svc.NetworkMode == "host" {
+			p.omit(svc.Name, "", turnedOff)
+		}
+		return nil
+	}
 	if svc.NetworkMode == "host" {
 		if ports = exposed(svc); len(ports) == 0 {
 			p.omit(svc.Name, "", hostNetwork)
@@ -146,6 +153,22 @@ func (s *run) probingService(p *probing, svc compose.Service, containers []docke
 		}
 	}
 	return targets
+}
+
+// measured reports whether the ports of a service may be asked, the narrowest setting first.
+func (s *run) measured(svc compose.Service) bool {
+	set := []*bool{svc.Extension.MeasureDowntime, s.Application.Spec.Rollout.MeasureDowntime}
+	for _, sr := range s.Application.Spec.Rollout.Services {
+		if sr.Name == svc.Name {
+			set = slices.Insert(set, 0, sr.MeasureDowntime)
+		}
+	}
+	for _, is := range set {
+		if is != nil {
+			return *is
+		}
+	}
+	return true
 }
 
 // staying are the ports of the host for one that the Compose file leaves open: those that the gateway keeps to, and those of containers that

@@ -94,12 +94,12 @@ var settings = []struct {
 	{"rollout", []setting{
 		{"rollout.order", kindChoice, orders}, {"rollout.strategy", kindChoice, []string{"Auto", "Together", "OneByOne"}},
 		{"rollout.healthTimeout", kindDuration, nil}, {"rollout.minHealthy", kindDuration, nil}, {"rollout.drainTimeout", kindDuration, nil},
-		{"rollout.stopTimeout", kindDuration, nil}, {"rollout.soak", kindDuration, nil},
+		{"rollout.stopTimeout", kindDuration, nil}, {"rollout.soak", kindDuration, nil}, {"rollout.measureDowntime", kindToggle, []string{"true", "false"}},
 		{"rollout.parallelism", kindNumber, nil}, {"rollout.delay", kindDuration, nil}, {"rollout.monitor", kindDuration, nil},
 		{"rollout.failureAction", kindChoice, failureActions}, {"rollout.maxFailureRatio", kindText, nil},
 	}, &settingList{"rollout.services", nil, []setting{
 		{"rollout.services.name", kindService, nil}, {"rollout.services.order", kindChoice, orders},
-		{"rollout.services.gateway", kindChoice, []string{"Auto", "Off"}},
+		{"rollout.services.gateway", kindChoice, []string{"Auto", "Off"}}, {"rollout.services.measureDowntime", kindToggle, []string{"true", "false"}},
 		{"rollout.services.healthTimeout", kindDuration, nil}, {"rollout.services.minHealthy", kindDuration, nil},
 		{"rollout.services.drainTimeout", kindDuration, nil}, {"rollout.services.stopTimeout", kindDuration, nil},
 		{"rollout.services.parallelism", kindNumber, nil}, {"rollout.services.delay", kindDuration, nil}, {"rollout.services.monitor", kindDuration, nil},

@@ -75,6 +75,13 @@ func TestDowntimeWithoutGateway(t *testing.T) {
 	}
 	wantContains(t, "the log", s.Log(r), fmt.Sprintf("not measured: web 127.0.0.1:%d/udp: only TCP is probed", port))
 
+	s.apply("  rollout: {soak: 1s, healthTimeout: 20s, measureDowntime: false}\n")
+	r = s.succeeds(s.publish("Not to be asked", map[string]string{"version.txt": "3\n"}))
+	if d, u := r.Status.Downtime, r.Status.Unmeasured; d != nil || len(u) != 1 || u[0].Service != "web" || !strings.Contains(u[0].Reason, "measureDowntime") {
+		t.Errorf("it is turned off, and this was seen: %+v, and not: %+v", d, u)
+	}
+	s.apply("  rollout: {soak: 1s, healthTimeout: 20s}\n")
+
 	none := s.publishing()
 	head, rest, _ := strings.Cut(none["docker-compose.yml"], "    ports:\n")
 	for strings.HasPrefix(rest, "      - ") {
