@@ -31,6 +31,8 @@ type monitor struct {
 	env   map[string]string
 	token string
 	base  string // of the updater's API, as published on the host
+	// reached are further ports that the backend publishes, if any.
+	reached []string
 }
 
 // gitToken is what the Git server wants, as a private repository on GitHub does.

@@ -29,7 +29,7 @@ const (
 // else. This is SsalgTen's client of the updater, written again.
 func TestUpdater(t *testing.T) {
 	t.Parallel()
-	m := newMonitor(t, map[string]string{"MAX_HEALTH_ATTEMPTS": "9", "BACKUP_RETENTION_DAYS": "14", "REPO_BRANCH": "production"}, (*monitor).onProduction)
+	m := newMonitor(t, map[string]string{"MAX_HEALTH_ATTEMPTS": "9", "BACKUP_RETENTION_DAYS": "14", "REPO_BRANCH": "production"}, (*monitor).publishesMore, (*monitor).onProduction)
 	m.wantVersion("1")
 	m.docker("exec", m.container("updater"), "sh", "-c", `printf 'old\n\n---\nUpdate finished with code 0\n' >/workspace/.update/logs/1700000000000.log`)
 
@@ -142,6 +142,7 @@ func background(m *monitor) (id string) {
 		m.t.Error("the token is in the log")
 	}
 	m.wantVersion("2")
+	m.wantSeen(id)
 	after := m.containers()
 	if after["backend"][0].ID == before["backend"][0].ID || after["backend"][0].Name != m.container("backend") {
 		m.t.Errorf("the backend was not replaced: %v", identities(after["backend"]))
