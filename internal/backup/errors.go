@@ -8,9 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/docker/go-units"
-
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 )
 
 // ReasonBackupFailed is the reason of the terminal errors of this package.
@@ -71,11 +70,11 @@ type NoSpaceError struct {
 func (e *NoSpaceError) Error() string {
 	need := "more than that"
 	if e.Needed > e.Free { // else the estimate was too low
-		need = "about " + size(e.Needed)
+		need = "about " + measure.Bytes(e.Needed)
 	}
 	return fmt.Sprintf("not enough disk space in %s: %s free, %s needed and %s kept in reserve for the application; "+
 		"remove old backups or unused images, or leave large volumes out in the Application's backup.volumes, and try again",
-		e.Dir, size(e.Free), need, size(e.Reserve))
+		e.Dir, measure.Bytes(e.Free), need, measure.Bytes(e.Reserve))
 }
 
 // TornError says that an archive could not be read to its end, as when files
@@ -138,5 +137,3 @@ func classify(ctx context.Context, id string, err error) error {
 	}
 	return err
 }
-
-func size(n int64) string { return units.BytesSize(float64(n)) }

@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/backup"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/steps"
@@ -93,7 +94,7 @@ func (d *Doctor) clone(dir string) []Finding {
 	if held, err := os.Stat(lock); err == nil {
 		if age := d.Deps.Clock.Since(held.ModTime()); age > staleLock {
 			out = append(out, problem("git-lock", "see that no git is at work there (ps aux | grep git), then: rm "+lock,
-				"%s is %s old: a git command was killed, or hangs", lock, age.Round(time.Second)))
+				"%s is %s old: a git command was killed, or hangs", lock, measure.Time(age)))
 		}
 	}
 	return out

@@ -108,11 +108,11 @@ func TestEngineAway(t *testing.T) {
 func TestHost(t *testing.T) {
 	wants(t, []Finding{judgeInodes("/d", pruneEngine, 4, 100)}, "inodes", Problem, "/d has 4 of 100 inodes", "docker image prune")
 	wantsNone(t, []Finding{judgeInodes("/d", pruneEngine, 6, 100), judgeInodes("/btrfs", pruneEngine, 0, 0)})
-	wants(t, []Finding{judgeUnused(docker.Usage{UnusedImages: 15 << 30, UnusedBuildCache: 10 << 30}, 100<<30)}, "images", Warning, "15GiB", "docker image prune")
+	wants(t, []Finding{judgeUnused(docker.Usage{UnusedImages: 15 << 30, UnusedBuildCache: 10 << 30}, 100<<30)}, "images", Warning, "15.0 GiB", "docker image prune")
 	wantsNone(t, []Finding{judgeUnused(docker.Usage{UnusedImages: 15 << 30}, 100<<30), judgeUnused(docker.Usage{UnusedImages: 15 << 30}, 0)})
 	now := time.Now()
-	wants(t, []Finding{judgeSkew(now.Add(-time.Minute), now, now)}, "clock", Problem, "1m0s apart", "set-ntp")
-	wants(t, []Finding{judgeSkew(now.Add(time.Minute), now, now)}, "clock", Problem, "1m0s apart", "set-ntp")
+	wants(t, []Finding{judgeSkew(now.Add(-time.Minute), now, now)}, "clock", Problem, "1 min apart", "set-ntp")
+	wants(t, []Finding{judgeSkew(now.Add(time.Minute), now, now)}, "clock", Problem, "1 min apart", "set-ntp")
 	wantsNone(t, []Finding{judgeSkew(now.Add(-time.Second), now.Add(-2*time.Second), now)})
 	expired, _ := judgeCertificate("it", "renew it", now.Add(-time.Hour), now)
 	soon, _ := judgeCertificate("it", "renew it", now.Add(time.Hour), now)
@@ -185,7 +185,7 @@ func TestGitPermission(t *testing.T) {
 	if err := os.Chtimes(lock, old, old); err != nil {
 		t.Fatal(err)
 	}
-	wants(t, d.clone(dir), "git-lock", Problem, "index.lock is 1h0m", "rm "+lock)
+	wants(t, d.clone(dir), "git-lock", Problem, "index.lock is 1 h", "rm "+lock)
 
 	if os.Geteuid() == 0 {
 		// Somebody used git as root in the clone of another user.
@@ -286,7 +286,7 @@ func TestRequests(t *testing.T) {
 	judge := func(rs ...v1alpha1.UpdateRequest) []Finding { return judgeRequests(a, rs, now) }
 	wants(t, judge(failed), "requests", Problem, "no space left", "rollback-offline backup_1")
 	wants(t, judge(good, stalled), "requests", Problem, "stuck in Build: the registry", "fairlead cancel stalled")
-	wants(t, judge(slow), "requests", Warning, "in Build for 1h0m0s", "fairlead logs ur/slow")
+	wants(t, judge(slow), "requests", Warning, "in Build for 1 h", "fairlead logs ur/slow")
 	wants(t, judge(undone), "requests", Warning, "did not become healthy", "fairlead status ur/undone")
 	wantsNone(t, judge(failed, good)) // what came after it went well
 	wantsNone(t, judge())

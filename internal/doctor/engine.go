@@ -9,10 +9,10 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/docker/go-units"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/source"
 	"github.com/fairlead-dev/fairlead/internal/steps"
@@ -99,10 +99,10 @@ func (d *Doctor) unused(ctx context.Context, info docker.Engine) Finding {
 }
 
 func judgeUnused(u docker.Usage, total int64) Finding {
-	words := fmt.Sprintf("unused images take %s, unused build caches %s", units.BytesSize(float64(u.UnusedImages)), units.BytesSize(float64(u.UnusedBuildCache)))
+	words := fmt.Sprintf("unused images take %s, unused build caches %s", measure.Bytes(u.UnusedImages), measure.Bytes(u.UnusedBuildCache))
 	if total > 0 && float64(u.UnusedImages+u.UnusedBuildCache) > manyUnused*float64(total) {
 		return warning("images", "docker image prune and docker builder prune remove what nobody needs; do not use `docker system prune --all`, "+
-			"which takes the images that a rollback needs", "%s of a disk of %s", words, units.BytesSize(float64(total)))
+			"which takes the images that a rollback needs", "%s of a disk of %s", words, measure.Bytes(total))
 	}
 	return ok("images", "%s", words)
 }
@@ -124,7 +124,7 @@ func (d *Doctor) skew(ctx context.Context) Finding {
 func judgeSkew(there, before, after time.Time) Finding {
 	apart := max(before.Sub(there), there.Sub(after))
 	if apart > clockSkew {
-		return problem("clock", "set both clocks by NTP: timedatectl set-ntp true", "the clocks of the engine and of this host are %s apart: times in logs, tokens and certificates go wrong", apart.Round(time.Second))
+		return problem("clock", "set both clocks by NTP: timedatectl set-ntp true", "the clocks of the engine and of this host are %s apart: times in logs, tokens and certificates go wrong", measure.Time(apart))
 	}
 	return ok("clock", "the engine's clock agrees")
 }

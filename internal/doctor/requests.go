@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 )
 
 const (
@@ -104,7 +105,7 @@ func judgeRequests(app *v1alpha1.Application, requests []v1alpha1.UpdateRequest,
 		case !ended && r.Spec.Suspend:
 			out = append(out, warning("requests", fmt.Sprintf(`let it go on: kubectl patch ur %s -n %s --type merge -p '{"spec":{"suspend":false}}'`, r.Name, r.Namespace), "%s is suspended", r.Name))
 		case !ended && late(r, now):
-			out = append(out, warning("requests", see, "%s has been in %s for %s", r.Name, r.Status.Step, stepAge(r, now).Round(time.Second)))
+			out = append(out, warning("requests", see, "%s has been in %s for %s", r.Name, r.Status.Step, measure.Time(stepAge(r, now))))
 		case ended && r.Status.Phase == v1alpha1.PhaseFailed && newestEnded:
 			do := see
 			if r.Status.BackupPath != "" {

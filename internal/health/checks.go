@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 )
 
 const (
@@ -202,7 +203,9 @@ func (c *execCheck) Run(ctx context.Context) error {
 	return nil
 }
 
-func errCheckTimeout(d time.Duration) error { return fmt.Errorf("no answer within %s", words(d)) }
+func errCheckTimeout(d time.Duration) error {
+	return fmt.Errorf("no answer within %s", measure.Time(d))
+}
 
 // quote appends what was printed or sent, if anything, in one bounded line.
 func quote(s string) string {

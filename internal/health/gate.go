@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 )
 
 const (
@@ -245,7 +246,7 @@ func (p *Prober) Completed(ctx context.Context, containerID string, timeout time
 				return err
 			}
 			if late {
-				return &Unhealthy{Container: name, Reason: fmt.Sprintf("still %s after %s", c.State, words(timeout)), Restarts: c.RestartCount, TimedOut: true}
+				return &Unhealthy{Container: name, Reason: fmt.Sprintf("still %s after %s", c.State, measure.Time(timeout)), Restarts: c.RestartCount, TimedOut: true}
 			}
 		}
 		select {

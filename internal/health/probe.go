@@ -24,6 +24,7 @@ import (
 	cerrdefs "github.com/containerd/errdefs"
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 )
 
 // Engine is what probing needs of a Docker engine; *docker.Client is one.
@@ -131,7 +132,7 @@ func (p *Prober) probe(ctx context.Context, c docker.Container) probeResult {
 	r := probeResult{known: true, output: printed, run: c.StartedAt}
 	switch {
 	case errors.Is(context.Cause(ctx), errProbeTimeout):
-		r.reason = "timed out after " + words(h.Timeout)
+		r.reason = "timed out after " + measure.Time(h.Timeout)
 	case err != nil && (ctx.Err() != nil || docker.IsUnavailable(err) || docker.IsConflict(err) || docker.IsNotFound(err)):
 		return probeResult{}
 	case err != nil:
@@ -174,7 +175,7 @@ func (p *Prober) inspect(ctx context.Context, id string) (docker.Container, erro
 	defer cancel()
 	c, err := p.engine.InspectContainer(bounded, id)
 	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
-		return c, fmt.Errorf("the Docker engine did not answer within %s: %w", words(inspectTimeout), cerrdefs.ErrUnavailable)
+		return c, fmt.Errorf("the Docker engine did not answer within %s: %w", measure.Time(inspectTimeout), cerrdefs.ErrUnavailable)
 	}
 	return c, err
 }

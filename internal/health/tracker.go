@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 	"github.com/fairlead-dev/fairlead/internal/plural"
 )
 
@@ -135,7 +136,7 @@ func (t *Tracker) Observe(now time.Time, s Sample) Verdict {
 		if t.failure != "" && s.State == docker.StateRunning {
 			reason = fmt.Sprintf("%s (%d failed attempts)", reason, t.attempts)
 		}
-		v = Verdict{Failed: true, TimedOut: true, Reason: fmt.Sprintf("not healthy within %s: %s", words(t.policy.Timeout), reason)}
+		v = Verdict{Failed: true, TimedOut: true, Reason: fmt.Sprintf("not healthy within %s: %s", measure.Time(t.policy.Timeout), reason)}
 	}
 	if v.Ready || v.Failed {
 		t.final = &v
@@ -211,9 +212,9 @@ func (t *Tracker) judgeRunning(now time.Time) Verdict {
 	}
 	left := t.policy.MinRunning - now.Sub(t.good)
 	if left <= 0 {
-		return Verdict{Ready: true, Reason: fmt.Sprintf("running for %s", words(t.policy.MinRunning))}
+		return Verdict{Ready: true, Reason: fmt.Sprintf("running for %s", measure.Time(t.policy.MinRunning))}
 	}
-	return Verdict{Reason: fmt.Sprintf("has no healthcheck, must run for %s", words(t.policy.MinRunning)), Remaining: left}
+	return Verdict{Reason: fmt.Sprintf("has no healthcheck, must run for %s", measure.Time(t.policy.MinRunning)), Remaining: left}
 }
 
 func (t *Tracker) judgeProbe(now time.Time, s Sample) Verdict {
@@ -235,7 +236,7 @@ func (t *Tracker) judgeProbe(now time.Time, s Sample) Verdict {
 	switch {
 	case !t.good.IsZero():
 		return Verdict{
-			Reason:    fmt.Sprintf("healthy, but not yet for %s", words(t.policy.MinHealthy)),
+			Reason:    fmt.Sprintf("healthy, but not yet for %s", measure.Time(t.policy.MinHealthy)),
 			Remaining: max(t.policy.MinHealthy-now.Sub(t.good), 0),
 		}
 	case t.failure != "":
@@ -257,7 +258,7 @@ func staysDown(p docker.RestartPolicy, exitCode, restarts int) bool {
 func exitWords(s Sample) string {
 	out := fmt.Sprintf("exited with code %d", s.ExitCode)
 	if s.Ran > 0 {
-		out += " after " + words(s.Ran)
+		out += " after " + measure.Time(s.Ran)
 	}
 	if s.OOMKilled {
 		out += ", killed because it ran out of memory"
@@ -266,16 +267,4 @@ func exitWords(s Sample) string {
 		out += ": " + s.Error
 	}
 	return out
-}
-
-// words writes a duration as people do: "300 ms", "2.5 s", "1m30s".
-func words(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%g s", d.Round(100*time.Millisecond).Seconds())
-	default:
-		return d.Round(time.Second).String()
-	}
 }

@@ -87,7 +87,7 @@ func TestTracker(t *testing.T) {
 			{9 * time.Second, Sample{State: docker.StateRunning, StartedAt: run2}, open("waiting for its healthcheck", 0)},
 			{11 * time.Second, Sample{State: docker.StateExited, StartedAt: run2, ExitCode: 1}, open("exited with code 1", 0)},
 			{20 * time.Second, Sample{State: docker.StateRestarting, StartedAt: run2, ExitCode: 1}, open("exited with code 1, being restarted", 0)},
-			{2 * time.Minute, Sample{State: docker.StateRestarting, StartedAt: run2, ExitCode: 1}, late("not healthy within 2m0s: exited with code 1, being restarted")},
+			{2 * time.Minute, Sample{State: docker.StateRestarting, StartedAt: run2, ExitCode: 1}, late("not healthy within 2 min: exited with code 1, being restarted")},
 		}},
 		{name: "exited, and the engine does not restart it", restart: docker.RestartPolicy{Name: "unless-stopped"}, steps: []step{
 			{0, running(nil, ""), open("waiting for its healthcheck", 0)},
@@ -149,15 +149,5 @@ func TestTracker(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestWords(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0 ms", 250 * time.Millisecond: "250 ms", 2 * time.Second: "2 s", 2345 * time.Millisecond: "2.3 s", 90 * time.Second: "1m30s",
-	} {
-		if got := words(d); got != want {
-			t.Errorf("%v: %q, want %q", d, got, want)
-		}
 	}
 }

@@ -221,12 +221,12 @@ func TestGatewaysThatDoNotAgree(t *testing.T) {
 func TestInterruptionsByGatewaysMadeAnew(t *testing.T) {
 	const anew = "once, as a new gateway takes over 127.0.0.1:80: until it listens"
 	front := Service{Name: "front", Revision: "v1", Replicas: 1, Gateway: true, Anew: "a new gateway takes over 127.0.0.1:80: until it listens"}
-	held := Service{Name: "db", Revision: "v2", Replicas: 1, Gateway: true, Exclusive: []string{"runs a database image"}, HoldTimeout: "1m0s", Anew: front.Anew}
+	held := Service{Name: "db", Revision: "v2", Replicas: 1, Gateway: true, Exclusive: []string{"runs a database image"}, HoldTimeout: "1 min", Anew: front.Anew}
 	have := []Container{running("front", "v1", 1), running("db", "v1", 2)}
 	for _, p := range Services(SelectInput{Services: []Service{front, held}, Containers: have}) {
 		want := map[string]string{
 			"front": anew,
-			"db":    "none if the new container is ready in time: requests are held from the stop of the old one, for at most 1m0s; and " + anew,
+			"db":    "none if the new container is ready in time: requests are held from the stop of the old one, for at most 1 min; and " + anew,
 		}[p.Name]
 		if p.Interruption != want {
 			t.Errorf("%s: %q, want %q", p.Name, p.Interruption, want)
@@ -247,8 +247,8 @@ func TestGatewayInterruptions(t *testing.T) {
 		want string
 	}{
 		{"start first", Service{Gateway: true}, "none"},
-		{"held", Service{Gateway: true, Exclusive: []string{"runs a database image"}, HoldTimeout: "1m0s"},
-			"none if the new container is ready in time: requests are held from the stop of the old one, for at most 1m0s"},
+		{"held", Service{Gateway: true, Exclusive: []string{"runs a database image"}, HoldTimeout: "1 min"},
+			"none if the new container is ready in time: requests are held from the stop of the old one, for at most 1 min"},
 		{"takeover", Service{Gateway: true, Handover: "127.0.0.1:80"},
 			"once, as the gateway takes over 127.0.0.1:80: from the stop of the old container until the gateway listens"},
 		{"given back", Service{Handover: "127.0.0.1:80", Exclusive: []string{"publishes the host port 127.0.0.1:80"}},

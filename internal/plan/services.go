@@ -75,7 +75,7 @@ type Service struct {
 	// Anew says what a rollout interrupts as a gateway is made anew, whatever becomes of the service's own
 	// containers: "a new gateway takes over 127.0.0.1:8080: until it listens"; "" for nothing.
 	Anew string
-	// HoldTimeout is how long requests may be held, as "60s".
+	// HoldTimeout is how long requests may be held, as people write it.
 	HoldTimeout string
 	// Repair says what of its gateway is missing, though its containers did not
 	// change; "" for nothing.

@@ -8,9 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/docker/go-units"
-
 	"github.com/fairlead-dev/fairlead/internal/backup"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 	"github.com/fairlead-dev/fairlead/internal/plural"
 )
 
@@ -227,12 +226,12 @@ func (p *planner) decide(a backup.Artifact) Item {
 }
 
 func (p *planner) replaced(a backup.Artifact, here Present) string {
-	size := units.BytesSize(float64(a.UncompressedBytes))
+	size := measure.Bytes(a.UncompressedBytes)
 	switch {
 	case !here.Exists:
 		return " comes back (" + size + "); nothing is there now"
 	case here.Bytes >= 0:
-		return fmt.Sprintf(" (%s now) is replaced by that of the backup (%s)", units.BytesSize(float64(here.Bytes)), size)
+		return fmt.Sprintf(" (%s now) is replaced by that of the backup (%s)", measure.Bytes(here.Bytes), size)
 	}
 	return " is replaced by that of the backup (" + size + ")"
 }
@@ -291,7 +290,7 @@ func (p *planner) dump(a backup.Artifact) Item {
 		p.plan.Empty[a.Service] = db.Place
 	}
 	return Item{a, ActionFeed, fmt.Sprintf("the databases %s of the service %s are dropped and made anew from the dump (%s); other databases stay",
-		strings.Join(a.Databases, ", "), a.Service, units.BytesSize(float64(a.UncompressedBytes)))}
+		strings.Join(a.Databases, ", "), a.Service, measure.Bytes(a.UncompressedBytes))}
 }
 
 // users blocks what others write to: they would go on in files that are gone.

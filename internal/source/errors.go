@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 )
 
 // Kinds of error; find them with errors.Is. Only ErrUnreachable and ErrLocked
@@ -101,7 +102,7 @@ type LockedError struct {
 
 func (e *LockedError) Error() string {
 	return fmt.Sprintf("%v: %s is %s old; another git command is at work there, or was killed: wait, or remove the file when no git is running",
-		ErrLocked, e.Path, e.Age.Round(time.Second))
+		ErrLocked, e.Path, measure.Time(e.Age))
 }
 
 // Unwrap returns ErrLocked.

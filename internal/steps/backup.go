@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plural"
 	"github.com/fairlead-dev/fairlead/internal/release"
@@ -79,7 +80,7 @@ func (s *run) backup(ctx context.Context) error {
 	}
 	id := m.ID
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Backup, st.BackupPath = id, path })
-	s.say("%s in %s: %s, %s, checksums verified", m.ID, path, plural.Of(len(m.Artifacts), "artifact"), size(m.Bytes))
+	s.say("%s in %s: %s, %s, checksums verified", m.ID, path, plural.Of(len(m.Artifacts), "artifact"), measure.Bytes(m.Bytes))
 	return s.hooksAt(ctx, v1alpha1.HookAfterBackup, "", project.Name())
 }
 
@@ -130,7 +131,7 @@ func (s *run) backupProgress(ctx context.Context) (func(backup.Progress), error)
 	g := newBackupGauge(backups)
 	return func(p backup.Progress) {
 		if p.Done {
-			s.say("saved %s (%d of %d): %s", p.Artifact, p.Index, p.Total, size(p.Written))
+			s.say("saved %s (%d of %d): %s", p.Artifact, p.Index, p.Total, measure.Bytes(p.Written))
 		}
 		s.progress(g.at(p), p.Done)
 	}, nil
@@ -336,7 +337,7 @@ func backupObject(app *v1alpha1.Application, ur *v1alpha1.UpdateRequest, m *back
 			ApplicationRef: v1alpha1.LocalReference{Name: app.Name}, ID: m.ID, Request: ur.Name, Release: m.Release, Commit: m.Commit,
 		},
 		Status: v1alpha1.BackupStatus{
-			Path: path, Bytes: m.Bytes, Size: size(m.Bytes), Warnings: m.Warnings, Verified: m.Verified, CompletedAt: &done,
+			Path: path, Bytes: m.Bytes, Size: measure.Bytes(m.Bytes), Warnings: m.Warnings, Verified: m.Verified, CompletedAt: &done,
 		},
 	}
 	for _, a := range m.Artifacts {
@@ -345,17 +346,4 @@ func backupObject(app *v1alpha1.Application, ur *v1alpha1.UpdateRequest, m *back
 		})
 	}
 	return b
-}
-
-// size writes bytes for people.
-func size(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, i := float64(n)/unit, 0
-	for ; v >= unit && i < 4; i++ {
-		v /= unit
-	}
-	return fmt.Sprintf("%.1f %ciB", v, "KMGTP"[i])
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -20,6 +19,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plural"
 	"github.com/fairlead-dev/fairlead/internal/release"
@@ -134,9 +134,9 @@ func (p *preflightRun) checkDisk(context.Context) (string, error) {
 }
 
 func enough(what string, free int64, least resource.Quantity, advice string) (string, error) {
-	have := units.BytesSize(float64(free))
+	have := measure.Bytes(free)
 	if free < least.Value() {
-		return "", fmt.Errorf("%s: %s free, %s needed: %s", what, have, units.BytesSize(float64(least.Value())), advice)
+		return "", fmt.Errorf("%s: %s free, %s needed: %s", what, have, measure.Bytes(least.Value()), advice)
 	}
 	return fmt.Sprintf("%s: %s free", what, have), nil
 }

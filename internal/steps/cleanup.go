@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/claim"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/source"
@@ -296,7 +297,7 @@ func (s *run) expireAged(ctx context.Context, releases []v1alpha1.Release) error
 	if age == nil {
 		return nil
 	}
-	why := "it is older than retention.imageAge (" + age.Duration.String() + "), so its images are not kept"
+	why := "it is older than retention.imageAge (" + measure.Time(age.Duration) + "), so its images are not kept"
 	for _, r := range release.Aged(releases, age.Duration, s.Clock.Now(), s.Request.Status.PreviousRelease) {
 		if err := s.Store.Expire(ctx, release.Find(releases, r.Name), why); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/distribution/reference"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
@@ -338,7 +340,7 @@ func (s *run) planService(d wanted, all []wanted, current *v1alpha1.Release) pla
 	out := plan.Service{
 		Name: d.Name, Revision: d.revision(), Build: d.how, Replicas: d.Replicas, OneShot: d.OneShot,
 		ContainerName: d.ContainerName, Exclusive: exclusive(d, all), Shares: shares(d.Service), VolumesFrom: volumesFrom(d.Service),
-		Gateway: d.gateway, HoldTimeout: s.traffic(d.Service, defaultGatewayDrain).Hold.MaxWait.String(),
+		Gateway: d.gateway, HoldTimeout: measure.Time(time.Duration(s.traffic(d.Service, defaultGatewayDrain).Hold.MaxWait)),
 	}
 	for _, dep := range d.DependsOn {
 		out.DependsOn = append(out.DependsOn, plan.Dependency{Service: dep.Service, Condition: plan.Condition(dep.Condition), Restart: dep.Restart})

@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/docker/go-units"
-
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/forecast"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 )
 
@@ -37,7 +36,7 @@ func (p *preflightRun) forecastDisk(ctx context.Context, up *v1alpha1.UpdatePlan
 		if needed := forecast.Needed(d.Needs); needed > d.Free {
 			p.tell(v1alpha1.CheckResult{Name: "DiskForecast", Result: warning, Message: fmt.Sprintf(
 				"the update is expected to write %s to the disk with %s, where %s are free: make room before it begins",
-				units.BytesSize(float64(needed)), d.Path, units.BytesSize(float64(d.Free)))})
+				measure.Bytes(needed), d.Path, measure.Bytes(d.Free))})
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 )
 
 // figures of an application, as the API tells them.
@@ -153,7 +154,7 @@ func (c *call) backupChart(f *figures) chart {
 		ch.Summary = c.T("chart.backups.none")
 		return ch
 	}
-	text := sizeText
+	text := measure.Bytes[float64]
 	var values []float64
 	most, sum := 0.0, 0.0
 	for _, b := range f.Backups {
@@ -163,14 +164,14 @@ func (c *call) backupChart(f *figures) chart {
 	}
 	ch.Summary = c.T("chart.backups.summary", "count", len(values), "newest", text(values[len(values)-1]), "sum", text(sum))
 	top := binaryScale(most)
-	ch.Grid = grid(top, text)
+	ch.Grid = grid(top, roundText)
 	ch.Bars = bars(values, top, func(int) string { return "plain" }, func(i int) string { return f.Backups[i].Name + c.T("parts.name") + ch.Rows[i].Text })
 	return ch
 }
 
 func (c *call) diskChart(f *figures) chart {
 	d := f.Disk
-	text := sizeText
+	text := measure.Bytes[float64]
 	if d == nil {
 		return chart{ID: "disk", Title: c.T("chart.disk.title"), Summary: c.T("chart.disk.none")}
 	}
@@ -212,7 +213,7 @@ func (c *call) diskChart(f *figures) chart {
 	}
 	// As high as the disk is large: a round number above it is room that is not there.
 	top := math.Max(1, float64(d.Total))
-	ch.Grid = grid(top, text)
+	ch.Grid = grid(top, roundText)
 	ch.Line = line(past, from, to, top)
 	if d.FullAt != nil {
 		left := float64(d.Free) - d.PerDay*to.Sub(now).Hours()/24

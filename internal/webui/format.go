@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 	"github.com/fairlead-dev/fairlead/internal/webui/i18n"
 )
 
@@ -64,27 +65,15 @@ func formatFuncs(lang *i18n.Lang) template.FuncMap {
 func bytesText(n any) string {
 	switch n := n.(type) {
 	case int64:
-		return sizeText(float64(n))
+		return measure.Bytes(n)
 	case *int64:
-		return sizeText(float64(*n))
+		return measure.Bytes(*n)
 	}
 	return fmt.Sprint(n)
 }
 
-// sizeText is a number of bytes in the largest unit of which there is one at least,
-// with one decimal below ten.
-func sizeText(n float64) string {
-	names := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
-	i := 0
-	for ; math.Abs(n) >= 1023.5 && i < len(names)-1; i++ {
-		n /= 1024
-	}
-	decimals := 0
-	if i > 0 && math.Abs(n) < 9.95 {
-		decimals = 1
-	}
-	return strings.TrimSuffix(strconv.FormatFloat(n, 'f', decimals, 64), ".0") + " " + names[i]
-}
+// roundText is a round number of bytes, such as those beside a chart.
+func roundText(n float64) string { return strings.Replace(measure.Bytes(n), ".0 ", " ", 1) }
 
 // tookText is a duration of a status, such as "1m3s", in words.
 func tookText(lang *i18n.Lang, s string) string {
@@ -167,7 +156,7 @@ func progressText(lang *i18n.Lang, p *v1alpha1.StepProgress) string {
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	key := "progress.steps"
 	if p.Unit == v1alpha1.ProgressBytes {
-		key, number = "progress.bytes", func(n int64) string { return sizeText(float64(n)) }
+		key, number = "progress.bytes", measure.Bytes[int64]
 	}
 	switch {
 	case p.Total <= 0:

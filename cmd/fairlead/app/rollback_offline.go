@@ -14,7 +14,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"k8s.io/utils/clock"
@@ -26,6 +25,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/health"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 	"github.com/fairlead-dev/fairlead/internal/restore"
 	"github.com/fairlead-dev/fairlead/internal/self"
 	"github.com/fairlead-dev/fairlead/internal/steps"
@@ -111,7 +111,7 @@ func listBackups(out io.Writer, directory string) error {
 	fmt.Fprintln(w, "BACKUP\tAPPLICATION\tMADE\tCOMMIT\tSIZE\tMADE FOR")
 	for _, m := range whole {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", m.ID, m.Application, m.CreatedAt.Local().Format(time.DateTime),
-			steps.Short(m.Commit), units.BytesSize(float64(m.Bytes)), m.Request)
+			steps.Short(m.Commit), measure.Bytes(m.Bytes), m.Request)
 	}
 	if err := w.Flush(); err != nil {
 		return err

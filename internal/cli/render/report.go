@@ -9,10 +9,10 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/docker/go-units"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/measure"
 )
 
 // Report is the text at the end of a request: how it went, where its record is,
@@ -338,11 +338,11 @@ func diskLines(disks []v1alpha1.DiskForecast) []string {
 		if len(d.Needs) == 0 {
 			continue
 		}
-		out = append(out, fmt.Sprintf("%s: %s free", clean(d.Path), units.BytesSize(float64(d.Free))))
+		out = append(out, fmt.Sprintf("%s: %s free", clean(d.Path), measure.Bytes(d.Free)))
 		for _, need := range d.Needs {
 			size := "not known"
 			if need.Bytes != nil {
-				size = "about " + units.BytesSize(float64(*need.Bytes))
+				size = "about " + measure.Bytes(*need.Bytes)
 			}
 			out = append(out, fmt.Sprintf("  %s: %s (%s)", strings.ToLower(string(need.For)), size, clean(need.Basis)))
 		}

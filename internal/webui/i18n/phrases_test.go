@@ -42,10 +42,10 @@ func TestSay(t *testing.T) {
 		"image of db: is on this host (1f78ee0e74ef)": "db 的镜像：已在本机（1f78ee0e74ef）",
 		"code: is at abc1234 already":                 "代码：已位于 abc1234",
 		// Amounts and lengths of time are written as elsewhere.
-		"memory: 21.95GiB free": "可用 21.95 GiB",
-		"none if the new container is ready in time: requests are held from the stop of the old one, for at most 1m0s": "新容器按时就绪则无中断：从旧容器停止起请求会被暂存，最多 1 分钟",
-		"not healthy within 1m30s: not started": "等待 1 分 30 秒后仍未就绪：未启动",
-		"no answer within 500ms":                "500 毫秒内没有响应",
+		"memory: 22.0 GiB free": "可用 22.0 GiB",
+		"none if the new container is ready in time: requests are held from the stop of the old one, for at most 1 min": "新容器按时就绪则无中断：从旧容器停止起请求会被暂存，最多 1 分钟",
+		"not healthy within 1 min 30 s: not started": "等待 1 分 30 秒后仍未就绪：未启动",
+		"no answer within 500ms":                     "500 毫秒内没有响应",
 		// Names have the quotes of the language, and its words and marks between them.
 		`applications.fairlead.dev "shop" not found`:                            "没有名为“shop”的应用。",
 		`Unsupported value: "Sideways": supported values: "Auto", "StartFirst"`: "“Sideways”不可用，可用的值：“Auto”、“StartFirst”",

@@ -74,11 +74,14 @@ func (l *Lang) Length(text string) string {
 	return text
 }
 
-// length is a length of time as Go writes it, such as 1m30s, in words; false in English,
-// where it stays as the command and the log have it, and for all else.
+// length is a length of time as the program or Go writes it, such as "1 min 30 s" and
+// 1m30s, in words; false for all else.
 func (l *Lang) length(text string) (string, bool) {
-	d, err := time.ParseDuration(strings.Replace(text, " s", "s", 1))
-	if l.Tag == Languages[0].Tag || !strings.HasSuffix(text, "s") || err != nil || d <= 0 || d%time.Millisecond != 0 {
+	if !lengths.MatchString(text) {
+		return "", false
+	}
+	d, err := time.ParseDuration(written.Replace(text))
+	if err != nil || d <= 0 || d%time.Millisecond != 0 {
 		return "", false
 	}
 	h, m, s, ms := int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60, int(d.Milliseconds())%1000
@@ -101,13 +104,14 @@ func (l *Lang) length(text string) (string, bool) {
 	return "", false
 }
 
-// amount is a number of bytes as the program writes it, such as 2.5GiB.
-var amount = regexp.MustCompile(`^([0-9.]+)([KMGTPE]?i?B)$`)
+var (
+	lengths = regexp.MustCompile(`^[0-9.]+( ?(h|min|m|s|ms) ?[0-9.]+)* ?(h|min|s|ms)$`)
+	written = strings.NewReplacer(" ", "", "min", "m")
+)
 
-// amount is a number of bytes with the space before its unit that a language has.
-func (l *Lang) amount(text string) string {
-	if l.Tag == Languages[0].Tag {
-		return text
-	}
-	return amount.ReplaceAllString(text, "$1 $2")
-}
+// amount is a number of bytes as the program or an engine writes it, such as 2.5 GiB
+// and 2.5GiB.
+var amount = regexp.MustCompile(`^([0-9.]+) ?([KMGTPE]?i?B)$`)
+
+// amount is a number of bytes with a space before its unit.
+func (l *Lang) amount(text string) string { return amount.ReplaceAllString(text, "$1 $2") }
