@@ -6,6 +6,7 @@
 package auditlog
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -164,7 +165,8 @@ func parseKubernetes(line []byte) (Entry, bool) {
 			Message string
 		} `json:"responseStatus"`
 		Annotations struct {
-			More int `json:"fairlead.dev/more,string"`
+			More int    `json:"fairlead.dev/more,string"`
+			Name string `json:"fairlead.dev/name"`
 		}
 	}
 	if json.Unmarshal(line, &l) != nil || l.StageTimestamp.IsZero() {
@@ -172,7 +174,7 @@ func parseKubernetes(line []byte) (Entry, bool) {
 	}
 	e := Entry{
 		Time: l.StageTimestamp, ID: l.AuditID, Via: ViaKubernetes, Who: l.User.Username, Verb: l.Verb, Resource: l.Object.Resource,
-		Namespace: l.Object.Namespace, Name: l.Object.Name, Status: l.Response.Code, Reason: withMore(l.Response.Message, l.Annotations.More),
+		Namespace: l.Object.Namespace, Name: cmp.Or(l.Object.Name, l.Annotations.Name), Status: l.Response.Code, Reason: withMore(l.Response.Message, l.Annotations.More),
 	}
 	if l.Impersonated != nil {
 		e.Who = l.Impersonated.Username

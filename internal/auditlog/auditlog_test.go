@@ -141,6 +141,16 @@ func TestSameIDOfAnotherIsShown(t *testing.T) {
 	}
 }
 
+// A request that left its name to the server has it in an annotation.
+func TestNamesThatTheServerChose(t *testing.T) {
+	l := Log{Kubernetes: filepath.Join(t.TempDir(), "audit.log")}
+	write(t, l.Kubernetes, strings.Replace(strings.Replace(apiLine(1, "k", "jo"), `,"name":"a"`, "", 1), `"verb"`, `"annotations":{"fairlead.dev/name":"shop-x7k2p"},"verb"`, 1))
+	p, err := l.Read(t.Context(), Query{Name: "shop-x7k2p"})
+	if err != nil || len(p.Entries) != 1 || p.Entries[0].Name != "shop-x7k2p" {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
 func TestLinesThatStandForMore(t *testing.T) {
 	dir := t.TempDir()
 	l := Log{Kubernetes: filepath.Join(dir, "audit.log"), HTTP: filepath.Join(dir, "audit-http.log")}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -240,7 +241,12 @@ func TestTokensOverHTTP(t *testing.T) {
 func TestAuditIsForAdministrators(t *testing.T) {
 	w := newWorld(t, nil)
 	w.api.opts.AuditLog = auditlog.Log{HTTP: w.auditFile, Kubernetes: apiAudit()}
-	w.do("operator", "POST", "/requests", newRequest)
+	var made v1alpha1.UpdateRequest
+	w.must(json.Unmarshal([]byte(w.do("operator", "POST", "/requests", newRequest).body), &made))
+	w.until("the name that the server chose", func() bool {
+		log, err := os.ReadFile(apiAudit())
+		return err == nil && strings.Contains(string(log), fmt.Sprintf(`"fairlead.dev/name":%q`, made.Name))
+	})
 	w.do("viewer", "POST", "/requests", newRequest)
 	w.byRole(t, "GET", "/audit", "", map[string]int{"viewer": 403, "operator": 403, "updater": 403, "admin": 200})
 	w.byRole(t, "GET", "//audit", "", map[string]int{"viewer": 403, "operator": 403, "admin": 403}) // of one namespace only

@@ -31,6 +31,23 @@ func Register(plugins *admission.Plugins) {
 
 type keeper struct{ *admission.Handler }
 
+// AnnotationName of an event of the audit log is the name that the server chose for what
+// was created, which the event has not: the request did not name it.
+const AnnotationName = "fairlead.dev/name"
+
+// Validate implements admission.ValidationInterface. It refuses nothing: it sees the
+// object with its name.
+func (keeper) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	if a.GetOperation() != admission.Create || a.GetSubresource() != "" {
+		return nil
+	}
+	made, err := meta.Accessor(a.GetObject())
+	if err != nil || made.GetGenerateName() == "" || made.GetName() == "" {
+		return nil //nolint:nilerr // it has no name to tell
+	}
+	return a.AddAnnotation(AnnotationName, made.GetName())
+}
+
 // Admit implements admission.MutationInterface.
 func (keeper) Admit(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	if r := a.GetResource(); r.Group != v1alpha1.GroupVersion.Group || r.Resource != "updaterequests" || a.GetSubresource() != "" {
