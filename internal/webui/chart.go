@@ -25,6 +25,9 @@ type chart struct {
 	Rows        []chartRow
 }
 
+// Drawn reports whether there is anything to draw.
+func (ch chart) Drawn() bool { return len(ch.Bars) > 0 || ch.Line != "" }
+
 // Width and Height of the drawing, in its own units.
 func (chart) Width() int { return chartWidth }
 

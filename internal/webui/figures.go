@@ -4,6 +4,7 @@ package webui
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
@@ -73,6 +74,16 @@ func (s *Server) figures(c *call) error {
 		return err
 	}
 	page := &figuresPage{Namespace: ns, App: name, Charts: []chart{c.durationChart(&f, ns), c.downtimeChart(&f, ns), c.backupChart(&f), c.diskChart(&f)}}
+	// What is not drawn has only a sentence, which stands below the others.
+	slices.SortStableFunc(page.Charts, func(a, b chart) int {
+		if a.Drawn() == b.Drawn() {
+			return 0
+		}
+		if a.Drawn() {
+			return -1
+		}
+		return 1
+	})
 	return c.render("figures", page)
 }
 
@@ -134,11 +145,13 @@ func (c *call) downtimeChart(f *figures, namespace string) chart {
 	if down > 0 {
 		ch.Summary += c.Lang.Gap() + c.T("chart.downtimes.longest", "time", text(most))
 	}
-	if known < len(values) {
-		ch.Summary += c.Lang.Gap() + c.T("chart.downtimes.others", "count", len(values)-known)
-	}
 	top := downtimeScale(most)
-	ch.Grid = grid(top, text)
+	ch.Grid = grid(top, func(seconds float64) string {
+		if seconds == 0 {
+			return "0"
+		}
+		return text(seconds)
+	})
 	ch.Bars = bars(values, top, func(i int) string {
 		if values[i] > 0 {
 			return "bad"

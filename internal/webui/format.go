@@ -57,6 +57,7 @@ func formatFuncs(lang *i18n.Lang) template.FuncMap {
 		"join":         strings.Join,
 		"names":        func(names []string) string { return strings.Join(names, lang.T("list.comma")) },
 		"gap":          lang.Gap,
+		"ofstep":       ofStep,
 		"lower":        strings.ToLower,
 	}
 }
@@ -181,6 +182,12 @@ func unmeasuredText(lang *i18n.Lang, u v1alpha1.UnmeasuredPorts) string {
 		return lang.T("downtime.also.all", "why", lang.Say(u.Reason))
 	}
 	return lang.T("downtime.also", "where", strings.TrimSpace(u.Service+" "+u.Ports), "why", lang.Say(u.Reason))
+}
+
+// ofStep reports whether a message says no more than which step runs.
+func ofStep(message string) bool {
+	step, ok := strings.CutPrefix(message, "step ")
+	return ok && strings.HasSuffix(step, " runs") && strings.Count(step, " ") == 1
 }
 
 // phaseText is a phase in words.

@@ -98,6 +98,37 @@ func variablesIn(text string) (map[string]string, error) {
 	return out, nil
 }
 
+// Failures are the checks that failed, if they tell all that the request's message does.
+func (p *planPage) Failures() []v1alpha1.CheckResult {
+	failed, _ := p.parted()
+	if slices.ContainsFunc(failed, func(c v1alpha1.CheckResult) bool {
+		return c.Message != "" && strings.HasSuffix(p.Request.Status.Message, c.Message)
+	}) {
+		return failed
+	}
+	return nil
+}
+
+// Warnings are the notable checks that are not among the Failures.
+func (p *planPage) Warnings() []v1alpha1.CheckResult {
+	if len(p.Failures()) == 0 {
+		return p.Notable
+	}
+	_, warn := p.parted()
+	return warn
+}
+
+func (p *planPage) parted() (failed, warn []v1alpha1.CheckResult) {
+	for _, c := range p.Notable {
+		if c.Result == "Failed" {
+			failed = append(failed, c)
+		} else {
+			warn = append(warn, c)
+		}
+	}
+	return failed, warn
+}
+
 // Variables are those of the request, as variablesIn reads them.
 func (p *planPage) Variables() string {
 	var b strings.Builder

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"path"
+	"regexp"
 	"strings"
 
 	"github.com/fairlead-dev/fairlead/internal/webui/i18n"
@@ -165,6 +166,7 @@ func theme(s string) string {
 func funcs(lang *i18n.Lang, a *assets) template.FuncMap {
 	f := template.FuncMap{
 		"t": lang.T, "tor": lang.Or, "say": func(s string) template.HTML { return sayHTML(lang, s) },
+		"sentence": func(s string) template.HTML { return sentenceHTML(lang, s) }, "path": pathHTML,
 		"problem": func(s string) template.HTML { return problemHTML(lang, s) }, "asset": a.url, "firstline": firstLine,
 	}
 	maps.Copy(f, formatFuncs(lang))
@@ -178,7 +180,7 @@ func sayHTML(lang *i18n.Lang, english string) template.HTML {
 	for _, part := range lang.Parts(english) {
 		text := template.HTMLEscapeString(part.Text)
 		if !part.Said {
-			b.WriteString(text)
+			b.WriteString(paths.ReplaceAllStringFunc(text, inParts))
 			continue
 		}
 		class := "said"
@@ -190,6 +192,45 @@ func sayHTML(lang *i18n.Lang, english string) template.HTML {
 	//nolint:gosec // it is escaped
 	return template.HTML(b.String())
 }
+
+// paths are those of files in an escaped text.
+var paths = regexp.MustCompile(`(?:/[\w.@+~-]+){2,}/?`)
+
+// pathHTML is a path, or the name of an image. Lines end between its parts and not at
+// the hyphens in them, where browsers would end them.
+func pathHTML(s string) template.HTML {
+	//nolint:gosec // it is escaped
+	return template.HTML(inParts(template.HTMLEscapeString(s)))
+}
+
+// inParts has each part of an escaped path in an element.
+func inParts(escaped string) string {
+	var b strings.Builder
+	b.WriteString(`<span class="path">`)
+	for _, part := range pathParts.FindAllString(escaped, -1) {
+		b.WriteString("<span>" + part + "</span>")
+	}
+	b.WriteString("</span>")
+	return b.String()
+}
+
+// pathParts are parts of a path with the slash after them, and the tag of an image with
+// the colon before it.
+var pathParts = regexp.MustCompile(`^/?[^/:]*/?|:?[^/:]*/?`)
+
+// sentenceHTML is sayHTML where it stands alone: an English sentence begins with a
+// capital letter, unless it begins with a name.
+func sentenceHTML(lang *i18n.Lang, english string) template.HTML {
+	said := sayHTML(lang, english)
+	if !beginnings.MatchString(string(said)) {
+		return said
+	}
+	//nolint:gosec // it is escaped
+	return template.HTML(strings.ToUpper(string(said[:1]))) + said[1:]
+}
+
+// beginnings are words that sentences begin with, and that are no names.
+var beginnings = regexp.MustCompile(`^(a|all|an|build of|cancelled|check|it|no|not|nothing|preflight|the|there|this|what)\b`)
 
 // problemHTML is what is wrong: the text of a key, or what the API said.
 func problemHTML(lang *i18n.Lang, s string) template.HTML {

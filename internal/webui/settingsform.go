@@ -55,6 +55,17 @@ type settingsField struct {
 	base, prefix string
 }
 
+// What is wrong with a length of time and with an amount.
+const (
+	problemDuration = "settings.duration"
+	problemSize     = "settings.size"
+)
+
+// Exemplified reports whether the error has examples, as the hint has.
+func (f *settingsField) Exemplified() bool {
+	return f.Error == problemDuration || f.Error == problemSize
+}
+
 // Name of the input.
 func (f *settingsField) Name() string {
 	if f.In == "" {
@@ -301,11 +312,11 @@ func (f *settingsField) put(into map[string]any) (wrong string) {
 		value = float64(n)
 	case kindDuration:
 		if !durations.MatchString(f.Value) {
-			return "settings.duration"
+			return problemDuration
 		}
 	case kindSize:
 		if _, err := resource.ParseQuantity(f.Value); err != nil {
-			return "settings.size"
+			return problemSize
 		}
 	case kindVariables:
 		variables, err := variablesIn(f.Value)

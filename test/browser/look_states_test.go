@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/docker/docker/api/types/container"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/test/harness"
@@ -72,6 +74,13 @@ func (s *site) looksAtStates(b *tab, restore string) {
 		b.typed("input[name=token]", "no.such.token")
 		b.click("form.stack button")
 	}})
+	s.looksAtConflicts(b, alert)
+	s.Patch(s.App(s.name), `{"spec":{"suspend":true}}`)
+	s.looks(b,
+		look{name: "suspended", path: s.app(), ready: heading},
+		look{name: "overview-suspended", path: "/ui/", ready: heading},
+	)
+	s.Patch(s.App(s.name), `{"spec":{"suspend":false}}`)
 	for _, c := range harness.Containers(s.t, s.repo.Project)["worker"] {
 		if err := harness.Engine(s.t).ContainerStop(s.t.Context(), c.ID, container.StopOptions{}); err != nil {
 			s.t.Fatal(err)
@@ -84,6 +93,50 @@ func (s *site) looksAtStates(b *tab, restore string) {
 		look{name: "drift", path: s.app(), ready: `document.querySelector("li.note.warn") !== null`},
 		look{name: "overview-drift", path: "/ui/", ready: heading},
 	)
+}
+
+// looksAtConflicts looks at settings that somebody else has saved meanwhile.
+func (s *site) looksAtConflicts(b *tab, alert string) {
+	s.t.Helper()
+	soak := 10
+	meanwhile := func(selector, text string) func(*tab) {
+		return func(b *tab) {
+			b.typed(selector, text)
+			soak++
+			s.Patch(s.App(s.name), fmt.Sprintf(`{"spec":{"rollout":{"soak":"%ds"}}}`, soak))
+			b.click("button[value=save]")
+		}
+	}
+	s.looks(b,
+		look{name: "settings-conflict", path: s.app() + "/settings", ready: alert, before: meanwhile("#rollout-soak", "5s")},
+		look{name: "settings-yaml-conflict", path: s.app() + "/settings?as=yaml", ready: alert, before: meanwhile("#text", "spec:\n  rollout:\n    soak: 5s\n")},
+	)
+	s.Patch(s.App(s.name), `{"spec":{"rollout":{"soak":"1s"}}}`)
+}
+
+// looksAtRestore looks at an application that goes back to a backup, and whose own
+// checks fail then, after a while: nothing answers where they ask.
+func (s *site) looksAtRestore(b *tab) {
+	s.t.Helper()
+	s.Patch(s.App(s.name), `{"spec":{"verify":{"attempts":60}}}`)
+	made := s.WantEnd(s.Update(s.name, "", harness.BackupOnly).Name, v1alpha1.PhaseSucceeded)
+	var backups v1alpha1.BackupList
+	if err := s.Client.List(s.t.Context(), &backups, client.InNamespace(s.Namespace)); err != nil {
+		s.t.Fatal(err)
+	}
+	at := slices.IndexFunc(backups.Items, func(b v1alpha1.Backup) bool { return b.Spec.ID == made.Status.Backup })
+	if at < 0 {
+		s.t.Fatalf("there is no backup %q", made.Status.Backup)
+	}
+	restore := s.Update(s.name, "", harness.RestoreFrom(backups.Items[at].Name)).Name
+	s.WaitStep(restore, v1alpha1.StepRestore)
+	page := "/ui/namespaces/" + s.Namespace + "/updates/" + restore
+	s.looks(b,
+		look{name: "restore-runs", path: page, ready: `document.querySelectorAll(".logline").length > 3 && document.getElementById("service-web") !== null`},
+		look{name: "application-restore", path: s.app(), ready: `document.getElementById("active") !== null`},
+	)
+	s.WantEnd(restore, v1alpha1.PhaseFailed)
+	s.looks(b, look{name: "restore-failed", path: page, ready: `document.getElementById("outcome") !== null && document.querySelector(".logline") !== null`})
 }
 
 // looksOut looks at a page whose session has ended meanwhile.
@@ -116,6 +169,17 @@ func (b *tab) punctuated(name string) {
 	if len(odd) > 0 {
 		b.t.Errorf("%s has odd punctuation: %s", name, fmt.Sprintf("%q", odd))
 	}
+}
+
+// unstuck has what stays in view stand where it belongs, until what is returned is
+// called: it hides a part of what can be scrolled to, such as half of a button.
+func (b *tab) unstuck() (undo func()) {
+	b.t.Helper()
+	place := func(position string) {
+		eval[any](b, fmt.Sprintf(`document.querySelectorAll(".stays").forEach((e) => { e.style.position = %q; })`, position))
+	}
+	place("static")
+	return func() { place("") }
 }
 
 // unrolled shows the whole of a dialog, if one is open, until what is returned is called.

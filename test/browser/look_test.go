@@ -123,6 +123,7 @@ func TestLook(t *testing.T) {
 	}
 	s.looksAtStates(admin, restore)
 	s.looksOut()
+	s.looksAtRestore(admin)
 	s.looksLost(s.signedIn("operator"), s.signedIn("operator"))
 }
 
@@ -213,7 +214,7 @@ func (s *site) looks(b *tab, pages ...look) {
 			if l.before != nil {
 				l.before(b)
 			}
-			b.until(l.name+" is there in "+language, fmt.Sprintf(`document.documentElement.lang === %q && (%s)`, language, l.ready))
+			b.until(l.name+" is there in "+language, fmt.Sprintf(`document.readyState === "complete" && document.documentElement.lang === %q && (%s)`, language, l.ready))
 			b.spoken(l.name + "-" + language)
 			b.punctuated(l.name + "-" + language)
 			b.look(l.name+"-"+language, l.wide)
@@ -280,6 +281,7 @@ func (b *tab) axe(name string) {
 	}
 	// Once for each page; what the page's policy forbids does not bind the debugger.
 	eval[any](b, fmt.Sprintf(`void (window.axe ?? (0, eval)(%s))`, quoted))
+	defer b.unstuck()()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	found, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](`axe.run(document, {
@@ -307,6 +309,7 @@ func (b *tab) picture(name string) {
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	defer b.unrolled()()
+	defer b.unstuck()()
 	whole, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 	if err != nil {
 		b.t.Fatal(err)

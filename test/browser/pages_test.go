@@ -402,7 +402,7 @@ func (s *site) options(t *testing.T, b *tab) {
 	b.typed("#variables", "HEALTH_INTERVAL=9s\nNOTE=<b>&=\"")
 	b.click("#versions details form button")
 	b.until("the plan is told", `document.querySelector("dialog[open] #confirm") !== null`)
-	for _, text := range []string{"HEALTH_INTERVAL=9s", `NOTE=<b>&="`, "extra", "With options", "stay free", "Images that are built"} {
+	for _, text := range []string{"HEALTH_INTERVAL=9s", `NOTE=<b>&="`, "extra", "With options", "which leaves", "Images that are built"} {
 		b.shows(text)
 	}
 	b.click("dialog[open] #confirm")
