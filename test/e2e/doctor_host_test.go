@@ -152,7 +152,7 @@ func TestDoctorFindsAClockThatIsWrong(t *testing.T) {
 	wantFinding(t, doctorOfHost(t, "", "--docker-host", right), "clock", doctor.OK, "agrees", "")
 	for _, by := range []time.Duration{-time.Hour, time.Hour} {
 		host := engineTelling(t, func(info map[string]any) { info["SystemTime"] = time.Now().Add(by).Format(time.RFC3339Nano) })
-		wantFinding(t, doctorOfHost(t, "", "--docker-host", host), "clock", doctor.Problem, "1h0m0s apart", "set-ntp")
+		wantFinding(t, doctorOfHost(t, "", "--docker-host", host), "clock", doctor.Problem, "1 h apart", "set-ntp")
 	}
 }
 
