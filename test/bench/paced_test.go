@@ -23,8 +23,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lane is where a process runs: on any core as everybody else, or on one of them with a real-time priority. A thread without one that is woken from another core may
-// wait there until the clock ticks, every 4 ms at 250 Hz, when any other program computes just then: that is the kernel's time, and as much of HAProxy's.
+// lane is where a process runs: on any core as everybody else, or on one of them with a real-time priority. A thread without one that is woken from another core gets its turn
+// late, by up to some milliseconds on Linux 6.18, when any other program computes there just then: that is the kernel's time, and as much of HAProxy's.
 type lane int
 
 // Lanes.
