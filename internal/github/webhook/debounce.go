@@ -83,7 +83,7 @@ func (d *debouncer) add(app types.NamespacedName, h Hint) {
 func (d *debouncer) fire(app types.NamespacedName) {
 	d.mu.Lock()
 	b, ok := d.pending[app]
-	if !ok {
+	if !ok || time.Now().Before(b.next) { // of a timer that was set anew in the moment in which it went off
 		d.mu.Unlock()
 		return
 	}
