@@ -143,8 +143,12 @@ func updatesOf(requests []v1alpha1.UpdateRequest) []updateFigures {
 		if ur.Spec.DryRun || ur.Spec.BackupOnly || st.StartedAt == nil || st.FinishedAt == nil {
 			continue
 		}
+		took, err := time.ParseDuration(st.Duration)
+		if err != nil {
+			took = st.FinishedAt.Sub(st.StartedAt.Time)
+		}
 		out = append(out, updateFigures{
-			Request: ur.Name, Phase: st.Phase, Commit: st.Commit, FinishedAt: st.FinishedAt.UTC(), Seconds: st.FinishedAt.Sub(st.StartedAt.Time).Seconds(),
+			Request: ur.Name, Phase: st.Phase, Commit: st.Commit, FinishedAt: st.FinishedAt.UTC(), Seconds: took.Seconds(),
 			Downtime: downtimeOf(st),
 		})
 	}

@@ -334,13 +334,17 @@ func TestReturnToABackup(t *testing.T) {
 		w.api.objects["namespaces/default/requests/"+name] = ur
 		return ur
 	}
-	restores("refailed", v1alpha1.PhaseFailed, v1alpha1.StepFailed)
+	refailed := restores("refailed", v1alpha1.PhaseFailed, v1alpha1.StepFailed)
+	refailed.Status.Backup, refailed.Status.Failure = "backup_20240102_030405", &v1alpha1.FailureStatus{Reason: v1alpha1.ReasonVerifyFailed}
 	restores("rewaits", v1alpha1.PhasePending, "")
 	restores("restores", v1alpha1.PhaseRestoring, v1alpha1.StepRunning)
 	b := w.signedIn("admin")
 	failed := b.get("/ui/namespaces/default/updates/refailed").body
 	if strings.Contains(failed, `/retry"`) || !strings.Contains(failed, `id="retry" href="/ui/namespaces/default/backups/shop-b1/restore"`) {
 		t.Error("one click overwrites the data again")
+	}
+	if strings.Contains(failed, "push a commit") || !strings.Contains(failed, "or backup_20240102_030405, which was made before") || !strings.Contains(failed, "<dt>Backup made before</dt>") {
+		t.Error("it is not told which backup leads back, or to push a commit")
 	}
 	if !strings.Contains(b.get("/ui/namespaces/default/updates/rewaits").body, `/cancel"`) {
 		t.Error("one that waits cannot be cancelled")
@@ -349,7 +353,7 @@ func TestReturnToABackup(t *testing.T) {
 		t.Error("in its midst it is offered to be cancelled")
 	}
 	dialog := b.get("/ui/namespaces/default/updates/restores/cancel").body
-	if strings.Contains(dialog, "Data is not touched") || !strings.Contains(dialog, "nothing is undone") {
+	if strings.Contains(dialog, "Data is not changed back") || !strings.Contains(dialog, "nothing is undone") {
 		t.Error("the dialog promises what does not happen")
 	}
 }

@@ -56,6 +56,13 @@ func (p *updatePage) Planned() bool {
 	})
 }
 
+// TakenBack reports whether what is told of services was undone since.
+func (p *updatePage) TakenBack() bool {
+	return !p.Running && slices.ContainsFunc(p.Request.Status.Steps, func(s v1alpha1.StepStatus) bool {
+		return s.Name == v1alpha1.StepRollback && s.State == v1alpha1.StepSucceeded
+	})
+}
+
 // stepRow is a step of the timeline.
 type stepRow struct {
 	v1alpha1.StepStatus
@@ -185,7 +192,12 @@ func (p *updatePage) outcome(c *call) {
 	if slices.ContainsFunc(c.Lang.Parts(p.Cause), func(part i18n.Part) bool { return part.Said }) {
 		p.Why = c.Lang.Or("reason."+p.Reason, "")
 	}
-	if key := "advice." + p.Reason; c.Lang.Has(key) {
+	// What was restored and does not run is no matter of another commit.
+	restored := ur.Spec.RestoreFrom != nil && st.Backup != "" &&
+		slices.Contains([]string{v1alpha1.ReasonVerifyFailed, v1alpha1.ReasonHealthCheckFailed, v1alpha1.ReasonOneShotFailed, v1alpha1.ReasonRolloutFailed}, p.Reason)
+	if key := "advice." + p.Reason; restored {
+		p.Advice = append(p.Advice, c.T("advice.restored", "backup", st.Backup))
+	} else if c.Lang.Has(key) {
 		p.Advice = append(p.Advice, c.T(key))
 	}
 	switch st.Phase {
@@ -264,6 +276,9 @@ func (r *stepRow) estimate() {
 		r.Left = r.Took * time.Duration(100-r.Percent) / time.Duration(r.Percent)
 	case r.Usual > r.Took:
 		r.Left = r.Usual - r.Took
+	}
+	if r.Left > 0 {
+		r.Left = max(r.Left, time.Second) // less is no estimate
 	}
 	if r.Percent == 0 && r.Usual > 0 {
 		// It is never told to be done before it is.

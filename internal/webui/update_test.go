@@ -92,6 +92,24 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
+// What was undone is not told as if it were there.
+func TestServicesThatWereTakenBack(t *testing.T) {
+	w := newWorld(t)
+	ur := request("cancelled", v1alpha1.PhaseCancelled)
+	ur.Status.Steps = []v1alpha1.StepStatus{{Name: v1alpha1.StepRollout, State: v1alpha1.StepFailed, StartedAt: &at}, {Name: v1alpha1.StepRollback, State: v1alpha1.StepSucceeded, StartedAt: &at}}
+	ur.Status.Services = []v1alpha1.ServiceUpdate{{Name: "web", Action: v1alpha1.ActionReplace, NewContainers: []string{"97e9b98a59aa"}, Health: "starting"}}
+	w.api.objects["namespaces/default/requests/cancelled"] = ur
+	page := w.signedIn("admin").get("/ui/namespaces/default/updates/cancelled").body
+	if !strings.Contains(page, "What was tried, and undone") || strings.Contains(page, "starting") {
+		t.Error("a container that was taken back is told to be starting")
+	}
+	ur.Status.Steps[1].State = v1alpha1.StepFailed
+	page = w.signedIn("admin").get("/ui/namespaces/default/updates/cancelled").body
+	if strings.Contains(page, "What was tried, and undone") || !strings.Contains(page, "starting") {
+		t.Error("what was not undone is told to be")
+	}
+}
+
 // Every check has a name in every language.
 func TestNamesOfChecks(t *testing.T) {
 	for _, lang := range i18n.Languages {

@@ -29,7 +29,7 @@ func TestSay(t *testing.T) {
 		// What has parts between semicolons itself is found in what is around it, and
 		// beside others; what is said of a name, after that.
 		"preflight: Backup: the backup cannot be made as things are: the PostgreSQL service \"db\" is not running, so its databases cannot be dumped; start it, or set backup.databases to None or to the names of the services to dump": "预检：备份：目前无法备份：PostgreSQL 服务“db”未运行，无法导出其数据库；请启动它，或将 backup.databases 设为 None 或要导出的服务名称",
-		"not healthy: web: does not run (exit code 1); start it again, or have the release rolled out again: an UpdateRequest to its commit with spec.force; db: is paused; unpause it":                                                  "不健康：web：未运行（退出代码 1）；请重新启动它，或强制更新到该版本的提交；db：已暂停，请恢复运行",
+		"not healthy: web: does not run (exit code 1); start it again, or have the release rolled out again: an UpdateRequest to its commit with spec.force; db: is paused; unpause it":                                                  "不健康：web：未运行（退出代码 1）；请重新启动它，或勾选“全部重新构建并替换”后更新到该版本的提交；db：已暂停，请恢复运行",
 		"check home failed (attempt 3 of 3): no answer within 2s":                                                                            "检查 home 失败（第 3 次，共 3 次）：2 秒内没有响应",
 		"compose.yml:7: service web: the env_file x.env does not exist: create it in the deployment directory, or mark it `required: false`": "compose.yml:7：服务 web：env_file x.env 不存在：请在部署目录中创建，或标记 required: false",
 		// A word of the language stands without spaces, a name with them.
