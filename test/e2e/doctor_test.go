@@ -73,8 +73,8 @@ func (s *site) troubleWithDisk() {
 	}
 	s.apply("  preflight: {minFreeDisk: 900Pi, minFreeMemory: 800Pi}\n")
 	own, _ = s.diagnose(s.name)
-	wantFinding(s.t, own, "disk", doctor.Problem, "900Pi", "preflight.minFreeDisk")
-	wantFinding(s.t, own, "memory", doctor.Problem, "800Pi", "preflight.minFreeMemory")
+	wantFinding(s.t, own, "disk", doctor.Problem, "900 PiB", "preflight.minFreeDisk")
+	wantFinding(s.t, own, "memory", doctor.Problem, "800 PiB", "preflight.minFreeMemory")
 	s.apply("")
 	s.succeeds(s.publish("Room again", map[string]string{"Dockerfile": string(dockerfile)}))
 }

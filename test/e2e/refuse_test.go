@@ -121,7 +121,7 @@ func TestRefusedUpdates(t *testing.T) {
 		{"several things at once", func(s *site) (string, func()) {
 			s.apply("  preflight: {minFreeDisk: 900Pi, minFreeMemory: 800Pi}\n")
 			return "no-such-tag", func() { s.apply("") }
-		}, "", []string{"Disk", "900Pi", "preflight.minFreeDisk", "Memory", "800Pi", "preflight.minFreeMemory", "Commit", "no-such-tag"}},
+		}, "", []string{"Disk", "900 PiB", "preflight.minFreeDisk", "Memory", "800 PiB", "preflight.minFreeMemory", "Commit", "no-such-tag"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := s.in(t)
