@@ -69,14 +69,7 @@ func TestWatchedHangs(t *testing.T) {
 // A gap that goes over two steps is one in the figures of all updates.
 func TestGapOverTwoStepsIsOne(t *testing.T) {
 	asked, down := make(chan struct{}, 100), make(chan struct{})
-	s, model := watching(t, func(w http.ResponseWriter, _ *http.Request) {
-		select {
-		case <-down:
-			w.WriteHeader(http.StatusServiceUnavailable)
-		default:
-		}
-		asked <- struct{}{}
-	})
+	s, model := watching(t, untilDown(asked, down))
 	gapSeconds.DeleteLabelValues("prod", "gaps") // of the same test before
 	r := &Runner{}
 	s.sights = &r.sights
@@ -108,6 +101,18 @@ func TestGapOverTwoStepsIsOne(t *testing.T) {
 	}
 }
 
+// untilDown answers well until down is closed, and says whenever it was asked.
+func untilDown(asked chan<- struct{}, down <-chan struct{}) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-down:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		default:
+		}
+		asked <- struct{}{}
+	}
+}
+
 // observedGaps are the metric's for an application.
 func observedGaps(t *testing.T, app string) (count uint64, sum float64) {
 	t.Helper()
@@ -131,14 +136,7 @@ func observedGaps(t *testing.T, app string) (count uint64, sum float64) {
 func TestWatchedUntilTheWorkEnds(t *testing.T) {
 	t.Parallel()
 	asked, down := make(chan struct{}, 100), make(chan struct{})
-	s, model := watching(t, func(w http.ResponseWriter, _ *http.Request) {
-		select {
-		case <-down:
-			w.WriteHeader(http.StatusServiceUnavailable)
-		default:
-		}
-		asked <- struct{}{}
-	})
+	s, model := watching(t, untilDown(asked, down))
 	s.Step = v1alpha1.StepRollout
 	ctx, cancel := context.WithCancel(t.Context())
 	err := s.watched(ctx, model, nil, func() error {
