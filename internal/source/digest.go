@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -109,16 +110,25 @@ func (r *Repo) Tracked(ctx context.Context, commit, p string) (bool, error) {
 type treeEntry struct {
 	entry
 	path string
+	// size in bytes, where it was asked for (-l).
+	size int64
 }
 
-// parseTree reads `git ls-tree -z`: "100644 blob oid\tpath".
+// parseTree reads `git ls-tree -z`: "100644 blob oid\tpath", with -l
+// "100644 blob oid    size\tpath".
 func parseTree(out []byte) []treeEntry {
 	var entries []treeEntry
 	for _, rec := range records(out) {
 		meta, p, ok := strings.Cut(rec, "\t")
-		if f := strings.Fields(meta); ok && len(f) == 3 {
-			entries = append(entries, treeEntry{path: p, entry: entry{mode: f[0], oid: f[2]}})
+		f := strings.Fields(meta)
+		if !ok || len(f) < 3 {
+			continue
 		}
+		e := treeEntry{path: p, entry: entry{mode: f[0], oid: f[2]}}
+		if len(f) > 3 {
+			e.size, _ = strconv.ParseInt(f[3], 10, 64) // "-" for a submodule
+		}
+		entries = append(entries, e)
 	}
 	return entries
 }

@@ -19,8 +19,10 @@ type entry struct {
 }
 
 const (
-	modeLink      = "120000"
-	modeSubmodule = "160000"
+	modeFile       = "100644"
+	modeExecutable = "100755"
+	modeLink       = "120000"
+	modeSubmodule  = "160000"
 )
 
 // change is a path that differs between two commits.

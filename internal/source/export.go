@@ -23,7 +23,9 @@ import (
 // be. There is no .git in it and export-ignore has no meaning. Modes are 0755 and
 // 0644 whatever the umask. The time of a file is that of the commit with which it
 // came into an export to this parent as it is now, so that what a commit did not
-// change looks unchanged. Working tree and index of the clone are not touched.
+// change looks unchanged. Working tree and index of the clone are not touched; a
+// large file that the working tree has just as the commit has it is copied from
+// there, which is faster than unpacking it.
 //
 // dest must not be Exported already (fs.ErrExist); its parent is made. It appears
 // only when it is whole. What is at dest otherwise, as the machine went down, and
@@ -72,12 +74,12 @@ func (r *Repo) Export(ctx context.Context, commit, dest string) (err error) {
 		return err
 	}
 	tree := filepath.Join(scratch, "tree")
-	e := exporter{repo: r, scratch: scratch}
+	e := exporter{repo: r, scratch: scratch, seek: r.mayTake() && !knownBeside(dest).NothingToTake}
 	err = e.checkout(ctx, r.git, r.url, commit, tree, 0)
 	if err := errors.Join(err, r.restoreLFSOwner()); err != nil {
 		return fmt.Errorf("export %s: %w", c.Short, err)
 	}
-	if err := publish(tree, dest, c.Time); err != nil {
+	if err := publish(tree, dest, c.Time, e.attributes); err != nil {
 		return err
 	}
 	return os.RemoveAll(temp)
@@ -122,13 +124,14 @@ func (e *exporting) begin(ctx context.Context, dest string) (done func(), err er
 	}
 }
 
-// publish gives a tree that is whole the name dest.
-func publish(tree, dest string, at time.Time) error {
+// publish gives a tree that is whole, of a commit with or without attributes, the
+// name dest.
+func publish(tree, dest string, at time.Time, attributes bool) error {
 	exportsMutex.Lock()
 	defer exportsMutex.Unlock()
 	parent, name := filepath.Split(dest)
 	known := readExports(parent)
-	files, err := settle(tree, at, known.Files)
+	files, large, err := settle(tree, at, known.Files)
 	if err != nil {
 		return err
 	}
@@ -143,7 +146,7 @@ func publish(tree, dest string, at time.Time) error {
 	if err := os.Rename(tree, dest); err != nil {
 		return err
 	}
-	known.Files = files
+	known.Files, known.NothingToTake = files, attributes || !large
 	if !slices.Contains(known.Trees, name) {
 		known.Trees = append(known.Trees, name)
 	}
@@ -172,44 +175,95 @@ type exporter struct {
 	// scratch is for the index files.
 	scratch string
 	indexes int
+	// seek: the working tree may have large files of the commit.
+	seek bool
+	// attributes: the commit has some.
+	attributes bool
 }
+
+// newIndex is the path of another index.
+func (e *exporter) newIndex() string {
+	e.indexes++
+	return filepath.Join(e.scratch, fmt.Sprintf("index-%d", e.indexes))
+}
+
+// plainCheckout: all files are written, and links as such.
+var plainCheckout = []string{"core.sparseCheckout=false", "core.symlinks=true"}
 
 // checkout writes the tree of commit, out of the repository of g, to dir.
 func (e *exporter) checkout(ctx context.Context, g git, url, commit, dir string, depth int) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // for containers to read
 		return err
 	}
-	e.indexes++
 	// With an index and a working tree of its own, git takes the attributes
 	// from the commit and touches nothing else.
-	index := filepath.Join(e.scratch, fmt.Sprintf("index-%d", e.indexes))
 	g.dir, g.workTree = dir, dir
-	c := call{
-		args:   []string{"read-tree", "-m", "-u", commit},
-		config: []string{"core.sparseCheckout=false", "core.symlinks=true"},
-		env:    []string{"GIT_INDEX_FILE=" + index},
+	var subs []submodule
+	var unlisted error
+	list := func(tree []treeEntry) {
+		if depth == 0 {
+			e.attributes = hasAttributes(tree)
+		}
+		subs, unlisted = submodulesOf(ctx, g, commit, tree)
 	}
+	var listing sync.WaitGroup
+	var err error
+	if depth == 0 && e.seek {
+		tree, unlisted := treeOf(ctx, g, commit, "-l")
+		if unlisted != nil {
+			return unlisted
+		}
+		listing.Go(func() { list(tree) })
+		err = e.write(ctx, g, url, commit, dir, tree, e.repo.takeable(tree))
+	} else {
+		listing.Go(func() {
+			var tree []treeEntry
+			if tree, unlisted = treeOf(ctx, g, commit); unlisted == nil {
+				list(tree)
+			}
+		})
+		err = e.writeByGit(ctx, g, url, commit, dir)
+	}
+	listing.Wait()
+	if err == nil {
+		err = unlisted
+	}
+	if err != nil {
+		return err
+	}
+	return e.submodules(ctx, g, url, commit, subs, dir, depth)
+}
+
+// write writes a tree, of which the working tree may have the given files.
+func (e *exporter) write(ctx context.Context, g git, url, commit, dir string, tree, files []treeEntry) error {
+	if len(files) == 0 {
+		return e.writeByGit(ctx, g, url, commit, dir)
+	}
+	if err := e.take(ctx, g, commit, tree, files, dir); err == nil || ctx.Err() != nil {
+		return err
+	}
+	// If git cannot either, it says why.
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // for containers to read
+		return err
+	}
+	return e.writeByGit(ctx, g, url, commit, dir)
+}
+
+func (e *exporter) writeByGit(ctx context.Context, g git, url, commit, dir string) error {
+	index := e.newIndex()
+	c := call{args: []string{"read-tree", "-m", "-u", commit}, config: slices.Clone(plainCheckout), env: inIndex(index)}
 	done, err := e.repo.dressForContent(ctx, &c, g, url)
 	if err != nil {
 		return err
 	}
 	defer done()
-	var subs []submodule
-	var unlisted error
-	var listing sync.WaitGroup
-	listing.Go(func() { subs, unlisted = submodulesOf(ctx, g, commit) })
-	_, err = g.run(ctx, c)
-	listing.Wait()
-	if err != nil {
+	if _, err := g.run(ctx, c); err != nil {
 		return contentError(err, url)
 	}
-	if err := checkPointers(ctx, g, index, dir); err != nil {
-		return err
-	}
-	if unlisted != nil {
-		return unlisted
-	}
-	return e.submodules(ctx, g, url, commit, subs, dir, depth)
+	return checkPointers(ctx, g, index, dir)
 }
 
 // syncFileSystem brings all that was written near path to disk at once, which

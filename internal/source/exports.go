@@ -31,6 +31,9 @@ type exports struct {
 	Boot  string           `json:"boot"`
 	Trees []string         `json:"trees"`
 	Files map[string]stamp `json:"files"`
+	// NothingToTake: the last tree had no file that a working tree that follows it
+	// could give to the next one. Git is not kept waiting for the sizes then.
+	NothingToTake bool `json:"nothingToTake,omitempty"`
 }
 
 // stamp is the time that a file was given when it first had its content.
@@ -89,9 +92,14 @@ func Exported(dest string) bool {
 	if err != nil || !info.IsDir() {
 		return false
 	}
+	return slices.Contains(knownBeside(dest).Trees, filepath.Base(dest))
+}
+
+// knownBeside is what is known of the trees that are where dest is.
+func knownBeside(dest string) exports {
 	exportsMutex.Lock()
 	defer exportsMutex.Unlock()
-	return slices.Contains(readExports(filepath.Dir(dest)).Trees, filepath.Base(dest))
+	return readExports(filepath.Dir(dest))
 }
 
 // settle gives all below dir its modes and times, whatever the umask. A file
@@ -99,11 +107,11 @@ func Exported(dest string) bool {
 // same. One that is new or changed gets the time at, to the second, and below
 // that a number made from its content: whoever compares size and time, as
 // builders do, tells two contents apart even where the seconds are the same.
-// It returns what is known then.
-func settle(dir string, at time.Time, known map[string]stamp) (map[string]stamp, error) {
-	now := map[string]stamp{}
+// It returns what is known then, and whether any file is large.
+func settle(dir string, at time.Time, known map[string]stamp) (now map[string]stamp, large bool, err error) {
+	now = map[string]stamp{}
 	var dirs []string
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -126,6 +134,7 @@ func settle(dir string, at time.Time, known map[string]stamp) (map[string]stamp,
 		if err != nil {
 			return err
 		}
+		large = large || info.Size() >= largeFile
 		perm := fs.FileMode(0o644)
 		if info.Mode()&0o100 != 0 {
 			perm = 0o755
@@ -136,14 +145,14 @@ func settle(dir string, at time.Time, known map[string]stamp) (map[string]stamp,
 		return setTime(path, s.Time)
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	for _, path := range slices.Backward(dirs) {
 		if err := setTime(path, at); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	return now, nil
+	return now, large, nil
 }
 
 func stampOf(path string, at time.Time, before stamp) (stamp, error) {

@@ -14,7 +14,7 @@ import (
 )
 
 // sandbox keeps the configuration of the machine out of the test.
-func sandbox(t *testing.T) {
+func sandbox(t testing.TB) {
 	t.Helper()
 	home := t.TempDir()
 	t.Setenv("HOME", home)
@@ -30,7 +30,7 @@ func sandbox(t *testing.T) {
 }
 
 // sh runs git in dir and returns its output without the last line end.
-func sh(t *testing.T, dir string, args ...string) string {
+func sh(t testing.TB, dir string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "git", args...)
 	cmd.Dir = dir
@@ -41,7 +41,7 @@ func sh(t *testing.T, dir string, args ...string) string {
 	return strings.TrimSuffix(string(out), "\n")
 }
 
-func write(t *testing.T, dir, name, content string) {
+func write(t testing.TB, dir, name, content string) {
 	t.Helper()
 	path := filepath.Join(dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -52,7 +52,7 @@ func write(t *testing.T, dir, name, content string) {
 	}
 }
 
-func read(t *testing.T, dir, name string) string {
+func read(t testing.TB, dir, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
@@ -67,7 +67,7 @@ func exists(path string) bool {
 }
 
 // newRepo makes a repository with branch main and no commit.
-func newRepo(t *testing.T) string {
+func newRepo(t testing.TB) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "upstream")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -79,7 +79,7 @@ func newRepo(t *testing.T) string {
 }
 
 // commitAll commits everything in dir and returns the SHA.
-func commitAll(t *testing.T, dir, message string) string {
+func commitAll(t testing.TB, dir, message string) string {
 	t.Helper()
 	sh(t, dir, "add", "-A", "-f")
 	sh(t, dir, "commit", "-q", "--allow-empty", "-m", message)
@@ -87,7 +87,7 @@ func commitAll(t *testing.T, dir, message string) string {
 }
 
 // put commits files, name and content in turn, and returns the SHA.
-func put(t *testing.T, dir, message string, files ...string) string {
+func put(t testing.TB, dir, message string, files ...string) string {
 	t.Helper()
 	for i := 0; i < len(files); i += 2 {
 		write(t, dir, files[i], files[i+1])
@@ -95,14 +95,14 @@ func put(t *testing.T, dir, message string, files ...string) string {
 	return commitAll(t, dir, message)
 }
 
-func clone(t *testing.T, upstream string, args ...string) string {
+func clone(t testing.TB, upstream string, args ...string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "app")
 	sh(t, filepath.Dir(dir), append(append([]string{"clone", "-q"}, args...), upstream, dir)...)
 	return dir
 }
 
-func open(t *testing.T, dir string, opts Options) *Repo {
+func open(t testing.TB, dir string, opts Options) *Repo {
 	t.Helper()
 	r, err := Open(t.Context(), dir, opts)
 	if err != nil {

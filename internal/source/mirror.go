@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -86,7 +85,7 @@ type TreeFile struct {
 }
 
 // Regular reports whether it is a plain file.
-func (f TreeFile) Regular() bool { return f.Mode == "100644" || f.Mode == "100755" }
+func (f TreeFile) Regular() bool { return f.Mode == modeFile || f.Mode == modeExecutable }
 
 // Files lists what lies below a directory of a commit (by its full SHA), in the
 // order of paths; "" and "." mean all of it. A file of that name is listed by
@@ -105,14 +104,8 @@ func (r *Repo) Files(ctx context.Context, commit, dir string) ([]TreeFile, error
 		return nil, err
 	}
 	var files []TreeFile
-	for _, rec := range records(out) {
-		meta, p, ok := strings.Cut(rec, "\t")
-		f := strings.Fields(meta)
-		if !ok || len(f) != 4 {
-			continue
-		}
-		size, _ := strconv.ParseInt(f[3], 10, 64) // "-" for a submodule
-		files = append(files, TreeFile{Path: p, Mode: f[0], Object: f[2], Size: size})
+	for _, e := range parseTree(out) {
+		files = append(files, TreeFile{Path: e.path, Mode: e.mode, Object: e.oid, Size: e.size})
 	}
 	if len(files) == 0 {
 		return nil, fmt.Errorf("%w: there is nothing at %q in commit %s", ErrNotFound, dir, commit)

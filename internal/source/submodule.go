@@ -49,15 +49,20 @@ func (e *exporter) submodules(ctx context.Context, g git, super, commit string, 
 	return nil
 }
 
-// submodulesOf lists the submodules of a commit.
-func submodulesOf(ctx context.Context, g git, commit string) ([]submodule, error) {
-	out, err := g.run(ctx, call{args: []string{"ls-tree", "-r", "-z", "--full-tree", commit}})
+// treeOf lists all files and submodules of a commit, as the options say.
+func treeOf(ctx context.Context, g git, commit string, options ...string) ([]treeEntry, error) {
+	out, err := g.run(ctx, call{args: slices.Concat([]string{"ls-tree", "-r", "-z", "--full-tree"}, options, []string{commit})})
 	if err != nil {
 		return nil, err
 	}
+	return parseTree(out), nil
+}
+
+// submodulesOf lists the submodules of a commit that has that tree.
+func submodulesOf(ctx context.Context, g git, commit string, tree []treeEntry) ([]submodule, error) {
 	var subs []submodule
 	modules := false
-	for _, e := range parseTree(out) {
+	for _, e := range tree {
 		if e.mode == modeSubmodule {
 			subs = append(subs, submodule{path: e.path, commit: e.oid})
 		}
@@ -66,7 +71,7 @@ func submodulesOf(ctx context.Context, g git, commit string) ([]submodule, error
 	if len(subs) == 0 || !modules {
 		return subs, nil
 	}
-	out, err = g.run(ctx, call{args: []string{"config", "--blob", commit + ":.gitmodules", "-z", "--get-regexp", `^submodule\..*\.(path|url)$`}})
+	out, err := g.run(ctx, call{args: []string{"config", "--blob", commit + ":.gitmodules", "-z", "--get-regexp", `^submodule\..*\.(path|url)$`}})
 	if err != nil && exitCode(err) != 1 {
 		return nil, err
 	}

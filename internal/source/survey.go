@@ -210,9 +210,9 @@ func (r *Repo) look(ctx context.Context, f *finding) (needsHash bool, err error)
 	case info.IsDir():
 		return false, r.lookDir(ctx, f, full)
 	case info.Mode().IsRegular():
-		f.entry.mode = "100644"
+		f.entry.mode = modeFile
 		if info.Mode()&0o100 != 0 {
-			f.entry.mode = "100755"
+			f.entry.mode = modeExecutable
 		}
 		return true, nil
 	default: // a socket or a pipe: somebody's own

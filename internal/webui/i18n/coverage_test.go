@@ -127,6 +127,7 @@ var unshownParts = map[string]string{
 	"internal/source/lfs.go lfsPointer":              "what a file of Git LFS begins with",
 	"internal/source/lfs.go lfsFilters":              "settings of git",
 	"internal/source/survey.go blobName":             "what git takes the hash of",
+	"internal/source/taken.go":                       "whether a file is copied or left to git; nobody is told",
 	"internal/backup/runner.go Sweep":                "the daemon's log",
 	"internal/build/progress.go status":              "a line of the log",
 	"internal/build/pull.go Pull":                    "lines of the log, and what the engine did when it failed",
