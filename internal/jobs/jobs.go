@@ -27,6 +27,7 @@ var (
 // changes to. All methods may be used by several goroutines.
 type Runner[K comparable, T any] struct {
 	notify func(K)
+	gather time.Duration
 
 	mu     sync.Mutex
 	jobs   map[K]*Job[T]
@@ -37,16 +38,18 @@ type Runner[K comparable, T any] struct {
 // NewRunner makes a Runner that calls notify, without holding a lock, when a
 // job of a key ended or recorded something.
 func NewRunner[K comparable, T any](notify func(K)) *Runner[K, T] {
-	return &Runner[K, T]{notify: notify, jobs: map[K]*Job[T]{}}
+	return &Runner[K, T]{notify: notify, gather: gather, jobs: map[K]*Job[T]{}}
 }
 
 // Job is one piece of work.
 type Job[T any] struct {
 	cancel context.CancelCauseFunc
 	wake   func()
+	gather time.Duration
 
 	mu      sync.Mutex
 	changes []func(*T)
+	told    int           // how many of them were told
 	written chan struct{} // closed and renewed when changes were acknowledged
 	waking  *time.Timer   // not nil from a change until it is told
 	done    bool
@@ -54,8 +57,9 @@ type Job[T any] struct {
 }
 
 // gather is how long a change waits for others, or for the end of the job, to be
-// told together with them: each telling is a write to the API.
-const gather = 20 * time.Millisecond
+// told together with them: each telling is a write to the API, and one that goes on
+// when the job ends delays what comes after it. Nobody minds a quarter of a second.
+const gather = 250 * time.Millisecond
 
 // Record adds a change to the status, to be applied by the reconciler in order.
 // A change must give the same result when it is applied twice, as the write of
@@ -66,7 +70,7 @@ func (j *Job[T]) Record(change func(*T)) {
 	defer j.mu.Unlock()
 	j.changes = append(j.changes, change)
 	if j.waking == nil {
-		j.waking = time.AfterFunc(gather, j.tell)
+		j.waking = time.AfterFunc(j.gather, j.tell)
 	}
 }
 
@@ -74,6 +78,7 @@ func (j *Job[T]) Record(change func(*T)) {
 func (j *Job[T]) tell() {
 	j.mu.Lock()
 	j.waking = nil
+	j.told = len(j.changes)
 	done := j.done
 	j.mu.Unlock()
 	if !done {
@@ -83,14 +88,18 @@ func (j *Job[T]) tell() {
 
 // Written returns when all that was recorded so far is acknowledged, which is
 // when it is written, or with the cause of the end of ctx. A job calls it before
-// a side effect whose intent must be known after a crash.
+// a side effect whose intent must be known after a crash: it is told at once.
 func (j *Job[T]) Written(ctx context.Context) error {
 	for {
 		j.mu.Lock()
 		left, written := len(j.changes), j.written
+		untold := left > 0 && j.waking != nil && j.waking.Stop()
 		j.mu.Unlock()
 		if left == 0 {
 			return nil
+		}
+		if untold {
+			j.tell()
 		}
 		select {
 		case <-written:
@@ -105,7 +114,7 @@ type State[T any] struct {
 	// Done says that the job ended, with Err.
 	Done bool
 	Err  error
-	// Changes recorded so far and not acknowledged yet.
+	// Changes recorded so far and not acknowledged yet; none before they are told of.
 	Changes []func(*T)
 }
 
@@ -119,7 +128,7 @@ func (r *Runner[K, T]) Start(key K, fn func(ctx context.Context, j *Job[T]) erro
 		return false
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	j := &Job[T]{cancel: cancel, wake: func() { r.notify(key) }, written: make(chan struct{})}
+	j := &Job[T]{cancel: cancel, wake: func() { r.notify(key) }, gather: r.gather, written: make(chan struct{})}
 	r.jobs[key] = j
 	r.wg.Go(func() {
 		err := run(ctx, j, fn)
@@ -152,7 +161,11 @@ func (r *Runner[K, T]) Poll(key K) (State[T], bool) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return State[T]{Done: j.done, Err: j.err, Changes: j.changes[:len(j.changes):len(j.changes)]}, true
+	n := j.told
+	if j.done {
+		n = len(j.changes)
+	}
+	return State[T]{Done: j.done, Err: j.err, Changes: j.changes[:n:n]}, true
 }
 
 // Acknowledge drops the first n recorded changes: they are written.
@@ -160,6 +173,7 @@ func (r *Runner[K, T]) Acknowledge(key K, n int) {
 	if j := r.get(key); j != nil {
 		j.mu.Lock()
 		j.changes = j.changes[n:]
+		j.told = max(0, j.told-n)
 		close(j.written)
 		j.written = make(chan struct{})
 		j.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/failure"
 )
@@ -218,5 +219,63 @@ func TestWritten(t *testing.T) {
 	step <- struct{}{}
 	if err := <-results; !errors.Is(err, ErrCancelled) {
 		t.Errorf("of a cancelled job: %v", err)
+	}
+}
+
+// What must be written before a side effect does not wait until others join it.
+func TestWrittenTellsAtOnce(t *testing.T) {
+	r, notes := newRunner()
+	r.gather = time.Hour
+	r.Start("a", func(ctx context.Context, j *Job[status]) error {
+		j.Record(say("one"))
+		if err := j.Written(ctx); err != nil {
+			return err
+		}
+		j.Record(say("two"))
+		return j.Written(ctx)
+	})
+	for _, want := range []string{"one", "two"} {
+		<-notes
+		if got := words(poll(t, r, "a").Changes); got != want {
+			t.Errorf("told of %q, want %q", got, want)
+		}
+		r.Acknowledge("a", 1)
+	}
+	<-notes
+	if s := poll(t, r, "a"); !s.Done || s.Err != nil {
+		t.Errorf("did not end well: %+v", s.Err)
+	}
+}
+
+// What was told is to be had, whatever is recorded after it.
+func TestOnlyWhatWasToldIsToBeHad(t *testing.T) {
+	r, notes := newRunner()
+	r.gather = time.Hour
+	goOn := make(chan struct{})
+	r.Start("a", func(ctx context.Context, j *Job[status]) error {
+		j.Record(say("one"))
+		<-goOn
+		if err := j.Written(ctx); err != nil {
+			return err
+		}
+		j.Record(say("three"))
+		return nil
+	})
+	goOn <- struct{}{}
+	<-notes
+	j := r.get("a")
+	j.Record(say("two"))
+	if got := words(poll(t, r, "a").Changes); got != "one" {
+		t.Errorf("before the second is told there is %q", got)
+	}
+	r.Acknowledge("a", 1)
+	<-notes // by Written, which waits for the second one too
+	if got := words(poll(t, r, "a").Changes); got != "two" {
+		t.Errorf("then there is %q", got)
+	}
+	r.Acknowledge("a", 1)
+	<-notes
+	if s := poll(t, r, "a"); !s.Done || words(s.Changes) != "three" {
+		t.Errorf("at the end there is %q", words(s.Changes))
 	}
 }

@@ -33,7 +33,7 @@ func (e *executor) afterStart(ctx context.Context, service, id string) error {
 		}
 	}
 	e.paidPostStart(service, id)
-	return nil
+	return e.rec.Written(ctx) // or a daemon that is killed now would run them again
 }
 
 // beforeStop runs the pre_stop commands. A container that is on its way out is
