@@ -115,7 +115,7 @@ func (p *Prober) Gate(ctx context.Context, containerID string, policy Policy, on
 		case g.remaining > 0: // good, only not for long enough
 			next.Reset(min(idlePause, g.remaining))
 		case g.mayProbe:
-			next.Reset(cadence(time.Since(g.began), listener.silent(), len(g.last.Exposed) > 0))
+			next.Reset(cadence(time.Since(g.began), listener.silent(), g.policy.Listens || len(g.last.Exposed) > 0))
 		default:
 			next.Reset(idlePause)
 		}

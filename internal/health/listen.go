@@ -16,7 +16,7 @@ import (
 
 // listenPoll is the pause between looks for new sockets, which cost next to
 // nothing compared with a probe.
-const listenPoll = 20 * time.Millisecond
+const listenPoll = 10 * time.Millisecond
 
 // ears tell on which TCP addresses something listens in the network of a process
 // of this host. A change is a good moment for a probe: a server that has just

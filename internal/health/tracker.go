@@ -40,6 +40,9 @@ type Policy struct {
 	// MaxRestarts is the number of restarts that counts as a crash loop and
 	// fails at once; default 3, negative: no number does.
 	MaxRestarts int
+	// Listens says that the container is known to listen somewhere when it is ready, as its
+	// predecessor did: until it does its healthcheck is run less often.
+	Listens bool `json:",omitempty"`
 }
 
 // withDefaults resolves zero and negative values.
@@ -53,6 +56,7 @@ func (p Policy) withDefaults() Policy {
 		MinHealthy:  max(cmp.Or(p.MinHealthy, DefaultMinHealthy), 0),
 		MinRunning:  max(cmp.Or(p.MinRunning, DefaultMinRunning), 0),
 		MaxRestarts: restarts,
+		Listens:     p.Listens,
 	}
 }
 
