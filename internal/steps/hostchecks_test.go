@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
 
@@ -116,5 +117,29 @@ func TestPreflightWarnsOfTheUnhealthy(t *testing.T) {
 				t.Errorf("got %q, %v, want a warning of %s", note, err, tt.warns)
 			}
 		})
+	}
+}
+
+// A restore brings services behind the gateway too: what no gateway can be made of is told before anything is stopped.
+func TestRestoreAsksForTheGateway(t *testing.T) {
+	for mode, refused := range map[v1alpha1.GatewayMode]bool{v1alpha1.GatewayAuto: true, v1alpha1.GatewayOff: false} {
+		s := newRun(func(a *v1alpha1.Application, ur *v1alpha1.UpdateRequest) {
+			a.Spec.Compose.Directory, a.Spec.Gateway.Mode = t.TempDir(), mode
+			ur.Spec.RestoreFrom = &v1alpha1.LocalReference{Name: "monday"}
+		})
+		s.log, s.rec, s.Store = updatelog.Lost("", nil), &written{}, storeOf(t)
+		program := filepath.Join(t.TempDir(), "script")
+		if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		s.Gateways = &boxes.Keeper{Dir: t.TempDir(), Program: program}
+		p := &preflightRun{run: s, w: &workspace{dir: s.Application.Spec.Compose.Directory}, restore: &RestorePlan{}}
+		err := p.decideRestore(t.Context())
+		if refused != isTerminal(err) || !refused && err != nil {
+			t.Errorf("mode %s: %v", mode, err)
+		}
+		if refused && (len(s.Request.Status.Checks) != 1 || s.Request.Status.Checks[0].Name != "Gateway" || s.Request.Status.Checks[0].Result != failed) {
+			t.Errorf("it tells %+v", s.Request.Status.Checks)
+		}
 	}
 }

@@ -164,6 +164,11 @@ func (p *preflightRun) checkRestore(ctx context.Context) (string, error) {
 
 // decideRestore records what is overwritten.
 func (p *preflightRun) decideRestore(ctx context.Context) error {
+	if p.Gateways != nil && p.Application.Spec.Gateway.Mode == v1alpha1.GatewayAuto {
+		if err := p.Gateways.Fit(); err != nil {
+			return p.refuse("Gateway", err)
+		}
+	}
 	releases, err := p.Store.Releases(ctx, p.Application)
 	if err != nil {
 		return err
