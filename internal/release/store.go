@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -104,6 +105,22 @@ func (s Store) SetCurrent(ctx context.Context, app *v1alpha1.Application, name s
 	if err != nil {
 		return err
 	}
+	return s.setCurrent(ctx, releases, name, verified)
+}
+
+// SetCurrentOf is SetCurrent for who has just listed the releases of the application. Where somebody wrote to them
+// since, it lists them anew.
+func (s Store) SetCurrentOf(ctx context.Context, app *v1alpha1.Application, releases []v1alpha1.Release, name string, verified bool) error {
+	err := s.setCurrent(ctx, releases, name, verified)
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return s.SetCurrent(ctx, app, name, verified)
+	}
+	return err
+}
+
+// setCurrent writes the releases at the same time: another attempt mends what a failure of one of them leaves.
+func (s Store) setCurrent(ctx context.Context, releases []v1alpha1.Release, name string, verified bool) error {
+	var writes errgroup.Group
 	for i := range releases {
 		r := &releases[i]
 		want := r.Status
@@ -115,11 +132,9 @@ func (s Store) SetCurrent(ctx context.Context, app *v1alpha1.Application, name s
 		case r.Status.State == v1alpha1.ReleaseCurrent || r.Status.State == "":
 			want.State = v1alpha1.ReleasePrevious
 		}
-		if err := s.setStatus(ctx, r, want); err != nil {
-			return err
-		}
+		writes.Go(func() error { return s.setStatus(ctx, r, want) })
 	}
-	return nil
+	return writes.Wait()
 }
 
 // SetBackup notes from which backup the data of a release could come back.

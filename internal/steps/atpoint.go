@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -184,7 +185,7 @@ func (r *Runner) End(ctx context.Context, work Work, rec Recorder) error {
 		log = updatelog.Lost(work.Request.Status.LogFile, err)
 	}
 	work.Step = stepEnd
-	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log, clones: &r.clones}
+	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log, clones: &r.clones, engineRoot: new(atomic.Pointer[string])}
 	defer func() { _ = log.Close() }()
 	project := work.Application.Status.Project
 	for _, h := range hooks.At(work.Application.Spec.Hooks, at, "") {

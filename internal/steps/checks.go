@@ -96,6 +96,7 @@ func (p *preflightRun) checkEngine(ctx context.Context) (string, error) {
 		return "", trouble{err}
 	}
 	p.engine = info
+	p.engineRoot.Store(&info.DockerRootDir)
 	if !info.AtLeast(minEngine) {
 		return "", fmt.Errorf("the Docker engine is %s: install %s or newer", info.Version, minEngine)
 	}

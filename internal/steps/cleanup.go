@@ -44,16 +44,26 @@ func (s *run) cleanUp(ctx context.Context) error {
 	listed := sync.OnceValues(func() ([]v1alpha1.Release, error) { return s.Store.Releases(ctx, s.Application) })
 	var settled, removed, looked error
 	var keep kept
-	// Old containers take their time to end; nothing else of this changes what runs, or needs them gone.
+	ending := make(chan struct{})
+	begun := sync.OnceFunc(func() { close(ending) })
+	// Old containers take their time to end; nothing else of this changes what runs, or needs them gone. It
+	// does not delay the beginning of that.
 	panicked := s.together(
 		func() error {
-			settled = s.together(func() error { return s.settle(ctx, listed) }) // a panic of it is tried again, too
+			settled = s.together(func() error { // a panic of it is tried again, too
+				defer begun()
+				if err := s.endings.await(ctx, s.application(), s.Request.UID, begun); err != nil {
+					return err
+				}
+				return s.settle(ctx, listed, begun)
+			})
 			if releases, unknown := listed(); unknown == nil && !again(ctx, settled) {
 				removed = s.cleanContainers(ctx, releases)
 			}
 			return nil
 		},
 		func() error {
+			<-ending
 			releases, unknown := listed()
 			keep, looked = s.forget(ctx, releases, unknown)
 			return nil
@@ -106,7 +116,7 @@ func (s *run) forget(ctx context.Context, releases []v1alpha1.Release, unknown e
 		func() error { return errors.Join(s.cleanLogs(ctx, k.w), k.w.repo.Maintain(ctx)) },
 	)
 	err = s.dropImages(ctx, &k)
-	return k, errors.Join(looked, err)
+	return k, errors.Join(looked, err, s.expireReleases(ctx, k.left)) // an image that old containers keep is of no release that is left
 }
 
 // dropImages removes what no container uses of the images that may go, and leaves in k.images what old ones
@@ -139,7 +149,7 @@ func (s *run) clean(ctx context.Context, k kept) error {
 		_, left := s.removeImages(ctx, k.images, k.gone, k.left, nil)
 		err = errors.Join(err, left)
 	}
-	return errors.Join(err, s.expireReleases(ctx, k.left))
+	return err
 }
 
 // together runs the parts at the same time. A panic of one is its error.

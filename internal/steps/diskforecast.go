@@ -113,11 +113,15 @@ type diskMeter struct {
 
 // meter begins to measure; where the disk cannot be seen, it measures 0.
 func (s *run) meter(ctx context.Context) *diskMeter {
-	info, err := s.Docker.Info(ctx)
-	if err != nil {
-		return &diskMeter{}
+	root := s.engineRoot.Load()
+	if root == nil { // the daemon was started anew since
+		info, err := s.Docker.Info(ctx)
+		if err != nil {
+			return &diskMeter{}
+		}
+		root = &info.DockerRootDir
 	}
-	m := &diskMeter{root: info.DockerRootDir}
+	m := &diskMeter{root: *root}
 	m.taken()
 	return m
 }

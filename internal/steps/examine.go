@@ -5,6 +5,7 @@ package steps
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
@@ -34,7 +35,7 @@ func Examine(ctx context.Context, deps Deps, app *v1alpha1.Application) []v1alph
 func examination(deps Deps, app *v1alpha1.Application) *preflightRun {
 	request := &v1alpha1.UpdateRequest{Spec: v1alpha1.UpdateRequestSpec{DryRun: true}}
 	log := updatelog.Lost("", nil)
-	return &preflightRun{run: &run{Deps: deps, Work: Work{Step: v1alpha1.StepPreflight, Request: request, Application: app}, rec: nowhere{}, log: log, clones: &clones{}}}
+	return &preflightRun{run: &run{Deps: deps, Work: Work{Step: v1alpha1.StepPreflight, Request: request, Application: app}, rec: nowhere{}, log: log, clones: &clones{}, engineRoot: new(atomic.Pointer[string]), endings: &endings{}}}
 }
 
 // examine asks all checks, also after one failed; a disturbance is an answer here.

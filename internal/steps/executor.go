@@ -91,8 +91,9 @@ type executor struct {
 	// closed says why gateways could not be opened, on the way back.
 	closed map[string]error
 	// settling only ends what was kept for a way back: all that is wanted is known
-	// to be ready.
+	// to be ready. ending, if set, is called when old containers take their time.
 	settling bool
+	ending   func()
 }
 
 // imageRef is an image by the name that people know and by its ID.
@@ -455,6 +456,7 @@ func (e *executor) retire(ctx context.Context, a plan.Action) error {
 		t.stop = max(t.stop, *c.StopTimeout) // what its own Compose file gave it
 	}
 	e.say("%s: stopping %s (%s)", a.Service, c.Name, a.Reason)
+	e.waitsForOld()
 	keep := context.WithoutCancel(ctx)
 	if c.State == docker.StatePaused {
 		if err := e.Docker.ContainerUnpause(keep, c.ID); err != nil && !errors.Is(err, context.Canceled) && !docker.IsConflict(err) {

@@ -120,6 +120,16 @@ func (e *executor) setUpGateways(ctx context.Context) error {
 	return nil
 }
 
+// listens reports whether a service is known to listen somewhere. Without gateways nobody knows.
+func (g *gatewayRun) listens(service string) bool {
+	if g == nil {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.ports[service]) > 0
+}
+
 // refresh has a gateway that runs go on with this daemon's program: another one may not know all that it
 // is told. One that cannot be replaced goes on as it is.
 func (e *executor) refresh(ctx context.Context, g *gatewayRun, b boxes.Box) {

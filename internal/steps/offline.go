@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -59,7 +60,7 @@ func (o *Offline) Tell(record func(change func(*v1alpha1.UpdateRequestStatus))) 
 // deps need no Store and no Secrets, and app no object in an API.
 func NewOffline(ctx context.Context, deps Deps, app *v1alpha1.Application, id string, log *updatelog.Log) (*Offline, error) {
 	request := &v1alpha1.UpdateRequest{ObjectMeta: metav1.ObjectMeta{Name: "rollback-offline", UID: types.UID("offline-" + id)}}
-	s := &run{Deps: deps, Work: Work{Step: v1alpha1.StepRollback, Request: request, Application: app}, rec: nowhere{}, log: log, clones: &clones{}}
+	s := &run{Deps: deps, Work: Work{Step: v1alpha1.StepRollback, Request: request, Application: app}, rec: nowhere{}, log: log, clones: &clones{}, engineRoot: new(atomic.Pointer[string])}
 	w, err := s.workspace(ctx)
 	if err != nil {
 		return nil, err

@@ -166,7 +166,23 @@ func (p *preflightRun) decide(ctx context.Context) error {
 			return p.refuse("Gateway", err)
 		}
 	}
-	services, err := s.planServices(ctx, p.project, want, p.containers, p.releases, p.current)
+	var services []v1alpha1.ServicePlan
+	var saved []string
+	var unsaved error
+	// The working tree counts too: an update that only moves it is one.
+	moves := p.target.SHA != p.w.head.Commit
+	err = s.together(
+		func() (err error) {
+			services, err = s.planServices(ctx, p.project, want, p.containers, p.releases, p.current)
+			return err
+		},
+		func() error {
+			if moves {
+				saved, unsaved = s.forecastBackup(ctx, p.w, p.project, p.containers)
+			}
+			return nil
+		},
+	)
 	if err != nil {
 		return err
 	}
@@ -179,20 +195,20 @@ func (p *preflightRun) decide(ctx context.Context) error {
 	if p.current != nil && p.current.Spec.Commit != "" {
 		previous = p.current.Spec.Commit
 	}
-	if !plan.Unchanged(services) || p.target.SHA != p.w.head.Commit {
-		up.Backup, err = s.forecastBackup(ctx, p.w, p.project, p.containers)
-		if impossible := (*backup.InputError)(nil); errors.As(err, &impossible) {
-			return p.refuse("Backup", err)
-		}
-		if err != nil {
-			return err
-		}
+	if !moves && !plan.Unchanged(services) {
+		saved, unsaved = s.forecastBackup(ctx, p.w, p.project, p.containers)
 	}
+	if impossible := (*backup.InputError)(nil); errors.As(unsaved, &impossible) {
+		return p.refuse("Backup", unsaved)
+	}
+	if unsaved != nil {
+		return unsaved
+	}
+	up.Backup = saved
 	if err := p.forecastDisk(ctx, up, want); err != nil {
 		return err
 	}
-	// The working tree counts too: an update that only moves it is one.
-	if p.w.head.Commit != p.target.SHA && previous == p.target.SHA {
+	if moves && previous == p.target.SHA {
 		previous = p.w.head.Commit
 	}
 	updates := serviceUpdates(services, want, p.containers)

@@ -14,8 +14,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/backup"
 )
 
-// tellEvery is how often the progress of a step is written: each time is a write to
-// the API.
+// tellEvery is how often the progress of a step is written, and how long it has to take at
+// least: each time is a write to the API.
 const tellEvery = time.Second
 
 // progress records how far the step is, unless it was recorded a moment ago; what is

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/atomicfile"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/release"
@@ -15,34 +16,16 @@ import (
 
 // recordRelease makes what runs a release, or the release that was gone back
 // to the current one, if it is what runs.
-func (s *run) recordRelease(ctx context.Context, w *workspace, project *compose.Project, containers []docker.Container) error {
-	releases, err := s.Store.Releases(ctx, s.Application)
-	if err != nil {
-		return err
-	}
-	name := ""
-	if r := s.goneBackTo(releases); r != nil {
-		name = r.Name
-	} else {
-		rec, err := s.describeRelease(ctx, w, project, releases, containers)
-		if err != nil {
-			return err
-		}
-		if ref := s.Request.Spec.RollbackTo; ref != nil && rec.ResourceVersion == "" {
-			s.say("what runs is release %s as it is today: settings of the gateway changed since, or it was found running and not made here", ref.Name)
-		}
-		if err := s.Store.Record(ctx, rec); err != nil {
-			return err
-		}
-		name = rec.Name
-	}
+// model is project as it is kept.
+func (s *run) recordRelease(ctx context.Context, w *workspace, project *compose.Project, model []byte, containers []docker.Container) error {
 	images := map[string]string{}
 	for _, u := range s.Request.Status.Services {
 		images[u.Name] = u.ImageID
 	}
-	// Both are done again by another attempt.
-	err = s.together(
-		func() error { return s.Store.SetCurrent(ctx, s.Application, name, true) },
+	name := ""
+	// All of it is done again by another attempt.
+	err := s.together(
+		func() (err error) { name, err = s.makeCurrent(ctx, w, project, model, containers); return err },
 		func() error { return s.pointTags(ctx, project, images) },
 	)
 	if err != nil {
@@ -51,6 +34,38 @@ func (s *run) recordRelease(ctx context.Context, w *workspace, project *compose.
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Release = name })
 	s.say("this is release %s", name)
 	return nil
+}
+
+// makeCurrent records the release, and that no other one runs. It returns its name.
+func (s *run) makeCurrent(ctx context.Context, w *workspace, project *compose.Project, model []byte, containers []docker.Container) (name string, err error) {
+	releases, err := s.Store.Releases(ctx, s.Application)
+	if err != nil {
+		return "", err
+	}
+	if r := s.goneBackTo(releases); r != nil {
+		name = r.Name
+	} else {
+		rec, err := s.describeRelease(ctx, w, project, model, releases, containers)
+		if err != nil {
+			return "", err
+		}
+		if ref := s.Request.Spec.RollbackTo; ref != nil && rec.ResourceVersion == "" {
+			s.say("what runs is release %s as it is today: settings of the gateway changed since, or it was found running and not made here", ref.Name)
+		}
+		made := rec.ResourceVersion == ""
+		if err := s.Store.Record(ctx, rec); err != nil {
+			return "", err
+		}
+		switch name = rec.Name; {
+		case rec.ResourceVersion == "": // it was there, as an attempt before this one came that far
+			if releases, err = s.Store.Releases(ctx, s.Application); err != nil {
+				return "", err
+			}
+		case made:
+			releases = append(releases, *rec)
+		}
+	}
+	return name, s.Store.SetCurrentOf(ctx, s.Application, releases, name, true)
 }
 
 // goneBackTo is the release that the request goes back to, if what it puts in place is just that. It is
@@ -71,7 +86,8 @@ func (s *run) goneBackTo(releases []v1alpha1.Release) *v1alpha1.Release {
 	return r
 }
 
-func (s *run) describeRelease(ctx context.Context, w *workspace, project *compose.Project, releases []v1alpha1.Release, containers []docker.Container) (*v1alpha1.Release, error) {
+func (s *run) describeRelease(ctx context.Context, w *workspace, project *compose.Project, model []byte, releases []v1alpha1.Release, containers []docker.Container,
+) (*v1alpha1.Release, error) {
 	if done := release.ByRequest(releases, string(s.Request.UID)); done != nil {
 		return done, nil
 	}
@@ -84,10 +100,11 @@ func (s *run) describeRelease(ctx context.Context, w *workspace, project *compos
 		rec.Spec.Subject = c.Subject
 	}
 	rec.Spec.ComposePath = w.releaseModelPath(rec.Name)
-	var err error
-	if rec.Spec.ComposeDigest, err = writeModel(rec.Spec.ComposePath, project); err != nil {
+	rec.Spec.ComposeDigest = digestOf(model)
+	if err := atomicfile.WriteFile(rec.Spec.ComposePath, model, 0o600); err != nil {
 		return nil, err
 	}
+	var err error
 	if rec.Spec.EnvironmentDigest, err = w.environmentDigest(); err != nil {
 		return nil, err
 	}

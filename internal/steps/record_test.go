@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/release"
 	"github.com/fairlead-dev/fairlead/internal/source"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
@@ -70,8 +71,12 @@ func TestReleaseOfAWayBack(t *testing.T) {
 			}
 			label := s.releaseName(all())
 			model := project(t, "name: shop\nservices: {web: {image: x}, migrate: {image: y}, off: {image: z, scale: 0}}\n")
+			kept, err := compose.Render(model)
+			if err != nil {
+				t.Fatal(err)
+			}
 			for range 2 { // also by another attempt
-				if err := s.recordRelease(t.Context(), w, model, nil); err != nil {
+				if err := s.recordRelease(t.Context(), w, model, kept, nil); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -23,11 +23,9 @@ import (
 // revisions.
 func (s *run) rollout(ctx context.Context) (err error) {
 	var w *workspace
-	var releases []v1alpha1.Release
 	var project *compose.Project
 	err = s.together(
 		func() (err error) { w, err = s.opened(ctx); return err },
-		func() (err error) { releases, err = s.Store.Releases(ctx, s.Application); return err },
 		func() (err error) {
 			if project, _, err = readModel((&workspace{dir: s.Application.Spec.Compose.Directory}).modelPath(s.Request.Status.ID)); err != nil {
 				return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", err)
@@ -45,8 +43,10 @@ func (s *run) rollout(ctx context.Context) (err error) {
 		}
 	}()
 	var containers []docker.Container
+	var releases []v1alpha1.Release
 	looked := time.Now()
 	err = s.together(
+		func() (err error) { releases, err = s.Store.Releases(ctx, s.Application); return err },
 		func() error {
 			if err := s.Creator.EnsureResources(ctx, project, s.resourceLabels()); err != nil {
 				return startError("networks and volumes", err)

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 )
 
 func newRun(change ...func(*v1alpha1.Application, *v1alpha1.UpdateRequest)) *run {
-	s := &run{sights: &sights{}, Work: Work{Application: &v1alpha1.Application{}, Request: &v1alpha1.UpdateRequest{}}}
+	s := &run{sights: &sights{}, engineRoot: new(atomic.Pointer[string]), endings: &endings{}, Work: Work{Application: &v1alpha1.Application{}, Request: &v1alpha1.UpdateRequest{}}}
 	s.Application.Name, s.Application.Namespace, s.Request.Name = "shop", "prod", "u1"
 	for _, c := range change {
 		c(s.Application, s.Request)

@@ -16,9 +16,10 @@ import (
 )
 
 // settle ends the old containers that were kept running for a way back, now that
-// the update is verified. Git has no part in it. listed are the releases. The error is
-// Terminal if trying again does not help.
-func (s *run) settle(ctx context.Context, listed func() ([]v1alpha1.Release, error)) error {
+// the update is verified. Git has no part in it. listed are the releases; begun is called
+// when there is nothing left to do for it but to wait for containers, if there are any. The error is Terminal if
+// trying again does not help.
+func (s *run) settle(ctx context.Context, listed func() ([]v1alpha1.Release, error), begun func()) error {
 	if s.Gateways == nil || !slices.ContainsFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Gateway }) {
 		return nil
 	}
@@ -30,7 +31,13 @@ func (s *run) settle(ctx context.Context, listed func() ([]v1alpha1.Release, err
 		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", modelErr)
 	}
 	looked := time.Now()
-	containers, err := observe.Containers(ctx, s.Docker, name)
+	var containers []docker.Container
+	var releases []v1alpha1.Release
+	var unknown error
+	err := s.together(
+		func() (err error) { containers, err = observe.Containers(ctx, s.Docker, name); return err },
+		func() error { releases, unknown = listed(); return nil },
+	)
 	if err != nil {
 		return err
 	}
@@ -45,12 +52,11 @@ func (s *run) settle(ctx context.Context, listed func() ([]v1alpha1.Release, err
 	if modelErr != nil {
 		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", modelErr)
 	}
-	releases, err := listed()
-	if err != nil {
-		return err
+	if unknown != nil {
+		return unknown
 	}
 	e := &executor{
-		run: s, project: project, found: containers, foundAt: looked, releases: releases, settling: true,
+		run: s, project: project, found: containers, foundAt: looked, releases: releases, settling: true, ending: begun,
 		in:        plan.RolloutInput{Targets: s.targets(project), Fresh: s.fresh(), Serial: s.serial()},
 		requestID: string(s.Request.UID),
 		before:    servicesOf(release.Find(releases, s.Request.Status.PreviousRelease)),

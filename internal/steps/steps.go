@@ -15,6 +15,7 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -89,18 +90,23 @@ type Secrets interface {
 // Runner runs steps.
 type Runner struct {
 	Deps
-	clones clones
-	sights sights
+	clones  clones
+	sights  sights
+	endings endings
+	// engineRoot is the engine's directory, as the last preflight found it; nil before the first.
+	engineRoot atomic.Pointer[string]
 }
 
 // run is one step being carried out.
 type run struct {
 	Deps
 	Work
-	rec    Recorder
-	log    *updatelog.Log
-	clones *clones
-	sights *sights
+	rec        Recorder
+	log        *updatelog.Log
+	clones     *clones
+	sights     *sights
+	engineRoot *atomic.Pointer[string]
+	endings    *endings
 	// keyed are the images that were built under a key, if they are being listed already.
 	keyed func() (build.Keyed, error)
 	// mu guards the status of the request, which actions that run at the same
@@ -126,11 +132,17 @@ func (r *Runner) Run(ctx context.Context, work Work, rec Recorder) error {
 		return failure.Terminalf(v1alpha1.ReasonPreflightFailed,
 			"the log file cannot be written: %w; make the directory %s writable", err, updatelog.Dir(work.Application.Spec.Compose.Directory))
 	}
-	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log, clones: &r.clones, sights: &r.sights}
+	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log, clones: &r.clones, sights: &r.sights, engineRoot: &r.engineRoot, endings: &r.endings}
 	s.sights.meet(s.Request.UID, s.before())
 	start := r.Clock.Now()
+	s.told = start
 	s.say("%s", s.opening())
-	err = s.claimed(ctx, s.guarded)
+	if s.Step != v1alpha1.StepCleanUp && !s.Request.Spec.DryRun {
+		err = s.endings.stop(ctx, s.application()) // it is verified once more, or undone, or there is another one
+	}
+	if err == nil {
+		err = s.claimed(ctx, s.guarded)
+	}
 	if s.endsHere(cmp.Or(context.Cause(ctx), err)) {
 		s.tidy(ctx)
 	}

@@ -72,7 +72,9 @@ func (e *executor) policy(a plan.Action) health.Policy {
 	if c, ok := e.lookup(a.Container.ID); ok && !t.healthSet {
 		timeout = max(timeout, slowStart(c.Healthcheck))
 	}
-	return health.Policy{Timeout: timeout, MinHealthy: orNever(t.minHealthy, 0), MinRunning: orNever(t.minHealthy, defaultMinRunning)}
+	return health.Policy{
+		Timeout: timeout, MinHealthy: orNever(t.minHealthy, 0), MinRunning: orNever(t.minHealthy, defaultMinRunning), Listens: e.gw.listens(a.Service),
+	}
 }
 
 // slowStart is how long the engine takes at most to call a container unhealthy that

@@ -28,7 +28,7 @@ func (s *run) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	project, _, err := readModel(w.modelPath(s.Request.Status.ID))
+	project, model, err := readModel(w.modelPath(s.Request.Status.ID))
 	if err != nil {
 		return failure.Terminalf(v1alpha1.ReasonVerifyFailed, "%w", err)
 	}
@@ -45,7 +45,8 @@ func (s *run) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.recordRelease(ctx, w, project, containers)
+	s.endOld(project)
+	return s.recordRelease(ctx, w, project, model, containers)
 }
 
 func (s *run) askChecks(ctx context.Context, project string) error {
