@@ -82,9 +82,12 @@ func TestGatewayUpdate(t *testing.T) {
 	f.update(f.publish("."))
 	own := ownStart(f)
 	f.behindGateway("")
+	peer := newKamal(t, 1)
+	beside := peer.rounds(f.repo.Dir)
 	a := f.watchAnswers()
 	var moved, ended []time.Duration
 	for range 5 {
+		beside()
 		commit := f.publish(".")
 		version := f.latest()
 		begin := time.Now()
@@ -99,6 +102,7 @@ func TestGatewayUpdate(t *testing.T) {
 	m, e := median(moved), median(ended)
 	row("gateway: one service changed: request to the first answer of the new version, and to Succeeded, without the backup, beyond its own start",
 		"at most 0.5 s", "%.2f s and %.2f s (own start %.2f s)", (m - own).Seconds(), (e - own).Seconds(), own.Seconds())
+	peer.row("one service", e, own)
 }
 
 // TestGatewayUpdateThree measures three changed services.
@@ -108,8 +112,11 @@ func TestGatewayUpdateThree(t *testing.T) {
 	own := startTogether(trio)
 	trio.behindGateway("")
 	trio.update(trio.publish("alpha", "beta", "gamma")) // what they listen on is known now
+	peer := newKamal(t, 3)
+	beside := peer.rounds(apps.ForTest(t, apps.Hello, apps.Options{Label: "bench"}).Dir)
 	var moved, ended []time.Duration
 	for range 5 {
+		beside()
 		commit := trio.publish("alpha", "beta", "gamma")
 		begin := time.Now()
 		total, ur := trio.update(commit)
@@ -120,6 +127,7 @@ func TestGatewayUpdateThree(t *testing.T) {
 	m, e := median(moved), median(ended)
 	row("gateway: three services changed: request to the traffic of all of them, and to Succeeded, without the backup, beyond their own start",
 		"at most 0.5 s", "%.2f s and %.2f s (own start, all three at once, %.2f s)", (m - own).Seconds(), (e - own).Seconds(), own.Seconds())
+	peer.row("three services", e, own)
 }
 
 // startTogether is the time from the start of all containers of an application at once until the last
