@@ -120,14 +120,14 @@ func (e *executor) setUpGateways(ctx context.Context) error {
 	return nil
 }
 
-// listens reports whether a service is known to listen somewhere. Without gateways nobody knows.
+// listens reports whether a service is known to listen for connections. Without gateways nobody knows.
 func (g *gatewayRun) listens(service string) bool {
 	if g == nil {
 		return false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.ports[service]) > 0
+	return slices.ContainsFunc(g.ports[service], func(p layout.Port) bool { return !p.UDP })
 }
 
 // refresh has a gateway that runs go on with this daemon's program: another one may not know all that it

@@ -118,3 +118,16 @@ func TestAnotherChoice(t *testing.T) {
 		t.Error("a port that clients may know was exchanged")
 	}
 }
+
+func TestWhatIsKnownToListen(t *testing.T) {
+	g := &gatewayRun{ports: map[string][]layout.Port{"web": {{Number: 53, UDP: true}, {Number: 80}}, "dns": {{Number: 53, UDP: true}}}}
+	for service, want := range map[string]bool{"web": true, "dns": false, "worker": false} {
+		if got := g.listens(service); got != want {
+			t.Errorf("%s: %v", service, got)
+		}
+	}
+	g = nil
+	if g.listens("web") {
+		t.Error("without gateways nobody knows")
+	}
+}
