@@ -105,3 +105,37 @@ func boolCount(b bool) int {
 	}
 	return 0
 }
+
+// Somebody may label a release between its being listed and written.
+func TestCurrentThoughSomebodyWrote(t *testing.T) {
+	s := newRun()
+	before, now := shopOne(), shopOne()
+	now.Name, now.Status = "shop-2", v1alpha1.ReleaseStatus{}
+	for _, r := range []*v1alpha1.Release{before, now} {
+		r.Namespace, r.Spec.ApplicationRef.Name = s.Application.Namespace, s.Application.Name
+	}
+	before.Status.State = v1alpha1.ReleaseCurrent
+	store := storeOf(t, before, now)
+	listed, err := store.Releases(t.Context(), s.Application)
+	if err != nil {
+		t.Fatal(err)
+	}
+	touched := release.Find(listed, before.Name).DeepCopy()
+	touched.Labels = map[string]string{"by": "hand"}
+	if err := store.Client.Update(t.Context(), touched); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.SetCurrentOf(t.Context(), s.Application, listed, now.Name, true); err != nil {
+		t.Fatal(err)
+	}
+	after, err := store.Releases(t.Context(), s.Application)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := release.Find(after, before.Name); r.Status.State != v1alpha1.ReleasePrevious || r.Labels["by"] != "hand" {
+		t.Errorf("the one before is %+v, %v", r.Status, r.Labels)
+	}
+	if r := release.Current(after); r == nil || r.Name != now.Name || !r.Status.Verified {
+		t.Errorf("the current one is %+v", r)
+	}
+}

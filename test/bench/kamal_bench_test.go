@@ -74,13 +74,16 @@ func newKamal(t *testing.T, services int) *kamal {
 	k.must(t.Context(), "docker", "network", "create", k.name)
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	for {
-		list := exec.CommandContext(t.Context(), "kamal-proxy", "list")
-		list.Env = k.env
-		if list.Run() == nil {
+	for deadline := time.After(time.Minute); ; {
+		_, err := k.run(t.Context(), "kamal-proxy", "list")
+		if err == nil {
 			return k
 		}
-		<-ticker.C
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			t.Fatalf("kamal-proxy does not answer: %v", err)
+		}
 	}
 }
 
