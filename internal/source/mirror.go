@@ -48,7 +48,11 @@ func OpenMirror(ctx context.Context, dir string, opts Options) (*Repo, error) {
 	}
 	r := &Repo{git: g, top: dir, gitDir: dir, commonDir: dir, defaultRef: opts.DefaultRef, now: time.Now}
 	r.git.dir, r.git.gitDir = dir, dir
-	if err := r.chooseRemote(ctx, opts); err != nil {
+	remotes, err := r.remotes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.chooseRemote(ctx, remotes, opts); err != nil {
 		return nil, err
 	}
 	return r, nil

@@ -20,9 +20,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/fairlead-dev/fairlead/internal/atomicfile"
 )
@@ -72,6 +73,42 @@ type Repo struct {
 // ErrGitMissing, ErrNotRepository, ErrCredentials when the credentials do not
 // fit the URL. A repository without any remote opens; Fetch then gives ErrNoRemote.
 func Open(ctx context.Context, dir string, opts Options) (*Repo, error) {
+	r, err := locate(ctx, dir, opts)
+	if err != nil {
+		return nil, err
+	}
+	remotes, err := r.remotes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.chooseRemote(ctx, remotes, opts); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// OpenAtHead is Open, and Head at the same time.
+func OpenAtHead(ctx context.Context, dir string, opts Options) (*Repo, Head, error) {
+	r, err := locate(ctx, dir, opts)
+	if err != nil {
+		return nil, Head{}, err
+	}
+	var remotes string
+	var head Head
+	var both errgroup.Group
+	both.Go(func() (err error) { remotes, err = r.remotes(ctx); return err })
+	both.Go(func() (err error) { head, err = r.Head(ctx); return err })
+	if err := both.Wait(); err != nil {
+		return nil, Head{}, err
+	}
+	if err := r.chooseRemote(ctx, remotes, opts); err != nil {
+		return nil, Head{}, err
+	}
+	return r, head, nil
+}
+
+// locate is Open but for the remote.
+func locate(ctx context.Context, dir string, opts Options) (*Repo, error) {
 	r := &Repo{defaultRef: opts.DefaultRef, now: time.Now}
 	var err error
 	if r.version, err = InstalledVersion(ctx); err != nil {
@@ -89,9 +126,6 @@ func Open(ctx context.Context, dir string, opts Options) (*Repo, error) {
 	r.git.dir, r.git.workTree, r.git.gitDir, r.git.ssh = r.top, r.top, r.gitDir, &sshChoice{}
 	if r.commonDir, err = commonDirOf(r.gitDir); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrNotRepository, dir, err)
-	}
-	if err := r.chooseRemote(ctx, opts); err != nil {
-		return nil, err
 	}
 	return r, nil
 }
@@ -210,8 +244,8 @@ func gitDirOf(top string) (string, error) {
 	return path, nil
 }
 
-func (r *Repo) chooseRemote(ctx context.Context, opts Options) error {
-	name, configured, err := r.configuredRemote(ctx)
+func (r *Repo) chooseRemote(ctx context.Context, remotes string, opts Options) error {
+	name, configured, err := r.configuredRemote(ctx, remotes)
 	if err != nil {
 		return err
 	}
@@ -247,14 +281,15 @@ func (r *Repo) chooseRemote(ctx context.Context, opts Options) error {
 	return r.cred.fit(r.url)
 }
 
+// remotes are those that are configured, as git tells them.
+func (r *Repo) remotes(ctx context.Context) (string, error) {
+	return r.git.text(ctx, "remote", "--verbose")
+}
+
 // configuredRemote returns the remote "origin", or the only one, and its URL;
 // empty names where there is none.
-func (r *Repo) configuredRemote(ctx context.Context) (name, url string, err error) {
-	out, err := r.git.text(ctx, "remote", "--verbose")
-	if err != nil {
-		return "", "", err
-	}
-	urls := parseRemotes(out)
+func (r *Repo) configuredRemote(ctx context.Context, remotes string) (name, url string, err error) {
+	urls := parseRemotes(remotes)
 	switch _, origin := urls["origin"]; {
 	case origin:
 		name = "origin"
@@ -347,65 +382,6 @@ func (r *Repo) Prefix() string { return r.prefix }
 
 // URL is where Fetch fetches from, without credentials; "" without a remote.
 func (r *Repo) URL() string { return Redact(r.url) }
-
-// Head is what is checked out.
-type Head struct {
-	// Commit is the full SHA.
-	Commit string
-	// Branch is the short name of the branch; "" when HEAD is detached.
-	Branch string
-}
-
-// Head reads what is checked out. A repository without a commit is an error.
-func (r *Repo) Head(ctx context.Context) (Head, error) {
-	// Both by one process, if there is a commit and nothing else is called HEAD.
-	out, err := r.git.text(ctx, "rev-parse", "HEAD^{commit}", "--symbolic-full-name", "HEAD")
-	if commit, ref, ok := strings.Cut(out, "\n"); err == nil && ok && fullSHAText.MatchString(commit) {
-		if branch, on := strings.CutPrefix(ref, "refs/heads/"); on || ref == "HEAD" {
-			if !on {
-				branch = ""
-			}
-			r.known.sawCommit(commit)
-			return Head{Commit: commit, Branch: branch}, nil
-		}
-	}
-	return r.headByParts(ctx)
-}
-
-func (r *Repo) headByParts(ctx context.Context) (Head, error) {
-	var h Head
-	var err error
-	if h.Commit, err = r.git.text(ctx, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"); err != nil {
-		if exitCode(err) == 1 {
-			return h, fmt.Errorf("%w: %s has no commit checked out; check out a branch first", ErrNotFound, r.top)
-		}
-		return h, err
-	}
-	ref, err := r.git.text(ctx, "symbolic-ref", "--quiet", "HEAD")
-	if err != nil && exitCode(err) != 1 {
-		return h, err
-	}
-	h.Branch = strings.TrimPrefix(ref, "refs/heads/")
-	return h, nil
-}
-
-// MovedAt is when HEAD last changed, by the reflog; zero when unknown.
-func (r *Repo) MovedAt(ctx context.Context) (time.Time, error) {
-	// HEAD@{1700000000}; nothing when there is no reflog.
-	moved, err := r.git.text(ctx, "log", "--walk-reflogs", "-1", "--date=unix", "--format=%gd", "HEAD")
-	if err != nil {
-		return time.Time{}, err
-	}
-	_, at, ok := strings.Cut(strings.TrimSuffix(moved, "}"), "@{")
-	if !ok {
-		return time.Time{}, nil
-	}
-	seconds, err := strconv.ParseInt(at, 10, 64)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("git reflog: unexpected %q", moved)
-	}
-	return time.Unix(seconds, 0), nil
-}
 
 // Exclude sees to it that git ignores the patterns (as in .gitignore, relative
 // to Top) in this clone only: missing lines are added to .git/info/exclude.

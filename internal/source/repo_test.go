@@ -64,6 +64,41 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
+// Opened with what is checked out, it is the same repository, and refused for the same reasons.
+func TestOpenAtHead(t *testing.T) {
+	sandbox(t)
+	up := newRepo(t)
+	sha := put(t, up, "one", "a", "1")
+	dir := clone(t, up)
+	r, h, err := OpenAtHead(t.Context(), dir, Options{DefaultRef: "main"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (Head{Commit: sha, Branch: "main"}); h != want {
+		t.Errorf("head is %+v, want %+v", h, want)
+	}
+	if other := open(t, dir, Options{DefaultRef: "main"}); r.URL() != other.URL() || r.Top() != other.Top() || r.defaultRef != other.defaultRef {
+		t.Errorf("it is of %s in %s, not of %s in %s", r.URL(), r.Top(), other.URL(), other.Top())
+	}
+	fresh := put(t, up, "two", "a", "2")
+	if c, err := r.Fetch(t.Context(), fresh); err != nil || c.Subject != "two" {
+		t.Errorf("fetched %+v, %v", c, err)
+	}
+	for what, tt := range map[string]struct {
+		dir  string
+		opts Options
+		want error
+	}{
+		"no repository": {t.TempDir(), Options{}, ErrNotRepository},
+		"no commit":     {newRepo(t), Options{}, ErrNotFound},
+		"no URL":        {dir, Options{URL: "--upload-pack=x"}, ErrNoRemote},
+	} {
+		if _, _, err := OpenAtHead(t.Context(), tt.dir, tt.opts); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", what, err, tt.want)
+		}
+	}
+}
+
 func TestOldGitIsRefused(t *testing.T) {
 	sandbox(t)
 	bin := t.TempDir()
@@ -89,6 +124,41 @@ func TestHead(t *testing.T) {
 	if h := head(t, r); h != want {
 		t.Errorf("head is %+v, want %+v", h, want)
 	}
+	// Known once, it is read from the files that git keeps it in, whatever changes there.
+	calls := counted(t)
+	again, _, err := OpenAtHead(t.Context(), up, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls()
+	unasked := func(what string, asked int, want Head) {
+		t.Helper()
+		if h := head(t, again); h != want {
+			t.Errorf("%s, head is %+v, want %+v", what, h, want)
+		}
+		sh(t, up, "version") // so that there is a call at all
+		if n := len(calls()) - 1; n != asked {
+			t.Errorf("%s: %d git processes, want %d", what, n, asked)
+		}
+	}
+	unasked("asked again", 0, want)
+	second := put(t, up, "two", "a", "2")
+	calls()
+	unasked("after a commit by hand", 1, Head{Commit: second, Branch: "main"})
+	sh(t, up, "checkout", "-q", "-b", "a/b", sha)
+	calls()
+	unasked("on another branch", 0, Head{Commit: sha, Branch: "a/b"})
+	sh(t, up, "pack-refs", "--all")
+	calls()
+	unasked("with branches in one file", 1, Head{Commit: sha, Branch: "a/b"})
+	write(t, filepath.Join(up, ".git", "refs", "heads", "a"), "b", strings.Repeat("1", 40)+"\n")
+	calls()
+	if _, err := again.Head(t.Context()); err == nil {
+		t.Error("a commit that is not there was taken")
+	}
+	sh(t, up, "update-ref", "-d", "refs/heads/a/b")
+	sh(t, up, "symbolic-ref", "HEAD", "refs/heads/main")
+	sh(t, up, "reset", "-q", "--hard", sha)
 	at := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 	if moved, err := r.MovedAt(t.Context()); err != nil || !moved.Equal(at) {
 		t.Errorf("moved at %v, %v; want %v", moved, err, at)

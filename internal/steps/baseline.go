@@ -19,6 +19,12 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
 
+// looked is what there was a moment ago.
+type looked struct {
+	releases   []v1alpha1.Release
+	containers []docker.Container
+}
+
 // baseline makes sure that what runs is recorded as a release, so that there is
 // something to go back to: an application that was started by hand gets its
 // first release, and one whose containers somebody replaced gets another. It
@@ -28,16 +34,9 @@ import (
 // wanted is the model that the update brings. Containers of services that
 // neither it nor the checked-out model has are of somebody else's Compose file
 // under the same project name: they are no part of a release and left alone.
-func (s *run) baseline(ctx context.Context, w *workspace, wanted *compose.Project) ([]v1alpha1.Release, *v1alpha1.Release, []docker.Container, error) {
-	releases, err := s.Store.Releases(ctx, s.Application)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	projectName := wanted.Name()
-	containers, err := observe.Containers(ctx, s.Docker, projectName)
-	if err != nil {
-		return nil, nil, nil, err
-	}
+func (s *run) baseline(ctx context.Context, w *workspace, wanted *compose.Project, found looked) ([]v1alpha1.Release, *v1alpha1.Release, []docker.Container, error) {
+	releases, containers, projectName := found.releases, found.containers, wanted.Name()
+	var err error
 	own := s.ownContainers(ctx, containers, wanted)
 	if rec := unsettled(releases); rec != nil && !s.Request.Spec.DryRun {
 		if err := s.Store.SetCurrent(ctx, s.Application, rec.Name, false); err != nil {

@@ -378,7 +378,7 @@ func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
 		}
 		p.project = project
 	}
-	err := p.checkProject(ctx)
+	found, err := p.checkProject(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -386,7 +386,7 @@ func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
 	var edited []string
 	err = p.together(
 		func() (err error) {
-			p.releases, p.current, p.containers, err = p.baseline(ctx, p.w, p.project)
+			p.releases, p.current, p.containers, err = p.baseline(ctx, p.w, p.project, found)
 			return err
 		},
 		func() (err error) { diverged, err = p.Creator.CheckResources(ctx, p.project); return err },

@@ -34,16 +34,42 @@ type clone struct {
 
 // get returns the clone in dir, opened with opts by this request.
 func (c *clones) get(ctx context.Context, request types.UID, dir string, opts source.Options) (*source.Repo, error) {
-	c.mu.Lock()
-	known, ok := c.open[request]
-	c.mu.Unlock()
-	if ok && known.dir == dir && reflect.DeepEqual(known.opts, opts) {
-		return known.repo, nil
+	if repo := c.known(request, dir, opts); repo != nil {
+		return repo, nil
 	}
 	repo, err := source.Open(ctx, dir, opts)
 	if err != nil {
 		return nil, err
 	}
+	c.keep(request, clone{dir: dir, opts: opts, repo: repo})
+	return repo, nil
+}
+
+// atHead is get, and what is checked out now.
+func (c *clones) atHead(ctx context.Context, request types.UID, dir string, opts source.Options) (*source.Repo, source.Head, error) {
+	if repo := c.known(request, dir, opts); repo != nil {
+		head, err := repo.Head(ctx)
+		return repo, head, err
+	}
+	repo, head, err := source.OpenAtHead(ctx, dir, opts)
+	if err != nil {
+		return nil, source.Head{}, err
+	}
+	c.keep(request, clone{dir: dir, opts: opts, repo: repo})
+	return repo, head, nil
+}
+
+// known returns the clone if it is open, and nil otherwise.
+func (c *clones) known(request types.UID, dir string, opts source.Options) *source.Repo {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known, ok := c.open[request]; ok && known.dir == dir && reflect.DeepEqual(known.opts, opts) {
+		return known.repo
+	}
+	return nil
+}
+
+func (c *clones) keep(request types.UID, opened clone) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop(request)
@@ -53,9 +79,8 @@ func (c *clones) get(ctx context.Context, request types.UID, dir string, opts so
 	if c.open == nil {
 		c.open = map[types.UID]clone{}
 	}
-	c.open[request] = clone{dir: dir, opts: opts, repo: repo}
+	c.open[request] = opened
 	c.next = append(c.next, request)
-	return repo, nil
 }
 
 // forget drops what is kept for a request.

@@ -50,6 +50,20 @@ func TestClones(t *testing.T) {
 	if len(c.open) > maxClones || len(c.open) != len(c.next) {
 		t.Errorf("%d clones are kept, %d in order", len(c.open), len(c.next))
 	}
+	if _, _, err := c.atHead(t.Context(), "y", dir, source.Options{}); err == nil || c.open["y"].repo != nil {
+		t.Errorf("one without a commit was kept: %v", err)
+	}
+	commit := exec.CommandContext(t.Context(), "git", "-C", dir, "-c", "user.name=x", "-c", "user.email=x@y", "commit", "-q", "--allow-empty", "-m", "one")
+	if out, err := commit.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	first, head, err := c.atHead(t.Context(), "y", dir, source.Options{})
+	if err != nil || head.Commit == "" {
+		t.Fatalf("it is at %+v: %v", head, err)
+	}
+	if again, later, err := c.atHead(t.Context(), "y", dir, source.Options{}); err != nil || again != first || later != head {
+		t.Errorf("once more it is at %+v: %v", later, err)
+	}
 	if _, err := c.get(t.Context(), "z", t.TempDir(), source.Options{}); err == nil || c.open["z"].repo != nil {
 		t.Errorf("a failure was kept: %v", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
@@ -17,14 +18,14 @@ import (
 // forecastDisk adds to the plan what is expected to be written: the backup, and the
 // images of those services that want says are to be built or pulled. It is told, and
 // no more: a forecast that is wrong does not hold an update back.
-func (p *preflightRun) forecastDisk(ctx context.Context, up *v1alpha1.UpdatePlan, want []wanted) error {
+func (p *preflightRun) forecastDisk(ctx context.Context, up *v1alpha1.UpdatePlan, want []wanted, backups func() ([]v1alpha1.Backup, error)) error {
 	var saved, images []v1alpha1.DiskNeed
 	if len(up.Backup) > 0 {
-		backups, err := p.Store.Backups(ctx, p.Application)
+		before, err := backups()
 		if err != nil {
 			return err
 		}
-		saved = append(saved, forecast.Backup(backups))
+		saved = append(saved, forecast.Backup(before))
 	}
 	for _, how := range []string{imageBuild, imagePull} {
 		if need := p.imageNeed(ctx, how, want); need != nil {
@@ -40,6 +41,11 @@ func (p *preflightRun) forecastDisk(ctx context.Context, up *v1alpha1.UpdatePlan
 		}
 	}
 	return nil
+}
+
+// backups lists those of the application, once.
+func (p *preflightRun) backups(ctx context.Context) func() ([]v1alpha1.Backup, error) {
+	return sync.OnceValues(func() ([]v1alpha1.Backup, error) { return p.Store.Backups(ctx, p.Application) })
 }
 
 // imageNeed is what building or pulling takes; nil if nothing is built or pulled.

@@ -20,29 +20,31 @@ import (
 
 // checkProject refuses what would be another application than the one that runs:
 // another project name, and so other containers and other volumes; or the same name
-// as that of an application of another directory, whose containers would be taken.
-func (p *preflightRun) checkProject(ctx context.Context) error {
+// as that of an application of another directory, whose containers would be taken. It
+// returns what it found there.
+func (p *preflightRun) checkProject(ctx context.Context) (looked, error) {
 	name := p.project.Name()
 	releases, err := p.Store.Releases(ctx, p.Application)
 	if err != nil {
-		return trouble{err}
+		return looked{}, trouble{err}
 	}
 	if current := release.Current(releases); current != nil && current.Spec.Project != "" && current.Spec.Project != name {
 		left, err := observe.Containers(ctx, p.Docker, current.Spec.Project)
 		if err != nil {
-			return trouble{err}
+			return looked{}, trouble{err}
 		}
 		if len(left) > 0 {
-			return renamed(current, name)
+			return looked{}, renamed(current, name)
 		}
 	}
 	containers, err := observe.Containers(ctx, p.Docker, name)
 	if err != nil {
-		return trouble{err}
+		return looked{}, trouble{err}
 	}
+	found := looked{releases, containers}
 	self, err := p.ownContainer(ctx)
 	if err != nil {
-		return trouble{err}
+		return looked{}, trouble{err}
 	}
 	home := homeOf(p.Application.Spec.Compose.Directory)
 	foreign := slices.DeleteFunc(slices.Clone(containers), func(c docker.Container) bool {
@@ -51,13 +53,13 @@ func (p *preflightRun) checkProject(ctx context.Context) error {
 		return own || !home.elsewhere(c, self != "")
 	})
 	if len(foreign) == 0 {
-		return nil
+		return found, nil
 	}
 	// Those of services that are not the application's are left alone in any case.
 	if foreign = p.ownContainers(ctx, foreign, p.project); len(foreign) == 0 {
-		return nil
+		return found, nil
 	}
-	return taken(name, p.Application.Spec.Compose.Directory, foreign)
+	return looked{}, taken(name, p.Application.Spec.Compose.Directory, foreign)
 }
 
 func renamed(current *v1alpha1.Release, name string) error {

@@ -151,9 +151,17 @@ func (p *preflightRun) decide(ctx context.Context) error {
 	var want []wanted
 	var changes []v1alpha1.Change
 	var total int32
+	// The working tree counts too: an update that only moves it is one.
+	moves := p.target.SHA != p.w.head.Commit
+	backups := p.backups(ctx)
 	err := s.together(
 		func() (err error) { want, err = p.want(ctx); return err },
-		func() error { changes, total = p.changes(ctx); return nil },
+		func() error {
+			if moves {
+				_, _ = backups() // they are asked for soon
+			}
+			return nil
+		},
 	)
 	if err != nil {
 		return err
@@ -169,9 +177,8 @@ func (p *preflightRun) decide(ctx context.Context) error {
 	var services []v1alpha1.ServicePlan
 	var saved []string
 	var unsaved error
-	// The working tree counts too: an update that only moves it is one.
-	moves := p.target.SHA != p.w.head.Commit
 	err = s.together(
+		func() error { changes, total = p.changes(ctx); return nil },
 		func() (err error) {
 			services, err = s.planServices(ctx, p.project, want, p.containers, p.releases, p.current)
 			return err
@@ -205,7 +212,7 @@ func (p *preflightRun) decide(ctx context.Context) error {
 		return unsaved
 	}
 	up.Backup = saved
-	if err := p.forecastDisk(ctx, up, want); err != nil {
+	if err := p.forecastDisk(ctx, up, want, backups); err != nil {
 		return err
 	}
 	if moves && previous == p.target.SHA {

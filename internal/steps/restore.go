@@ -185,7 +185,7 @@ func (p *preflightRun) decideRestore(ctx context.Context) error {
 	for _, line := range p.restore.Lines {
 		up.Restore = append(up.Restore, limitTo(line, 4096))
 	}
-	if err := p.forecastDisk(ctx, up, nil); err != nil {
+	if err := p.forecastDisk(ctx, up, nil, p.backups(ctx)); err != nil {
 		return err
 	}
 	sha, tree := p.restore.Commit, p.w.head.Commit
@@ -316,7 +316,7 @@ func (p *preflightRun) decideBackup(ctx context.Context) error {
 	}
 	current := release.Current(releases)
 	up := &v1alpha1.UpdatePlan{Summary: fmt.Sprintf("makes a backup of %d parts; nothing else is changed", len(forecast)), Backup: forecast}
-	if err := p.forecastDisk(ctx, up, nil); err != nil {
+	if err := p.forecastDisk(ctx, up, nil, p.backups(ctx)); err != nil {
 		return err
 	}
 	sha := p.w.head.Commit

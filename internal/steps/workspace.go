@@ -35,11 +35,12 @@ type workspace struct {
 
 // workspace is that of the request's application, with what is checked out now.
 func (s *run) workspace(ctx context.Context) (*workspace, error) {
-	w, err := s.opened(ctx)
+	opts, err := s.cloneOptions(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if w.head, err = w.repo.Head(ctx); err != nil {
+	w := s.directory()
+	if w.repo, w.head, err = s.clones.atHead(ctx, s.Request.UID, w.dir, opts); err != nil {
 		return nil, err
 	}
 	return w, nil
@@ -47,26 +48,41 @@ func (s *run) workspace(ctx context.Context) (*workspace, error) {
 
 // opened is the workspace for those who do not need to know what is checked out.
 func (s *run) opened(ctx context.Context) (*workspace, error) {
-	app := s.Application
-	opts := source.Options{URL: app.Spec.Source.URL, DefaultRef: app.Spec.Source.Ref}
-	if ref := app.Spec.Source.SecretRef; ref != nil {
-		data, err := s.Secrets.Secret(ctx, app.Namespace, ref.Name)
-		if err != nil && failure.AsTerminal(err) == nil {
-			err = trouble{err} // the API does not answer
-		}
-		if err != nil {
-			return nil, err
-		}
-		if opts.Credentials, err = source.CredentialsFromSecret(data); err != nil {
-			return nil, fmt.Errorf("the Secret %s of source.secretRef: %w", ref.Name, err)
-		}
+	opts, err := s.cloneOptions(ctx)
+	if err != nil {
+		return nil, err
 	}
-	w := &workspace{dir: app.Spec.Compose.Directory, app: app, wish: s.Request.Spec}
-	var err error
+	w := s.directory()
 	if w.repo, err = s.clones.get(ctx, s.Request.UID, w.dir, opts); err != nil {
 		return nil, err
 	}
 	return w, nil
+}
+
+// directory is the workspace without its clone.
+func (s *run) directory() *workspace {
+	return &workspace{dir: s.Application.Spec.Compose.Directory, app: s.Application, wish: s.Request.Spec}
+}
+
+// cloneOptions are those that the clone is opened with.
+func (s *run) cloneOptions(ctx context.Context) (source.Options, error) {
+	app := s.Application
+	opts := source.Options{URL: app.Spec.Source.URL, DefaultRef: app.Spec.Source.Ref}
+	ref := app.Spec.Source.SecretRef
+	if ref == nil {
+		return opts, nil
+	}
+	data, err := s.Secrets.Secret(ctx, app.Namespace, ref.Name)
+	if err != nil && failure.AsTerminal(err) == nil {
+		err = trouble{err} // the API does not answer
+	}
+	if err != nil {
+		return opts, err
+	}
+	if opts.Credentials, err = source.CredentialsFromSecret(data); err != nil {
+		return opts, fmt.Errorf("the Secret %s of source.secretRef: %w", ref.Name, err)
+	}
+	return opts, nil
 }
 
 func (w *workspace) path(elem ...string) string {

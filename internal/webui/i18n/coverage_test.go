@@ -106,7 +106,7 @@ var unshownParts = map[string]string{
 	"internal/source/credentials.go helper":          "a program for the shell",
 	"internal/source/move.go moveHead":               "what git is told",
 	"internal/source/move.go attach":                 "what git is told",
-	"internal/source/repo.go MovedAt":                "git that does not answer as it does; a fault",
+	"internal/source/head.go MovedAt":                "git that does not answer as it does; a fault",
 	"internal/source/survey.go hash":                 "git that does not answer as it does; a fault",
 	"internal/steps/desired.go revision":             "the name of a revision",
 	"internal/updatelog/log.go output":               "a line of the log",
