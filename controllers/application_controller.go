@@ -130,8 +130,9 @@ func applicationOf(_ context.Context, o client.Object) []reconcile.Request {
 
 const (
 	// burst is how long a change is let be followed by others, to look once for all
-	// of them: looking takes its share of the processor from the update itself.
-	burst = 500 * time.Millisecond
+	// of them: looking takes its share of the processor from the update itself, which
+	// after a second most often waits for what it started.
+	burst = time.Second
 	// queued is the same for requests that wait or were superseded while they did:
 	// somebody may make one after the other, and none of them changed what runs.
 	queued = 3 * time.Second
@@ -184,7 +185,7 @@ func justEndedPredicate() predicate.Predicate {
 		DeleteFunc: func(event.DeleteEvent) bool { return false },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			was, is := e.ObjectOld.(*v1alpha1.UpdateRequest), e.ObjectNew.(*v1alpha1.UpdateRequest)
-			return plan.Ended(was.Status.Phase) != plan.Ended(is.Status.Phase)
+			return over(was) != over(is)
 		},
 	}
 }

@@ -21,7 +21,7 @@ const maxDrift = 100
 
 // active reports whether a request is being carried out. Dry runs change nothing.
 func active(ur v1alpha1.UpdateRequest) bool {
-	return !ur.Spec.DryRun && !plan.Ended(ur.Status.Phase) && plan.Started(ur.Status)
+	return !ur.Spec.DryRun && !over(&ur) && plan.Started(ur.Status)
 }
 
 // writeDrift derives status.drift and its condition. What a request changes is

@@ -79,10 +79,10 @@ func history(st *v1alpha1.ApplicationStatus, requests []v1alpha1.UpdateRequest) 
 		if ur.Spec.DryRun {
 			continue
 		}
+		if active(*ur) {
+			st.ActiveRequest = ur.Name
+		}
 		if !plan.Ended(ur.Status.Phase) {
-			if active(*ur) {
-				st.ActiveRequest = ur.Name
-			}
 			continue
 		}
 		if ur.Status.FinishedAt == nil || ur.Status.Phase == v1alpha1.PhaseCancelled && !plan.Started(ur.Status) {

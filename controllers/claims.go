@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -59,6 +60,11 @@ func (r *UpdateRequestReconciler) claim(ur *v1alpha1.UpdateRequest, dir string) 
 	return c.holder.Name, false
 }
 
+// over reports whether a request has ended, and nothing is left to be removed after it.
+func over(ur *v1alpha1.UpdateRequest) bool {
+	return plan.Ended(ur.Status.Phase) && !(ur.Status.CleanUpPending && controllerutil.ContainsFinalizer(ur, requestFinalizer))
+}
+
 // begun names a request of any application that works in the directory according to
 // its status, and that ur, which has not begun, has to wait for. Claims end with the
 // process: after it was restarted, the one that was in the middle of its work comes
@@ -73,7 +79,7 @@ func (r *UpdateRequestReconciler) begun(ctx context.Context, ur *v1alpha1.Update
 	}
 	for i := range list.Items {
 		o := &list.Items[i]
-		if o.UID == ur.UID || o.Spec.DryRun || !plan.Started(o.Status) || plan.Ended(o.Status.Phase) {
+		if o.UID == ur.UID || o.Spec.DryRun || !plan.Started(o.Status) || over(o) {
 			continue
 		}
 		var app v1alpha1.Application

@@ -17,17 +17,17 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/failure"
-	"github.com/fairlead-dev/fairlead/internal/hooks"
 	"github.com/fairlead-dev/fairlead/internal/steps"
 )
 
-// EndRunner runs the hooks for the end of a request. End returns when they ended,
-// with an error only if ctx ended first.
+// EndRunner does what is left when a request has ended, such as its last hooks, if Due says that there is something.
+// End returns an error only if ctx ended first.
 type EndRunner interface {
+	Due(app *v1alpha1.Application, request *v1alpha1.UpdateRequest) bool
 	End(ctx context.Context, work steps.Work, rec steps.Recorder) error
 }
 
-// settle does what is left of a request that ended: its last hooks, as a job that
+// settle does what is left of a request that ended: the rest of its clean-up and its last hooks, as a job that
 // keeps the application until it is done, then the end of its log. The finalizer
 // goes last, so that a daemon that was killed comes by here again.
 func (r *UpdateRequestReconciler) settle(ctx context.Context, ur *v1alpha1.UpdateRequest) (ctrl.Result, error) {
@@ -58,7 +58,7 @@ func retrySoon(err error) (ctrl.Result, error) {
 	return ctrl.Result{}, err
 }
 
-// endState is how far the last hooks of a request are in this process.
+// endState is how far what is left of a request that ended is in this process.
 type endState int
 
 const (
@@ -95,30 +95,32 @@ func (r *UpdateRequestReconciler) forgetEnding(key types.NamespacedName) {
 	delete(r.ends, key)
 }
 
-// startEnd starts the last hooks, if there are any to run.
+// startEnd starts what is left to do, if there is anything, or says that it waits for its turn.
 func (r *UpdateRequestReconciler) startEnd(ctx context.Context, ur *v1alpha1.UpdateRequest) (bool, error) {
-	if r.EndHooks == nil || !controllerutil.ContainsFinalizer(ur, requestFinalizer) {
+	if r.AtEnd == nil || !controllerutil.ContainsFinalizer(ur, requestFinalizer) {
 		return false, nil
 	}
 	var app v1alpha1.Application
 	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: ur.Namespace, Name: ur.Spec.ApplicationRef.Name}, &app); err != nil {
 		return false, client.IgnoreNotFound(err)
 	}
-	if !hooks.DueAtEnd(&app, ur) {
+	if !r.AtEnd.Due(&app, ur) {
 		return false, nil
 	}
 	key := client.ObjectKeyFromObject(ur)
-	// It has it still, unless the daemon was restarted; then another request may.
-	r.claim(ur, scope{app: &app}.directory(ur))
+	// It has the directory still, unless the daemon was restarted; then another request may. Hooks need not have it.
+	if _, mine := r.claim(ur, scope{app: &app}.directory(ur)); ur.Status.CleanUpPending && !(mine && r.Gate.enter(key, true)) {
+		return true, nil
+	}
 	work := steps.Work{Request: ur.DeepCopy(), Application: app.DeepCopy()}
 	r.setEnding(ur, endRunning)
-	if !r.jobs.Start(key, func(ctx context.Context, j *Job) error { return r.EndHooks.End(ctx, work, j) }) {
+	if !r.jobs.Start(key, func(ctx context.Context, j *Job) error { return r.AtEnd.End(ctx, work, j) }) {
 		r.forgetEnding(key)
 	}
 	return true, nil
 }
 
-// pollEnd writes what the last hooks came to, and nothing else of the status.
+// pollEnd writes what that came to, and nothing else of the status.
 func (r *UpdateRequestReconciler) pollEnd(ctx context.Context, ur *v1alpha1.UpdateRequest) (done bool, err error) {
 	key := client.ObjectKeyFromObject(ur)
 	job, ok := r.jobs.Poll(key)
@@ -146,7 +148,7 @@ func (r *UpdateRequestReconciler) pollEnd(ctx context.Context, ur *v1alpha1.Upda
 		return false, nil // the daemon stops; the next one goes on
 	}
 	if job.Err != nil {
-		logf.FromContext(ctx).Error(job.Err, "the hooks at the end of the request broke off")
+		logf.FromContext(ctx).Error(job.Err, "what was left to do at the end of the request broke off")
 	}
 	r.jobs.Forget(key)
 	r.setEnding(ur, endDone)

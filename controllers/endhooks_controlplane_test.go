@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/hooks"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/steps"
 )
@@ -22,6 +23,10 @@ type fakeEnd struct {
 	runs  []string // names of requests
 	phase v1alpha1.Phase
 	do    func(ctx context.Context, rec steps.Recorder) error
+}
+
+func (f *fakeEnd) Due(app *v1alpha1.Application, request *v1alpha1.UpdateRequest) bool {
+	return request.Status.CleanUpPending || hooks.DueAtEnd(app, request)
 }
 
 func (f *fakeEnd) End(ctx context.Context, work steps.Work, rec steps.Recorder) error {
@@ -125,6 +130,53 @@ func TestHooksAtTheEndGoOnAfterARestart(t *testing.T) {
 	w.awaitEnd("one", v1alpha1.PhaseFailed, v1alpha1.ReasonBuildFailed)
 	if got := end.ran(); len(got) != 2 {
 		t.Errorf("the hooks ran for %v", got)
+	}
+}
+
+// What a clean-up left is done before the next request begins, also by a daemon that was started meanwhile, whichever of the
+// two it looks at first. A dry run waits for nobody.
+func TestWhatACleanUpLeft(t *testing.T) {
+	t.Parallel()
+	entered, goOn := make(chan struct{}, 2), make(chan struct{})
+	end := &fakeEnd{do: func(ctx context.Context, rec steps.Recorder) error {
+		entered <- struct{}{}
+		select {
+		case <-ctx.Done():
+			return &failure.Interrupted{Err: context.Cause(ctx)}
+		case <-goOn:
+		}
+		rec.Record(func(st *v1alpha1.UpdateRequestStatus) { st.CleanUpPending = false })
+		return nil
+	}}
+	w := newWorld(t, func(w *world) { w.end = end })
+	leaves := func(_ context.Context, _ steps.Work, rec steps.Recorder) error {
+		rec.Record(func(st *v1alpha1.UpdateRequestStatus) { st.CleanUpPending = true })
+		return nil
+	}
+	w.steps.on("one", v1alpha1.StepCleanUp, leaves)
+	w.request("one")
+	<-entered
+	w.awaitPhase("one", v1alpha1.PhaseSucceeded)
+	w.request("two", func(ur *v1alpha1.UpdateRequest) { ur.Spec.Commit = "beef" })
+	w.awaitMessage("two", "waits for the request one")
+	w.stop()
+	w.start()
+	<-entered
+	w.awaitMessage("two", "waits for the request one")
+	w.request("look", func(ur *v1alpha1.UpdateRequest) { ur.Spec.DryRun = true })
+	w.awaitEnd("look", v1alpha1.PhaseSucceeded, v1alpha1.ReasonDryRun)
+	w.await("two", "not begun", func(ur *v1alpha1.UpdateRequest) bool { return !plan.Started(ur.Status) })
+	if w.steps.summary("one") != "" {
+		t.Error("the log was ended before that")
+	}
+	close(goOn)
+	one := w.awaitEnd("one", v1alpha1.PhaseSucceeded, v1alpha1.ReasonSucceeded)
+	if one.Status.CleanUpPending {
+		t.Error("it is said to go on")
+	}
+	w.awaitEnd("two", v1alpha1.PhaseSucceeded, v1alpha1.ReasonSucceeded)
+	if got := end.ran(); !slices.Equal(got, []string{"one", "one"}) {
+		t.Errorf("it was done for %v", got)
 	}
 }
 

@@ -125,7 +125,7 @@ func endedPredicate() predicate.Predicate {
 		DeleteFunc: func(event.DeleteEvent) bool { return true },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			was, is := e.ObjectOld.(*v1alpha1.UpdateRequest), e.ObjectNew.(*v1alpha1.UpdateRequest)
-			return plan.Ended(is.Status.Phase) != plan.Ended(was.Status.Phase) || was.Generation != is.Generation ||
+			return over(is) != over(was) || was.Generation != is.Generation ||
 				was.Status.SeenVersion != is.Status.SeenVersion
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },

@@ -42,6 +42,13 @@ func started(ur *v1alpha1.UpdateRequest) {
 	ur.Status.Steps = []v1alpha1.StepStatus{{Name: v1alpha1.StepPreflight, State: v1alpha1.StepSucceeded}}
 }
 
+// cleaning has something left to be removed after its end; letGo is a request that nobody sees to any more.
+func cleaning(ur *v1alpha1.UpdateRequest) {
+	ur.Status.CleanUpPending, ur.Finalizers = true, []string{requestFinalizer}
+}
+
+func letGo(ur *v1alpha1.UpdateRequest) { ur.Finalizers = nil }
+
 func ended(ur *v1alpha1.UpdateRequest) {
 	started(ur)
 	ur.Status.Phase = v1alpha1.PhaseSucceeded
@@ -216,6 +223,9 @@ func TestEndedPredicate(t *testing.T) {
 		"ended":                  {update(request("a", 1, started), request("a", 1, ended)), true},
 		"went on":                {update(request("a", 1), request("a", 1, started)), false},
 		"its wish changed":       {update(a, again(a)), true},
+		"ended, and cleans up":   {update(request("a", 1, started), request("a", 1, ended, cleaning)), false},
+		"has cleaned up":         {update(request("a", 1, ended, cleaning), request("a", 1, ended)), true},
+		"let go of by force":     {update(request("a", 1, ended, cleaning), request("a", 1, ended, cleaning, letGo)), true},
 		"an ended one is pruned": {update(request("a", 1, ended), request("a", 1, ended, deleting)), false},
 	} {
 		if got.got != got.want {

@@ -68,8 +68,8 @@ type UpdateRequestReconciler struct {
 	Steps  StepRunner
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
-	// EndHooks runs the hooks for the end of requests; may be nil.
-	EndHooks EndRunner
+	// AtEnd does what is left when a request has ended; may be nil.
+	AtEnd EndRunner
 	// Gate holds requests back while the daemon is being replaced. Default: one
 	// that never does.
 	Gate *Gate
@@ -388,7 +388,7 @@ func queue(ur *v1alpha1.UpdateRequest, siblings []v1alpha1.UpdateRequest) (ahead
 	var first *v1alpha1.UpdateRequest
 	for i := range siblings {
 		o := &siblings[i]
-		if plan.Ended(o.Status.Phase) || o.Spec.DryRun {
+		if over(o) || o.Spec.DryRun {
 			continue
 		}
 		started := plan.Started(o.Status)

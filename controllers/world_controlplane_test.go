@@ -119,7 +119,7 @@ func (w *world) start() {
 	})
 	must(w.t, err)
 	w.faulty = &faultyClient{Client: mgr.GetClient()}
-	requests := &controllers.UpdateRequestReconciler{Client: w.faulty, Direct: w.direct, Steps: w.steps, Events: mgr.GetEventRecorder("fairlead"), Clock: w.clock, EndHooks: w.end}
+	requests := &controllers.UpdateRequestReconciler{Client: w.faulty, Direct: w.direct, Steps: w.steps, Events: mgr.GetEventRecorder("fairlead"), Clock: w.clock, AtEnd: w.end}
 	must(w.t, requests.SetupWithManager(w.t.Context(), mgr))
 	apps := &controllers.ApplicationReconciler{
 		Client: w.faulty, Observer: w.observer, Engine: w.engine, Clock: w.clock,

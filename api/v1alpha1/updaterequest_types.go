@@ -325,6 +325,12 @@ type UpdateRequestStatus struct {
 	// +optional
 	SeenVersion string `json:"seenVersion,omitempty"`
 
+	// cleanUpPending says that what the update replaced, and what nothing needs
+	// any more, is still being removed: the request has succeeded, and nothing
+	// of that changes what runs. The next request of the application waits.
+	// +optional
+	CleanUpPending bool `json:"cleanUpPending,omitempty"`
+
 	// checks of the preflight.
 	// +listType=map
 	// +listMapKey=name

@@ -131,7 +131,7 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 			carry = opts.WrapSteps(carry)
 		}
 		requests := &controllers.UpdateRequestReconciler{
-			Client: cached, Direct: direct, Steps: carry, EndHooks: runner, Events: mgr.GetEventRecorder("fairlead"), Gate: gate,
+			Client: cached, Direct: direct, Steps: carry, AtEnd: runner, Events: mgr.GetEventRecorder("fairlead"), Gate: gate,
 		}
 		if err := requests.SetupWithManager(ctx, mgr); err != nil {
 			return fmt.Errorf("set up the controller of UpdateRequests: %w", err)

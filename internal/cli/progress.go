@@ -52,6 +52,7 @@ func (a *app) wait(ctx context.Context, s *session, ur *v1alpha1.UpdateRequest, 
 			over := e.Deleted || e.Request != nil && requestwatch.Ended(e.Request)
 			if over {
 				ended.Store(true)
+				over = e.Deleted || !requestwatch.CleaningUp(e.Request) // which may have something to say
 			}
 			select {
 			case events <- e:
@@ -139,6 +140,8 @@ func (p *progress) run(ctx context.Context, events <-chan requestwatch.Event, li
 					return p.last, err
 				}
 				continue
+			case e.Deleted && over:
+				return p.last, nil
 			case e.Deleted:
 				return p.last, &Error{Code: ExitUnknown, Err: fmt.Errorf(
 					"update request %s was deleted while it was %s; see what runs with: fairlead status %s",
@@ -150,11 +153,13 @@ func (p *progress) run(ctx context.Context, events <-chan requestwatch.Event, li
 			}
 			p.last = e.Request
 			p.view.request(e.Request)
-			if requestwatch.Ended(e.Request) {
-				if logEnd == nil {
-					return p.last, nil
-				}
-				over = true
+			if !requestwatch.Ended(e.Request) {
+				continue
+			}
+			if logEnd == nil && !requestwatch.CleaningUp(e.Request) {
+				return p.last, nil
+			}
+			if over = true; grace == nil {
 				timer := time.NewTimer(logGrace)
 				defer timer.Stop()
 				grace, timeout = timer.C, nil

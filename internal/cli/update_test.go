@@ -117,6 +117,38 @@ func TestUpdateOverARestartOfTheDaemon(t *testing.T) {
 	}
 }
 
+// What the clean-up could not remove after the request had succeeded is told without a log, too.
+func TestUpdateWaitsForTheCleanUp(t *testing.T) {
+	for name, watches := range map[string]int{"--no-log": 1, "--timeout=1m": 2} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			result := w.start(t.Context(), "update", "shop", name)
+			ur := w.pending(watches)
+			ur.Finalizers = []string{"fairlead.dev/work"}
+			if err := w.client.Update(t.Context(), ur); err != nil {
+				t.Fatal(err)
+			}
+			step := func(message string) func(*v1alpha1.UpdateRequestStatus) {
+				return func(st *v1alpha1.UpdateRequestStatus) {
+					ending(v1alpha1.PhaseSucceeded)(st)
+					st.CleanUpPending = message == ""
+					st.Steps = []v1alpha1.StepStatus{{Name: v1alpha1.StepCleanUp, State: v1alpha1.StepSucceeded, Attempt: 1, Message: message}}
+				}
+			}
+			w.set(ur, step(""))
+			w.eventually("CleanUp     ")
+			select {
+			case err := <-result:
+				t.Fatalf("it ended before: %v", err)
+			default:
+			}
+			w.set(ur, step("not everything could be cleaned up"))
+			exits(t, <-result, ExitOK)
+			w.says("CleanUp     not everything could be cleaned up")
+		})
+	}
+}
+
 func TestUpdateNotSeenToTheEnd(t *testing.T) {
 	t.Run("Ctrl-C", func(t *testing.T) {
 		w := newWorld(t)

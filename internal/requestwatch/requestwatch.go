@@ -54,6 +54,11 @@ func Concluded(ur *v1alpha1.UpdateRequest) bool {
 	return Ended(ur) && len(ur.Finalizers) == 0
 }
 
+// CleaningUp reports whether the request has succeeded, and what it replaced is still being removed.
+func CleaningUp(ur *v1alpha1.UpdateRequest) bool {
+	return ur.Status.CleanUpPending && len(ur.Finalizers) > 0
+}
+
 // Run calls handle with the state of the request that ur names, first with ur
 // itself, then after every change, until handle returns true (Run returns nil),
 // the request is deleted (nil, after an event that says so) or ctx ends (its

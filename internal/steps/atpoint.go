@@ -172,32 +172,52 @@ func pickContainer(running []docker.Container, at v1alpha1.HookPoint, uid string
 	return running[0].ID
 }
 
-// End runs the hooks for the end of a request. How it ended stays as it is,
-// whatever they do. The error is an interruption: what is then left runs at the
-// next start.
+// Due reports whether there is something for End to do.
+func (r *Runner) Due(app *v1alpha1.Application, request *v1alpha1.UpdateRequest) bool {
+	return request.Status.CleanUpPending || hooks.DueAtEnd(app, request)
+}
+
+// End does what is left when a request has ended: what its clean-up left, and the hooks for its end. How it ended stays
+// as it is, whatever comes of that. The error is an interruption: what is then left is done at the next start.
 func (r *Runner) End(ctx context.Context, work Work, rec Recorder) error {
-	at, ok := hooks.AtEnd(work.Request)
-	if !ok {
-		return nil
-	}
 	log, err := updatelog.Open(work.Request.Status.LogFile)
 	if err != nil {
 		log = updatelog.Lost(work.Request.Status.LogFile, err)
 	}
-	work.Step = stepEnd
-	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log, clones: &r.clones, engineRoot: new(atomic.Pointer[string])}
 	defer func() { _ = log.Close() }()
+	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log, clones: &r.clones, engineRoot: new(atomic.Pointer[string]), endings: &r.endings}
+	if work.Request.Status.CleanUpPending {
+		s.Step = v1alpha1.StepCleanUp
+		err := s.together(func() error { return s.claimed(ctx, s.cleanLeft) })
+		if ctx.Err() == nil {
+			_ = s.tell(err) // as of a restore by hand that has the directory
+			s.record(func(st *v1alpha1.UpdateRequestStatus) { st.CleanUpPending = false })
+		}
+	}
+	at, ok := hooks.AtEnd(work.Request)
+	if !ok || ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	s.Step = stepEnd
 	project := work.Application.Status.Project
 	for _, h := range hooks.At(work.Application.Spec.Hooks, at, "") {
 		_, err := s.runHook(ctx, h, at, "", project)
 		if ctx.Err() != nil {
-			return &failure.Interrupted{Err: context.Cause(ctx)}
+			return interrupted(ctx)
 		}
 		if err != nil {
 			s.giveUpHook(h, at, err)
 		}
 	}
 	return nil
+}
+
+// interrupted is the end of ctx, which is what the next start goes on from.
+func interrupted(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return &failure.Interrupted{Err: context.Cause(ctx)}
 }
 
 // giveUpHook records a disturbance as a failure: at the end nothing waits for it to

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,9 +39,55 @@ const (
 
 // cleanUp ends the old containers that still run, which is tried until it is done:
 // they must not go on beside the new ones. Then it removes what nothing needs any
-// more, which never fails the update: what could not be removed is told, and the
-// next update tries again.
+// more, unless they are being ended since Verify: an update has succeeded when they
+// have ended, and End does the rest.
 func (s *run) cleanUp(ctx context.Context) error {
+	over, failed := s.endings.await(ctx, s.application(), s.Request.UID)
+	if over {
+		s.record(func(st *v1alpha1.UpdateRequestStatus) { st.CleanUpPending = true })
+		return s.tell(s.endRestore(s.directory())) // which nobody may go on with from now on
+	}
+	return s.cleanAll(ctx, func(listed func() ([]v1alpha1.Release, error), begun func()) error {
+		if failed != nil {
+			return failed
+		}
+		return s.settle(ctx, listed, old{begun: begun})
+	})
+}
+
+// leftPatience is how long End waits before it tries once more to end old containers.
+var leftPatience = []time.Duration{time.Second, 3 * time.Second, 9 * time.Second}
+
+// cleanLeft does what the clean-up of a request that has succeeded left.
+func (s *run) cleanLeft(ctx context.Context) error {
+	return s.cleanAll(ctx, func(listed func() ([]v1alpha1.Release, error), begun func()) error {
+		begun()
+		known, err := s.endings.gone(ctx, s.application(), s.Request.UID)
+		if !known {
+			err = s.settle(ctx, listed, old{}) // the daemon was started anew since
+		}
+		for _, pause := range leftPatience {
+			if !again(ctx, err) || ctx.Err() != nil {
+				break
+			}
+			s.say("met a disturbance and will be tried again: %v", err)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+			}
+			err = s.settle(ctx, listed, old{})
+		}
+		if again(ctx, err) && ctx.Err() == nil {
+			err = failure.Terminalf(v1alpha1.ReasonHostConflict, "%w", err) // the rest is done all the same
+		}
+		return err
+	})
+}
+
+// cleanAll has old containers ended, and removes what nothing needs any more, which never fails the
+// update: what could not be removed is told, and the next update tries again. end is given what lists the
+// releases, and what it calls when there is nothing to do for it but to wait.
+func (s *run) cleanAll(ctx context.Context, end func(listed func() ([]v1alpha1.Release, error), begun func()) error) error {
 	listed := sync.OnceValues(func() ([]v1alpha1.Release, error) { return s.Store.Releases(ctx, s.Application) })
 	var settled, removed, looked error
 	var keep kept
@@ -52,10 +99,7 @@ func (s *run) cleanUp(ctx context.Context) error {
 		func() error {
 			settled = s.together(func() error { // a panic of it is tried again, too
 				defer begun()
-				if err := s.endings.await(ctx, s.application(), s.Request.UID, begun); err != nil {
-					return err
-				}
-				return s.settle(ctx, listed, begun)
+				return end(listed, begun)
 			})
 			if releases, unknown := listed(); unknown == nil && !again(ctx, settled) {
 				removed = s.cleanContainers(ctx, releases)
@@ -179,8 +223,8 @@ func (s *run) tell(err error) error {
 	s.say("%s", message)
 	s.record(func(st *v1alpha1.UpdateRequestStatus) {
 		for i := range st.Steps {
-			if st.Steps[i].Name == v1alpha1.StepCleanUp {
-				st.Steps[i].Message = message
+			if told := st.Steps[i].Message; st.Steps[i].Name == v1alpha1.StepCleanUp && !strings.Contains(told, message) {
+				st.Steps[i].Message = limitTo(strings.TrimPrefix(told+"; "+message, "; "), 8192)
 			}
 		}
 	})

@@ -59,7 +59,9 @@ func (e *executor) decide(ctx context.Context, inFlight map[string]plan.Action) 
 	}
 	e.mu.Unlock()
 	e.gatewayFacts(&in, containers)
-	return plan.Rollout(in), nil
+	d := plan.Rollout(in)
+	e.foresee(in, d)
+	return d, nil
 }
 
 func (e *executor) see(containers []docker.Container) {

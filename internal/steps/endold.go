@@ -7,32 +7,16 @@ import (
 	"slices"
 	"sync"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/claim"
 	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
 
-// endings are old containers that are being ended since their update is verified, while that is written
-// down: an engine takes a tenth of a second for each. CleanUp waits for them, and ends itself what is left,
-// as after a restart of the daemon. There is one for each application at most. The zero value is ready.
-type endings struct {
-	mu sync.Mutex
-	by map[types.NamespacedName]*ending
-}
-
-type ending struct {
-	request types.UID
-	cancel  context.CancelFunc
-	done    chan struct{}
-	err     error // when done is closed
-}
-
 // endsEarly reports whether old containers may end without anything to be written of it first, as of hooks.
 func (s *run) endsEarly(project *compose.Project) bool {
-	return s.Gateways != nil && s.Request.Spec.RestoreFrom == nil && len(s.Application.Spec.Hooks) == 0 &&
+	return s.keepsWarm() && s.Request.Spec.RestoreFrom == nil && len(s.Application.Spec.Hooks) == 0 &&
 		!slices.ContainsFunc(project.Services(), func(svc compose.Service) bool { return len(svc.PreStop) > 0 })
 }
 
@@ -53,77 +37,60 @@ func (s *run) endOld(project *compose.Project) {
 	work.Step, work.Request = v1alpha1.StepCleanUp, s.Request.DeepCopy()
 	ctx, cancel := context.WithCancel(context.Background())
 	own := &run{Deps: s.Deps, Work: work, rec: nowhere{}, log: log, clones: s.clones, sights: s.sights, engineRoot: s.engineRoot, endings: s.endings}
-	e := &ending{request: s.Request.UID, cancel: cancel, done: make(chan struct{})}
+	e := &ending{request: s.Request.UID, cancel: cancel, died: make(chan struct{}), done: make(chan struct{})}
 	s.endings.begin(s.application(), e)
 	go func() {
 		defer close(e.done)
 		defer func() { _, _ = log.Close(), held.Release() }()
+		watch, over := context.WithCancel(ctx)
+		defer over()
 		listed := sync.OnceValues(func() ([]v1alpha1.Release, error) { return own.Store.Releases(ctx, own.Application) })
-		e.err = own.together(func() error { return own.settle(ctx, listed, func() {}) })
+		e.err = own.together(func() error {
+			return own.settle(ctx, listed, old{last: func(ids []string) (stops func(id string)) {
+				d := deathsOf(ids)
+				go own.watchDeaths(watch, d, e.died)
+				return func(id string) { d.stop(id, own.Clock.Now()) }
+			}})
+		})
 	}()
 }
 
-// application tells the applications of the API apart.
-func (s *run) application() types.NamespacedName {
-	return types.NamespacedName{Namespace: s.Application.Namespace, Name: s.Application.Name}
+// old is told how far the end of old containers is. What is nil is not told.
+type old struct {
+	// begun is called when the first are drained and ended.
+	begun func()
+	// last is called with those that run if nothing is left to do when they have ended. What it returns is called before
+	// the engine is asked to end one.
+	last func(ids []string) (stops func(id string))
 }
 
-func (v *endings) begin(application types.NamespacedName, e *ending) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.by == nil {
-		v.by = map[types.NamespacedName]*ending{}
+// foresee tells of old containers that are about to be ended.
+func (e *executor) foresee(in plan.RolloutInput, d plan.RolloutDecision) {
+	if e.old.begun == nil && e.old.last == nil {
+		return
 	}
-	v.by[application] = e
-}
-
-// take returns what is being ended, nil if nothing is, or nothing of that request unless it is "".
-func (v *endings) take(application types.NamespacedName, request types.UID) *ending {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	e := v.by[application]
-	if e == nil || request != "" && e.request != request {
-		return nil
+	var ids []string
+	in.Containers = slices.Clone(in.Containers)
+	for _, a := range d.Actions {
+		if a.Verb != plan.VerbRetire {
+			continue
+		}
+		ids = append(ids, a.Container.ID)
+		for i := range in.Containers {
+			if c := &in.Containers[i]; c.ID == a.Container.ID {
+				c.State, c.Ready = plan.StateExited, false
+			}
+		}
 	}
-	delete(v.by, application)
-	return e
-}
-
-// stop lets no more containers of an application be ended, and waits for those that are being ended, or
-// until ctx ends, of which it returns the cause.
-func (v *endings) stop(ctx context.Context, application types.NamespacedName) error {
-	e := v.take(application, "")
-	if e == nil {
-		return nil
+	if len(ids) == 0 {
+		return
 	}
-	e.cancel()
-	select {
-	case <-e.done:
-		return nil
-	case <-ctx.Done():
-		v.begin(application, e) // it is not over
-		return context.Cause(ctx)
+	if last := e.old.last; last != nil && len(ids) == len(d.Actions) && plan.Rollout(in).Done { // no name to be passed on, say
+		e.old.last = nil
+		e.stops = last(ids)
 	}
-}
-
-// await waits until all that a request began to end is, and returns what that came to. When ctx ends no more are
-// ended. meanwhile is called before it waits.
-func (v *endings) await(ctx context.Context, application types.NamespacedName, request types.UID, meanwhile func()) error {
-	e := v.take(application, request)
-	if e == nil {
-		return nil
-	}
-	meanwhile()
-	stop := context.AfterFunc(ctx, e.cancel)
-	<-e.done
-	stop()
-	e.cancel()
-	return e.err
-}
-
-// waitsForOld tells that there is time for something else.
-func (e *executor) waitsForOld() {
-	if e.ending != nil {
-		e.ending()
+	if begun := e.old.begun; begun != nil {
+		e.old.begun = nil
+		begun()
 	}
 }

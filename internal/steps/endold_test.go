@@ -3,93 +3,13 @@
 package steps
 
 import (
-	"context"
-	"errors"
+	"slices"
 	"testing"
-
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 )
-
-var shop = types.NamespacedName{Namespace: "prod", Name: "shop"}
-
-// endsLater begins an ending that goes on until it may end, or is told to stop.
-func endsLater(v *endings, request types.UID, err error) (may chan struct{}, stopped <-chan struct{}) {
-	ctx, cancel := context.WithCancel(context.Background())
-	may = make(chan struct{})
-	e := &ending{request: request, cancel: cancel, done: make(chan struct{})}
-	v.begin(shop, e)
-	go func() {
-		defer close(e.done)
-		select {
-		case <-may:
-			e.err = err
-		case <-ctx.Done():
-		}
-	}()
-	return may, ctx.Done()
-}
-
-func TestEndingsAreAwaited(t *testing.T) {
-	var v endings
-	nothing := func() { t.Error("nothing is waited for") }
-	if err := v.await(t.Context(), shop, "one", nothing); err != nil {
-		t.Error(err)
-	}
-	refused := errors.New("the engine says no")
-	may, stopped := endsLater(&v, "one", refused)
-	if err := v.await(t.Context(), shop, "other", nothing); err != nil {
-		t.Error(err)
-	}
-	meanwhile := false
-	err := v.await(t.Context(), shop, "one", func() {
-		select {
-		case <-stopped:
-			t.Error("it was told to stop")
-		default:
-		}
-		meanwhile = true
-		close(may)
-	})
-	if !meanwhile || !errors.Is(err, refused) {
-		t.Errorf("done meanwhile: %v; it came to %v", meanwhile, err)
-	}
-	if err := v.await(t.Context(), shop, "one", nothing); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestEndingsStop(t *testing.T) {
-	var v endings
-	if err := v.stop(t.Context(), shop); err != nil {
-		t.Error(err)
-	}
-	_, stopped := endsLater(&v, "one", nil)
-	if err := v.stop(t.Context(), shop); err != nil { // though it does not end by itself
-		t.Error(err)
-	}
-	<-stopped
-
-	_, stopped = endsLater(&v, "two", nil)
-	cancelled, cancel := context.WithCancel(t.Context())
-	if err := v.await(cancelled, shop, "two", cancel); err != nil {
-		t.Error(err)
-	}
-	<-stopped
-
-	// One that does not heed it is waited for again by the next who asks.
-	stubborn := &ending{request: "three", cancel: func() {}, done: make(chan struct{})}
-	v.begin(shop, stubborn)
-	if err := v.stop(cancelled, shop); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	close(stubborn.done)
-	if err := v.stop(t.Context(), shop); err != nil || v.take(shop, "") != nil {
-		t.Errorf("it is there still: %v", err)
-	}
-}
 
 // What a hook or a pre_stop comes to is written by the step that runs it.
 func TestWhatEndsEarly(t *testing.T) {
@@ -100,13 +20,16 @@ func TestWhatEndsEarly(t *testing.T) {
 		want        bool
 	}{
 		{"an update", plain, func(*v1alpha1.Application, *v1alpha1.UpdateRequest) {}, true},
+		{"an update of nothing behind a gateway", plain, func(_ *v1alpha1.Application, ur *v1alpha1.UpdateRequest) { ur.Status.Services[0].Gateway = false }, false},
 		{"with pre_stop", stopping, func(*v1alpha1.Application, *v1alpha1.UpdateRequest) {}, false},
 		{"with hooks", plain, func(a *v1alpha1.Application, _ *v1alpha1.UpdateRequest) { a.Spec.Hooks = []v1alpha1.Hook{{Name: "h"}} }, false},
 		{"a restore", plain, func(_ *v1alpha1.Application, ur *v1alpha1.UpdateRequest) {
 			ur.Spec.RestoreFrom = &v1alpha1.LocalReference{}
 		}, false},
 	} {
-		s := newRun(tt.change)
+		s := newRun(func(_ *v1alpha1.Application, ur *v1alpha1.UpdateRequest) {
+			ur.Status.Services = []v1alpha1.ServiceUpdate{{Name: "web", Action: v1alpha1.ActionReplace, Gateway: true}}
+		}, tt.change)
 		s.Gateways = &boxes.Keeper{}
 		if got := s.endsEarly(project(t, "name: shop\n"+tt.model+"\n")); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
@@ -115,5 +38,61 @@ func TestWhatEndsEarly(t *testing.T) {
 	s := newRun()
 	if s.endsEarly(project(t, "name: shop\n"+plain+"\n")) {
 		t.Error("without gateways nothing is kept")
+	}
+}
+
+// The end of old containers is the last only where nothing is left to do when they have ended.
+func TestForeseen(t *testing.T) {
+	target := func(name, containerName string) plan.Target {
+		return plan.Target{
+			Service: plan.Service{Name: name, Revision: "2", Replicas: 1, ContainerName: containerName},
+			Action:  v1alpha1.ActionReplace, Order: v1alpha1.OrderStartFirst,
+		}
+	}
+	pair := func(service, name string, state plan.ContainerState) []plan.Container {
+		return []plan.Container{
+			{ID: service + "-1", Name: name, Service: service, Revision: "1", State: state, Ready: state == plan.StateRunning},
+			{ID: service + "-2", Name: service + "-2", Service: service, Revision: "2", State: plan.StateRunning, Ready: true, Mine: true},
+		}
+	}
+	for _, tt := range []struct {
+		name       string
+		targets    []plan.Target
+		containers []plan.Container
+		begun      bool
+		last       []string
+	}{
+		{"one", []plan.Target{target("web", "")}, pair("web", "web-1", plan.StateRunning), true, []string{"web-1"}},
+		{"two", []plan.Target{target("api", ""), target("web", "")},
+			slices.Concat(pair("api", "api-1", plan.StateRunning), pair("web", "web-1", plan.StateRunning)), true, []string{"api-1", "web-1"}},
+		{"none", []plan.Target{target("web", "")}, pair("web", "web-1", plan.StateExited), false, nil},
+		{"one whose name is passed on", []plan.Target{target("web", "site")}, pair("web", "site", plan.StateRunning), true, nil},
+		{"one beside a name that is passed on", []plan.Target{target("api", "api"), target("web", "")},
+			slices.Concat(pair("api", "api", plan.StateExited), pair("web", "web-1", plan.StateRunning)), true, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var begun int
+			var last [][]string
+			e := &executor{old: old{begun: func() { begun++ }, last: func(ids []string) func(string) {
+				last = append(last, ids)
+				return func(string) {}
+			}}}
+			in := plan.RolloutInput{Targets: tt.targets, Containers: tt.containers}
+			for range 2 { // it is told once
+				e.foresee(in, plan.Rollout(in))
+			}
+			if (begun == 1) != tt.begun || begun > 1 {
+				t.Errorf("told %d times that it has begun", begun)
+			}
+			if (e.stops != nil) != (tt.last != nil) {
+				t.Error("who tells of their ends is not known")
+			}
+			if want := tt.last; len(last) > 1 || len(last) != min(1, len(want)) || len(want) > 0 && !slices.Equal(last[0], want) {
+				t.Errorf("the last are %v, want %v", last, want)
+			}
+			if in.Containers[0].State != tt.containers[0].State {
+				t.Error("what is foreseen has come true")
+			}
+		})
 	}
 }

@@ -91,9 +91,10 @@ type executor struct {
 	// closed says why gateways could not be opened, on the way back.
 	closed map[string]error
 	// settling only ends what was kept for a way back: all that is wanted is known
-	// to be ready. ending, if set, is called when old containers take their time.
+	// to be ready. old is told of it, and stops, if set, of each container before it is.
 	settling bool
-	ending   func()
+	old      old
+	stops    func(id string)
 }
 
 // imageRef is an image by the name that people know and by its ID.
@@ -456,7 +457,6 @@ func (e *executor) retire(ctx context.Context, a plan.Action) error {
 		t.stop = max(t.stop, *c.StopTimeout) // what its own Compose file gave it
 	}
 	e.say("%s: stopping %s (%s)", a.Service, c.Name, a.Reason)
-	e.waitsForOld()
 	keep := context.WithoutCancel(ctx)
 	if c.State == docker.StatePaused {
 		if err := e.Docker.ContainerUnpause(keep, c.ID); err != nil && !errors.Is(err, context.Canceled) && !docker.IsConflict(err) {
@@ -464,6 +464,9 @@ func (e *executor) retire(ctx context.Context, a plan.Action) error {
 		}
 	}
 	e.beforeStop(keep, a.Service, c, max(t.stop, preStopAtLeast))
+	if e.stops != nil {
+		e.stops(c.ID)
+	}
 	if c.State == docker.StateRunning && c.RestartPolicy.Name == string(container.RestartPolicyUnlessStopped) {
 		// Of these the engine brings back none that was stopped. To set another policy takes it a run of runc.
 		return e.Docker.Stop(keep, c.ID, t.stop, "")

@@ -15,12 +15,16 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
 
+// keepsWarm reports whether the rollout may have left old containers running.
+func (s *run) keepsWarm() bool {
+	return s.Gateways != nil && slices.ContainsFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Gateway })
+}
+
 // settle ends the old containers that were kept running for a way back, now that
-// the update is verified. Git has no part in it. listed are the releases; begun is called
-// when there is nothing left to do for it but to wait for containers, if there are any. The error is Terminal if
-// trying again does not help.
-func (s *run) settle(ctx context.Context, listed func() ([]v1alpha1.Release, error), begun func()) error {
-	if s.Gateways == nil || !slices.ContainsFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Gateway }) {
+// the update is verified. Git has no part in it. listed are the releases; told is told how far
+// it is. The error is Terminal if trying again does not help.
+func (s *run) settle(ctx context.Context, listed func() ([]v1alpha1.Release, error), told old) error {
+	if !s.keepsWarm() {
 		return nil
 	}
 	project, _, modelErr := readModel((&workspace{dir: s.Application.Spec.Compose.Directory}).modelPath(s.Request.Status.ID))
@@ -56,7 +60,7 @@ func (s *run) settle(ctx context.Context, listed func() ([]v1alpha1.Release, err
 		return unknown
 	}
 	e := &executor{
-		run: s, project: project, found: containers, foundAt: looked, releases: releases, settling: true, ending: begun,
+		run: s, project: project, found: containers, foundAt: looked, releases: releases, settling: true, old: told,
 		in:        plan.RolloutInput{Targets: s.targets(project), Fresh: s.fresh(), Serial: s.serial()},
 		requestID: string(s.Request.UID),
 		before:    servicesOf(release.Find(releases, s.Request.Status.PreviousRelease)),

@@ -265,7 +265,6 @@ func (e *executor) drained(ctx context.Context, ids []string, limit time.Duratio
 		if !busy || !e.Clock.Now().Before(until) {
 			return nil
 		}
-		e.waitsForOld()
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

@@ -100,7 +100,7 @@ func (s Style) Changes(before, after *v1alpha1.UpdateRequest, now time.Time) []s
 func (s Style) stepChange(old, cur v1alpha1.StepStatus, now time.Time) string {
 	message := clean(cur.Message)
 	if old.State == cur.State && old.Attempt == cur.Attempt {
-		if cur.State == v1alpha1.StepRunning && message != "" && message != clean(old.Message) {
+		if message != "" && message != clean(old.Message) { // also of a clean-up that went on after the end
 			return message
 		}
 		return ""
