@@ -130,8 +130,12 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		if opts.WrapSteps != nil {
 			carry = opts.WrapSteps(carry)
 		}
+		late, err := lateEvents(mgr, eventPause)
+		if err != nil {
+			return err
+		}
 		requests := &controllers.UpdateRequestReconciler{
-			Client: cached, Direct: direct, Steps: carry, AtEnd: runner, Events: mgr.GetEventRecorder("fairlead"), Gate: gate,
+			Client: cached, Direct: direct, Steps: carry, AtEnd: runner, Events: late, Gate: gate,
 		}
 		if err := requests.SetupWithManager(ctx, mgr); err != nil {
 			return fmt.Errorf("set up the controller of UpdateRequests: %w", err)
