@@ -48,11 +48,7 @@ func OpenMirror(ctx context.Context, dir string, opts Options) (*Repo, error) {
 	}
 	r := &Repo{git: g, top: dir, gitDir: dir, commonDir: dir, defaultRef: opts.DefaultRef, now: time.Now}
 	r.git.dir, r.git.gitDir = dir, dir
-	remotes, err := r.remotes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.chooseRemote(ctx, remotes, opts); err != nil {
+	if err := r.findRemote(ctx, opts); err != nil {
 		return nil, err
 	}
 	return r, nil

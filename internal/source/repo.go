@@ -77,11 +77,7 @@ func Open(ctx context.Context, dir string, opts Options) (*Repo, error) {
 	if err != nil {
 		return nil, err
 	}
-	remotes, err := r.remotes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.chooseRemote(ctx, remotes, opts); err != nil {
+	if err := r.findRemote(ctx, opts); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -279,6 +275,15 @@ func (r *Repo) chooseRemote(ctx context.Context, remotes string, opts Options) e
 		return err
 	}
 	return r.cred.fit(r.url)
+}
+
+// findRemote asks for the remotes and chooses one.
+func (r *Repo) findRemote(ctx context.Context, opts Options) error {
+	remotes, err := r.remotes(ctx)
+	if err != nil {
+		return err
+	}
+	return r.chooseRemote(ctx, remotes, opts)
 }
 
 // remotes are those that are configured, as git tells them.

@@ -7,9 +7,7 @@ package e2e
 import (
 	"errors"
 	"net/http"
-	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,7 +15,6 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/requestwatch"
-	"github.com/fairlead-dev/fairlead/test/apps"
 	"github.com/fairlead-dev/fairlead/test/crash/engineproxy"
 	"github.com/fairlead-dev/fairlead/test/harness"
 )
@@ -26,18 +23,7 @@ import (
 // left is done then, before the next update begins, and by the next daemon if this one is killed.
 func TestGatewaySucceedsWhenTheOldHasEnded(t *testing.T) {
 	t.Parallel()
-	sockets, err := os.MkdirTemp("", "fairlead-e2e-") //nolint:usetesting // the path of a socket must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(sockets) })
-	proxy, err := engineproxy.Start("/var/run/docker.sock", filepath.Join(sockets, "docker.sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Close)
-	s := siteOf(t, harness.Start(t, harness.Options{Env: []string{"DOCKER_HOST=" + proxy.Host}}), apps.Hello)
-	t.Cleanup(func() { s.removeGateways() })
+	s, proxy := helloBehindProxy(t)
 	s.apply(gatewayOn + "  rollout: {healthTimeout: 30s, minHealthy: 500ms, stopTimeout: 3s, soak: 0s}\n")
 	s.succeeds("")
 

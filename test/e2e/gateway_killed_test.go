@@ -22,10 +22,9 @@ import (
 	"github.com/fairlead-dev/fairlead/test/harness"
 )
 
-// A daemon that is killed while a front is ready, and waits in no network for its ports, leaves them to those who have
-// them. The next daemon goes on with that front, or clears it away when it is not to be.
-func TestGatewayKilledWhileFrontWaits(t *testing.T) {
-	t.Parallel()
+// helloBehindProxy is hello with a daemon of its own, which reaches the engine through the proxy.
+func helloBehindProxy(t *testing.T) (*site, *engineproxy.Proxy) {
+	t.Helper()
 	sockets, err := os.MkdirTemp("", "fairlead-e2e-") //nolint:usetesting // the path of a socket must be short
 	if err != nil {
 		t.Fatal(err)
@@ -38,6 +37,14 @@ func TestGatewayKilledWhileFrontWaits(t *testing.T) {
 	t.Cleanup(proxy.Close)
 	s := siteOf(t, harness.Start(t, harness.Options{Env: []string{"DOCKER_HOST=" + proxy.Host}}), apps.Hello)
 	t.Cleanup(func() { s.removeGateways() })
+	return s, proxy
+}
+
+// A daemon that is killed while a front is ready, and waits in no network for its ports, leaves them to those who have
+// them. The next daemon goes on with that front, or clears it away when it is not to be.
+func TestGatewayKilledWhileFrontWaits(t *testing.T) {
+	t.Parallel()
+	s, proxy := helloBehindProxy(t)
 	more, err := apps.FreePort(t.Context())
 	if err != nil {
 		t.Fatal(err)
