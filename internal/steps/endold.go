@@ -10,6 +10,7 @@ import (
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/claim"
 	"github.com/fairlead-dev/fairlead/internal/compose"
+	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
@@ -46,8 +47,8 @@ func (s *run) endOld(project *compose.Project) {
 		defer over()
 		listed := sync.OnceValues(func() ([]v1alpha1.Release, error) { return own.Store.Releases(ctx, own.Application) })
 		e.err = own.together(func() error {
-			return own.settle(ctx, listed, old{last: func(ids []string) (stops func(id string)) {
-				d := deathsOf(ids)
+			return own.settle(ctx, listed, old{last: func(containers []docker.Container) (stops func(id string)) {
+				d := deathsOf(containers)
 				go own.watchDeaths(watch, d, e.died)
 				return func(id string) { d.stop(id, own.Clock.Now()) }
 			}})
@@ -61,7 +62,7 @@ type old struct {
 	begun func()
 	// last is called with those that run if nothing is left to do when they have ended. What it returns is called before
 	// the engine is asked to end one.
-	last func(ids []string) (stops func(id string))
+	last func(containers []docker.Container) (stops func(id string))
 }
 
 // foresee tells of old containers that are about to be ended.
@@ -69,25 +70,27 @@ func (e *executor) foresee(in plan.RolloutInput, d plan.RolloutDecision) {
 	if e.old.begun == nil && e.old.last == nil {
 		return
 	}
-	var ids []string
+	var ending []docker.Container
 	in.Containers = slices.Clone(in.Containers)
 	for _, a := range d.Actions {
 		if a.Verb != plan.VerbRetire {
 			continue
 		}
-		ids = append(ids, a.Container.ID)
+		c, _ := e.lookup(a.Container.ID)
+		c.ID = a.Container.ID
+		ending = append(ending, c)
 		for i := range in.Containers {
 			if c := &in.Containers[i]; c.ID == a.Container.ID {
 				c.State, c.Ready = plan.StateExited, false
 			}
 		}
 	}
-	if len(ids) == 0 {
+	if len(ending) == 0 {
 		return
 	}
-	if last := e.old.last; last != nil && len(ids) == len(d.Actions) && plan.Rollout(in).Done { // no name to be passed on, say
+	if last := e.old.last; last != nil && len(ending) == len(d.Actions) && plan.Rollout(in).Done { // no name to be passed on, say
 		e.old.last = nil
-		e.stops = last(ids)
+		e.stops = last(ending)
 	}
 	if begun := e.old.begun; begun != nil {
 		e.old.begun = nil

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
@@ -73,7 +74,11 @@ func TestForeseen(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var begun int
 			var last [][]string
-			e := &executor{old: old{begun: func() { begun++ }, last: func(ids []string) func(string) {
+			e := &executor{old: old{begun: func() { begun++ }, last: func(containers []docker.Container) func(string) {
+				var ids []string
+				for _, c := range containers {
+					ids = append(ids, c.ID)
+				}
 				last = append(last, ids)
 				return func(string) {}
 			}}}
