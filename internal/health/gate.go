@@ -42,6 +42,15 @@ func cadence(waited time.Duration, silent, awaited bool) time.Duration {
 	return min(max(pause, waited/lateness), longestPause)
 }
 
+// firstPause is how long a container that has just been started is left alone before its first probe: not at all, unless
+// it can be heard when it is ready. Others may be starting with it.
+func firstPause(silent, awaited bool, timeout time.Duration) time.Duration {
+	if !silent || !awaited {
+		return 0
+	}
+	return min(silentPause, timeout/4)
+}
+
 // maxProbes is how many probes may run at once.
 const maxProbes = 2
 
@@ -111,11 +120,16 @@ func (p *Prober) Gate(ctx context.Context, containerID string, policy Policy, on
 		case g.probing > 0: // its result is the next occasion
 		case result == nil && g.mayProbe && before: // a probe is due already
 		case result == nil && g.mayProbe:
+			listener.anew(g.last.Pid)
+			if pause := firstPause(listener.silent(), g.awaited(), g.timeout); pause > 0 {
+				next.Reset(pause)
+				continue
+			}
 			g.startProbe(ctx)
 		case g.remaining > 0: // good, only not for long enough
 			next.Reset(min(idlePause, g.remaining))
 		case g.mayProbe:
-			next.Reset(cadence(time.Since(g.began), listener.silent(), g.policy.Listens || len(g.last.Exposed) > 0))
+			next.Reset(cadence(time.Since(g.began), listener.silent(), g.awaited()))
 		default:
 			next.Reset(idlePause)
 		}
@@ -185,6 +199,9 @@ func (g *gate) look(ctx context.Context, r *probeResult) (done bool, err error) 
 	g.remaining = v.Remaining
 	return false, nil
 }
+
+// awaited reports whether the container should listen somewhere.
+func (g *gate) awaited() bool { return g.policy.Listens || len(g.last.Exposed) > 0 }
 
 // startProbe runs a probe beside the loop, which goes on listening for exits.
 func (g *gate) startProbe(ctx context.Context) {

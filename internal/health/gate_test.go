@@ -357,3 +357,20 @@ func TestProbesBecomeRarer(t *testing.T) {
 		}
 	}
 }
+
+func TestFirstPause(t *testing.T) {
+	for _, c := range []struct {
+		silent, awaited bool
+		timeout, want   time.Duration
+	}{
+		{true, true, time.Minute, 400 * time.Millisecond},
+		{true, true, time.Second, 250 * time.Millisecond},
+		{false, true, time.Minute, 0}, // something listens, or nobody knows
+		{true, false, time.Minute, 0},
+		{false, false, time.Minute, 0},
+	} {
+		if got := firstPause(c.silent, c.awaited, c.timeout); got != c.want {
+			t.Errorf("silent %t, awaited %t, within %s: %s, want %s", c.silent, c.awaited, c.timeout, got, c.want)
+		}
+	}
+}

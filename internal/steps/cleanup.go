@@ -51,7 +51,7 @@ func (s *run) cleanUp(ctx context.Context) error {
 		if failed != nil {
 			return failed
 		}
-		return s.settle(ctx, listed, old{begun: begun})
+		return s.settle(ctx, listed, look{}, old{begun: begun})
 	})
 }
 
@@ -64,7 +64,7 @@ func (s *run) cleanLeft(ctx context.Context) error {
 		begun()
 		known, err := s.endings.gone(ctx, s.application(), s.Request.UID)
 		if !known {
-			err = s.settle(ctx, listed, old{}) // the daemon was started anew since
+			err = s.settle(ctx, listed, look{}, old{}) // the daemon was started anew since
 		}
 		for _, pause := range leftPatience {
 			if !again(ctx, err) || ctx.Err() != nil {
@@ -75,7 +75,7 @@ func (s *run) cleanLeft(ctx context.Context) error {
 			case <-time.After(pause):
 			case <-ctx.Done():
 			}
-			err = s.settle(ctx, listed, old{})
+			err = s.settle(ctx, listed, look{}, old{})
 		}
 		if again(ctx, err) && ctx.Err() == nil {
 			err = failure.Terminalf(v1alpha1.ReasonHostConflict, "%w", err) // the rest is done all the same

@@ -21,8 +21,9 @@ func (s *run) endsEarly(project *compose.Project) bool {
 		!slices.ContainsFunc(project.Services(), func(svc compose.Service) bool { return len(svc.PreStop) > 0 })
 }
 
-// endOld begins to end the old containers that were kept for a way back, and does not wait.
-func (s *run) endOld(project *compose.Project) {
+// endOld begins to end the old containers that were kept for a way back, and does not wait. seen is what there was just
+// now, if that is known.
+func (s *run) endOld(project *compose.Project, seen look) {
 	if !s.endsEarly(project) {
 		return
 	}
@@ -47,7 +48,7 @@ func (s *run) endOld(project *compose.Project) {
 		defer over()
 		listed := sync.OnceValues(func() ([]v1alpha1.Release, error) { return own.Store.Releases(ctx, own.Application) })
 		e.err = own.together(func() error {
-			return own.settle(ctx, listed, old{last: func(containers []docker.Container) (stops func(id string)) {
+			return own.settle(ctx, listed, seen, old{last: func(containers []docker.Container) (stops func(id string)) {
 				d := deathsOf(containers)
 				go own.watchDeaths(watch, d, e.died)
 				return func(id string) { d.stop(id, own.Clock.Now()) }

@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
@@ -42,9 +43,10 @@ type executor struct {
 	*run
 	project *compose.Project
 	// found are the project's containers before the first action, as they were at
-	// foundAt; the zero time has them looked at again.
+	// foundAt; the zero time has them looked at again. boxes are its gateways then, nil if not known.
 	found     []docker.Container
 	foundAt   time.Time
+	boxes     []boxes.Box
 	releases  []v1alpha1.Release
 	in        plan.RolloutInput
 	requestID string

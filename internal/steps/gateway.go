@@ -78,9 +78,12 @@ func (e *executor) setUpGateways(ctx context.Context) error {
 	if e.Gateways == nil {
 		return nil
 	}
-	have, err := e.Gateways.List(ctx, e.project.Name())
-	if err != nil {
-		return err
+	have := e.boxes
+	if have == nil {
+		var err error
+		if have, err = e.Gateways.List(ctx, e.project.Name()); err != nil {
+			return err
+		}
 	}
 	behind := slices.ContainsFunc(e.in.Targets, func(t plan.Target) bool { return t.Gateway })
 	if !behind && len(have) == 0 {

@@ -10,10 +10,29 @@ import (
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
+
+// look is what there was of an application at a time; the zero value is nothing known.
+type look struct {
+	containers []docker.Container
+	// gateways may be nil where there are some.
+	gateways []boxes.Box
+	at       time.Time
+}
+
+// lookAt looks at a project, unless it was just now.
+func (s *run) lookAt(ctx context.Context, project string, seen look) (look, error) {
+	if !seen.at.IsZero() && time.Since(seen.at) <= justNow {
+		return seen, nil
+	}
+	now := time.Now()
+	containers, err := observe.Containers(ctx, s.Docker, project)
+	return look{containers: containers, at: now}, err
+}
 
 // keepsWarm reports whether the rollout may have left old containers running.
 func (s *run) keepsWarm() bool {
@@ -21,9 +40,9 @@ func (s *run) keepsWarm() bool {
 }
 
 // settle ends the old containers that were kept running for a way back, now that
-// the update is verified. Git has no part in it. listed are the releases; told is told how far
-// it is. The error is Terminal if trying again does not help.
-func (s *run) settle(ctx context.Context, listed func() ([]v1alpha1.Release, error), told old) error {
+// the update is verified. Git has no part in it. listed are the releases, seen is what there was just now, if that is known,
+// and told is told how far it is. The error is Terminal if trying again does not help.
+func (s *run) settle(ctx context.Context, listed func() ([]v1alpha1.Release, error), seen look, told old) error {
 	if !s.keepsWarm() {
 		return nil
 	}
@@ -34,18 +53,16 @@ func (s *run) settle(ctx context.Context, listed func() ([]v1alpha1.Release, err
 	} else if name == "" {
 		return failure.Terminalf(v1alpha1.ReasonRolloutFailed, "%w", modelErr)
 	}
-	looked := time.Now()
-	var containers []docker.Container
 	var releases []v1alpha1.Release
 	var unknown error
 	err := s.together(
-		func() (err error) { containers, err = observe.Containers(ctx, s.Docker, name); return err },
+		func() (err error) { seen, err = s.lookAt(ctx, name, seen); return err },
 		func() error { releases, unknown = listed(); return nil },
 	)
 	if err != nil {
 		return err
 	}
-	warm := slices.ContainsFunc(containers, func(c docker.Container) bool {
+	warm := slices.ContainsFunc(seen.containers, func(c docker.Container) bool {
 		return c.Running() && slices.ContainsFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool {
 			return u.Name == c.Service && s.keptWarm(c, u)
 		})
@@ -60,7 +77,7 @@ func (s *run) settle(ctx context.Context, listed func() ([]v1alpha1.Release, err
 		return unknown
 	}
 	e := &executor{
-		run: s, project: project, found: containers, foundAt: looked, releases: releases, settling: true, old: told,
+		run: s, project: project, found: seen.containers, foundAt: seen.at, boxes: seen.gateways, releases: releases, settling: true, old: told,
 		in:        plan.RolloutInput{Targets: s.targets(project), Fresh: s.fresh(), Serial: s.serial()},
 		requestID: string(s.Request.UID),
 		before:    servicesOf(release.Find(releases, s.Request.Status.PreviousRelease)),

@@ -75,7 +75,7 @@ func TestSettlesTwice(t *testing.T) {
 			ur.Status.Services = []v1alpha1.ServiceUpdate{{Name: "web", Action: v1alpha1.ActionReplace, Gateway: true, Revision: "w2"}}
 		})
 		s.Deps = Deps{Docker: client, Gateways: &boxes.Keeper{}}
-		if err := s.settle(t.Context(), func() ([]v1alpha1.Release, error) { return nil, nil }, old{}); (err == nil) != settled || !settled && !isTerminal(err) {
+		if err := s.settle(t.Context(), func() ([]v1alpha1.Release, error) { return nil, nil }, look{}, old{}); (err == nil) != settled || !settled && !isTerminal(err) {
 			t.Errorf("the old container is %s: %v", state, err)
 		}
 	}

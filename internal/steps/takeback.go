@@ -12,9 +12,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
-	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
-	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/observe"
@@ -77,22 +75,24 @@ func (s *run) takeBack(ctx context.Context) error {
 }
 
 // heeded does work that watches new containers, and breaks it off as soon as a gateway says of one of
-// them that it does not answer any more.
-func (s *run) heeded(ctx context.Context, project *compose.Project, work func(ctx context.Context) error) error {
+// them that it does not answer any more. work is given what there was before it.
+func (s *run) heeded(ctx context.Context, project *compose.Project, work func(ctx context.Context, seen look) error) error {
 	if !s.behind() {
-		return work(ctx)
+		return work(ctx, look{})
 	}
-	var containers []docker.Container
-	var there []boxes.Box
+	seen := look{at: time.Now()}
 	err := s.together(
-		func() (err error) { containers, err = observe.Containers(ctx, s.Docker, project.Name()); return err },
-		func() (err error) { there, err = s.Gateways.List(ctx, project.Name()); return err },
+		func() (err error) {
+			seen.containers, err = observe.Containers(ctx, s.Docker, project.Name())
+			return err
+		},
+		func() (err error) { seen.gateways, err = s.Gateways.List(ctx, project.Name()); return err },
 	)
 	if err != nil {
 		return err
 	}
 	names := map[string]string{}
-	for _, c := range containers {
+	for _, c := range seen.containers {
 		i := slices.IndexFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Name == c.Service })
 		if i < 0 || !c.Running() {
 			continue
@@ -109,16 +109,16 @@ func (s *run) heeded(ctx context.Context, project *compose.Project, work func(ct
 	var listening sync.WaitGroup
 	defer listening.Wait()
 	defer cancel(nil)
-	for _, b := range there {
+	for _, b := range seen.gateways {
 		c := s.Gateways.Client(b.Name)
 		listening.Go(func() {
 			heed(working, c, names, cancel)
 		})
 	}
-	err = work(working)
+	err = work(working, seen)
 	if u := health.AsUnhealthy(context.Cause(working)); u != nil && ctx.Err() == nil {
 		t := &failure.Terminal{Reason: v1alpha1.ReasonHealthCheckFailed, Message: "after the rollout: " + u.Error(), Err: u}
-		for _, c := range containers {
+		for _, c := range seen.containers {
 			if c.Name == u.Container {
 				s.keepLog(ctx, c)
 				svc, _ := project.Service(c.Service)

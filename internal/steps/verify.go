@@ -32,21 +32,24 @@ func (s *run) verify(ctx context.Context) error {
 	if err != nil {
 		return failure.Terminalf(v1alpha1.ReasonVerifyFailed, "%w", err)
 	}
-	var containers []docker.Container
+	var seen look
 	err = s.watched(ctx, project, nil, func() error {
-		return s.backAtOnce(ctx, s.heeded(ctx, project, func(ctx context.Context) (err error) {
+		return s.backAtOnce(ctx, s.heeded(ctx, project, func(ctx context.Context, before look) (err error) {
 			if err := s.askChecks(ctx, project.Name()); err != nil {
 				return err
 			}
-			containers, err = s.soak(ctx, project)
+			if len(s.Application.Spec.Verify.Checks) > 0 {
+				before = look{} // they may have taken their time
+			}
+			seen, err = s.soak(ctx, project, before)
 			return err
 		}))
 	})
 	if err != nil {
 		return err
 	}
-	s.endOld(project)
-	return s.recordRelease(ctx, w, project, model, containers)
+	s.endOld(project, seen)
+	return s.recordRelease(ctx, w, project, model, seen.containers)
 }
 
 func (s *run) askChecks(ctx context.Context, project string) error {
@@ -140,9 +143,9 @@ func (s *run) toAsk(containers []docker.Container, service string) (docker.Conta
 	return other, other.ID != ""
 }
 
-// soak watches the containers that the request put in place, and returns those
-// of the project as they are in the end.
-func (s *run) soak(ctx context.Context, project *compose.Project) ([]docker.Container, error) {
+// soak watches the containers that the request put in place, and returns what there is in the end, given what there
+// was just now if that is known.
+func (s *run) soak(ctx context.Context, project *compose.Project, seen look) (look, error) {
 	d := defaultSoak
 	if set := s.Application.Spec.Rollout.Soak; set != nil {
 		d = set.Duration
@@ -152,10 +155,11 @@ func (s *run) soak(ctx context.Context, project *compose.Project) ([]docker.Cont
 			d = max(d, s.batches(svc).monitor) // as Swarm watches after it replaced a container
 		}
 	}
-	containers, err := observe.Containers(ctx, s.Docker, project.Name())
+	seen, err := s.lookAt(ctx, project.Name(), seen)
 	if err != nil {
-		return nil, err
+		return look{}, err
 	}
+	containers := seen.containers
 	var ids []string
 	for _, u := range s.Request.Status.Services {
 		if u.Action != v1alpha1.ActionReplace && u.Action != v1alpha1.ActionCreate {
@@ -170,11 +174,11 @@ func (s *run) soak(ctx context.Context, project *compose.Project) ([]docker.Cont
 			}
 		}
 		if running < svc.Replicas-s.batches(svc).tolerate(svc) {
-			return nil, s.wentDown(ctx, u, containers, running, svc)
+			return look{}, s.wentDown(ctx, u, containers, running, svc)
 		}
 	}
 	if d <= 0 || len(ids) == 0 {
-		return containers, nil
+		return seen, nil
 	}
 	s.say("watching %s for %s", plural.Of(len(ids), "container"), d)
 	spare := s.spare(project, containers, ids)
@@ -196,12 +200,12 @@ func (s *run) soak(ctx context.Context, project *compose.Project) ([]docker.Cont
 		}
 		svc, _ := project.Service(service)
 		t := failure.AsTerminal(failure.Terminalf(v1alpha1.ReasonHealthCheckFailed, "after the rollout, in the soak time of %s: %w", d, u))
-		return nil, s.pauses(t, svc)
+		return look{}, s.pauses(t, svc)
 	}
 	if err != nil {
-		return nil, err
+		return look{}, err
 	}
-	return observe.Containers(ctx, s.Docker, project.Name())
+	return s.lookAt(ctx, project.Name(), look{})
 }
 
 // spare is how many more containers of each service may fail.
