@@ -226,9 +226,10 @@ func (c *Client) ProjectContainers(ctx context.Context, project string) ([]Conta
 // ProjectContainersBut is ProjectContainers without inspecting the containers
 // whose IDs are keys of busy: they are taken from there, with the state that
 // they have now. The engine answers an inspection of a container that it is
-// starting or stopping only when that is over.
-func (c *Client) ProjectContainersBut(ctx context.Context, project string, busy map[string]Container) ([]Container, error) {
-	all, err := c.containers(ctx, map[string]string{LabelProject: project}, busy)
+// starting or stopping only when that is over. So are those of recent that have
+// their state and name still.
+func (c *Client) ProjectContainersBut(ctx context.Context, project string, busy, recent map[string]Container) ([]Container, error) {
+	all, err := c.containers(ctx, map[string]string{LabelProject: project}, busy, recent)
 	if err != nil {
 		return nil, err
 	}
@@ -282,10 +283,10 @@ func (m Mount) Place() string {
 // their state, each inspected, ordered by service, number and name. Those that
 // vanish meanwhile are left out. An empty value matches any value of the label.
 func (c *Client) ContainersByLabel(ctx context.Context, labels map[string]string) ([]Container, error) {
-	return c.containers(ctx, labels, nil)
+	return c.containers(ctx, labels, nil, nil)
 }
 
-func (c *Client) containers(ctx context.Context, labels map[string]string, busy map[string]Container) ([]Container, error) {
+func (c *Client) containers(ctx context.Context, labels map[string]string, busy, recent map[string]Container) ([]Container, error) {
 	args := filters.NewArgs()
 	for k, v := range labels {
 		if v == "" {
@@ -304,6 +305,10 @@ func (c *Client) containers(ctx context.Context, labels map[string]string, busy 
 	for i, s := range list {
 		if known, ok := busy[s.ID]; ok {
 			known.State = s.State
+			found[i] = &known
+			continue
+		}
+		if known, ok := recent[s.ID]; ok && known.State == s.State && slices.Contains(s.Names, "/"+known.Name) {
 			found[i] = &known
 			continue
 		}

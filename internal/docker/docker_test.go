@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -214,6 +216,46 @@ func TestContainerVanishesWhileListed(t *testing.T) {
 	got, err := c.ProjectContainers(t.Context(), "p")
 	if err != nil || len(got) != 1 || got[0].Name != "b" {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// What was looked at just now is not looked at again, unless the list says that it changed.
+func TestProjectContainersBut(t *testing.T) {
+	inspected := map[string]int{}
+	var mu sync.Mutex
+	c := fakeEngine(t, func(w http.ResponseWriter, r *http.Request, path string) {
+		if path == "/containers/json" {
+			listed := func(id, name, state string) map[string]any {
+				return map[string]any{"Id": id, "Names": []string{"/other/alias", "/" + name}, "State": state}
+			}
+			answer(w, 200, []map[string]any{
+				listed("busy", "busy", "exited"), listed("same", "same", "running"), listed("ended", "ended", "exited"),
+				listed("renamed", "after", "running"), listed("new", "new", "created"),
+			})
+			return
+		}
+		id := strings.TrimSuffix(strings.TrimPrefix(path, "/containers/"), "/json")
+		mu.Lock()
+		inspected[id]++
+		mu.Unlock()
+		answer(w, 200, map[string]any{"Id": id, "Name": "/" + id, "State": map[string]any{"Status": "inspected"}})
+	})
+	known := func(id string) Container { return Container{ID: id, Name: id, State: StateRunning, Pid: 7} }
+	got, err := c.ProjectContainersBut(t.Context(), "p", map[string]Container{"busy": known("busy")}, map[string]Container{
+		"same": known("same"), "ended": known("ended"), "renamed": known("renamed"), "gone": known("gone"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := map[string]string{}
+	for _, ct := range got {
+		states[ct.ID] = ct.State
+	}
+	if want := map[string]string{"busy": "exited", "same": "running", "ended": "inspected", "renamed": "inspected", "new": "inspected"}; !maps.Equal(states, want) {
+		t.Errorf("states %v, want %v", states, want)
+	}
+	if want := map[string]int{"ended": 1, "renamed": 1, "new": 1}; !maps.Equal(inspected, want) {
+		t.Errorf("inspected %v, want %v", inspected, want)
 	}
 }
 

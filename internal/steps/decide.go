@@ -14,7 +14,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
-// justNow is how old the first look of a step may be for its first decision.
+// justNow is how old a look may be to be decided by: the first one of a step, and one at a container that nothing
+// was done to since.
 const justNow = 500 * time.Millisecond
 
 // decide looks at what is there and asks the plan what can be done now.
@@ -32,15 +33,16 @@ func (e *executor) decide(ctx context.Context, inFlight map[string]plan.Action) 
 			busy[c.ID] = c
 		}
 	}
-	containers := e.found
-	if e.foundAt.IsZero() || time.Since(e.foundAt) > justNow {
+	containers, at := e.found, e.foundAt
+	if at.IsZero() || time.Since(at) > justNow {
 		var err error
-		if containers, err = e.Docker.ProjectContainersBut(ctx, e.project.Name(), busy); err != nil {
+		at = time.Now()
+		if containers, err = e.Docker.ProjectContainersBut(ctx, e.project.Name(), busy, e.recent(at)); err != nil {
 			return plan.RolloutDecision{}, fmt.Errorf("list the containers of the project %s: %w", e.project.Name(), err)
 		}
 	}
 	e.foundAt = time.Time{} // what is done from now on changes them
-	e.see(containers)
+	e.see(containers, busy, at)
 	in := e.in
 	in.Targets = slices.Clone(in.Targets)
 	in.Containers = markSelf(observe.Facts(containers, e.releases, e.requestID, e.touched), e.own)
@@ -64,12 +66,42 @@ func (e *executor) decide(ctx context.Context, inFlight map[string]plan.Action) 
 	return d, nil
 }
 
-func (e *executor) see(containers []docker.Container) {
+// recent are the containers that need not be looked at again.
+func (e *executor) recent(now time.Time) map[string]docker.Container {
+	out := map[string]docker.Container{}
+	for id, at := range e.seenAt {
+		if c, ok := e.lookup(id); ok && now.Sub(at) <= justNow {
+			out[id] = c
+		}
+	}
+	return out
+}
+
+// see keeps what a look that began at a time has found. Of those that are busy it found little.
+func (e *executor) see(containers []docker.Container, busy map[string]docker.Container, at time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.seen = map[string]docker.Container{}
+	before := e.seenAt
+	e.seen, e.seenAt = map[string]docker.Container{}, map[string]time.Time{}
 	for _, c := range containers {
 		e.seen[c.ID] = c
+		if _, unknown := busy[c.ID]; unknown {
+			continue
+		}
+		e.seenAt[c.ID] = at
+		if earlier, ok := before[c.ID]; ok && at.Sub(earlier) <= justNow {
+			e.seenAt[c.ID] = earlier // it was not looked at again
+		}
+	}
+}
+
+// touch forgets what was known of the containers that an action may have changed.
+func (e *executor) touch(a plan.Action) {
+	switch a.Verb {
+	case plan.VerbHandOver, plan.VerbOpen, plan.VerbClose:
+		e.seenAt = nil
+	default:
+		delete(e.seenAt, a.Container.ID)
 	}
 }
 

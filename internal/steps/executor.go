@@ -65,6 +65,8 @@ type executor struct {
 	ready  map[string]bool
 	failed map[string]string
 	seen   map[string]docker.Container
+	// seenAt is when those that nothing was done to since were looked at.
+	seenAt map[string]time.Time
 	// faults are the reasons why the host, and not the container, failed.
 	faults map[string]string
 	// started are the containers that were started and not gated since.
@@ -183,6 +185,7 @@ func (e *executor) loop(ctx context.Context) (err error) {
 		}
 		o := <-ended
 		delete(inFlight, o.action.Key())
+		e.touch(o.action)
 		if o.err != nil && broken == nil {
 			broken = e.settle(ctx, o)
 			if broken != nil {

@@ -94,7 +94,7 @@ func (e *executor) setUpGateways(ctx context.Context) error {
 		held: map[string]bool{}, ports: map[string][]layout.Port{}, begun: map[string]bool{}, before: map[string]bool{},
 		said: map[string][][]string{}, unsettled: map[string]bool{},
 	}
-	loaded := make([]*gatewayBox, len(have))
+	loaded, images := make([]*gatewayBox, len(have)), make([]docker.Image, len(e.in.Targets))
 	var parts []func() error
 	for i, b := range have {
 		parts = append(parts, func() error {
@@ -102,6 +102,11 @@ func (e *executor) setUpGateways(ctx context.Context) error {
 			loaded[i] = g.load(ctx, b)
 			return nil
 		})
+	}
+	for i, t := range e.in.Targets {
+		if t.Gateway && t.Action != v1alpha1.ActionRemove {
+			parts = append(parts, func() (err error) { images[i], err = e.imageOf(ctx, t.Name); return err })
+		}
 	}
 	if err := e.together(parts...); err != nil {
 		return err
@@ -116,7 +121,7 @@ func (e *executor) setUpGateways(ctx context.Context) error {
 		t := e.target(service)
 		return t.Order != v1alpha1.OrderStopFirst || t.Action == v1alpha1.ActionKeep
 	})
-	if err := e.layOut(ctx, g, have); err != nil {
+	if err := e.layOut(ctx, g, have, images); err != nil {
 		return err
 	}
 	e.gw = g
@@ -193,10 +198,10 @@ func (g *gatewayRun) recall(now func() time.Time) {
 }
 
 // layOut decides which gateways there are to be.
-func (e *executor) layOut(ctx context.Context, g *gatewayRun, have []boxes.Box) error {
+func (e *executor) layOut(ctx context.Context, g *gatewayRun, have []boxes.Box, images []docker.Image) error {
 	in := layout.Input{Project: e.project.Name(), Direct: map[string][]string{}, Looked: lookedFor(e.found)}
 	networks := map[string]bool{}
-	for _, t := range e.in.Targets {
+	for i, t := range e.in.Targets {
 		svc, ok := e.project.Service(t.Name)
 		if !ok || t.Action == v1alpha1.ActionRemove {
 			continue
@@ -207,11 +212,7 @@ func (e *executor) layOut(ctx context.Context, g *gatewayRun, have []boxes.Box) 
 			}
 			continue
 		}
-		img, err := e.imageOf(ctx, t.Name)
-		if err != nil {
-			return err
-		}
-		declared := declaredPorts(svc, img)
+		declared := declaredPorts(svc, images[i])
 		observed := observedPorts(t.Name, e.found)
 		if len(observed) > 0 {
 			g.ports[t.Name] = nil // what the gateways remember may be of containers that are gone

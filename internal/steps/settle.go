@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
@@ -16,12 +17,12 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
 
-// look is what there was of an application at a time; the zero value is nothing known.
+// look is what there was of an application at a time; the zero value is nothing known, and so is each nil in one.
 type look struct {
+	project    *compose.Project
 	containers []docker.Container
-	// gateways may be nil where there are some.
-	gateways []boxes.Box
-	at       time.Time
+	gateways   []boxes.Box
+	at         time.Time
 }
 
 // lookAt looks at a project, unless it was just now.
@@ -31,7 +32,7 @@ func (s *run) lookAt(ctx context.Context, project string, seen look) (look, erro
 	}
 	now := time.Now()
 	containers, err := observe.Containers(ctx, s.Docker, project)
-	return look{containers: containers, at: now}, err
+	return look{project: seen.project, containers: containers, at: now}, err
 }
 
 // keepsWarm reports whether the rollout may have left old containers running.
@@ -46,7 +47,10 @@ func (s *run) settle(ctx context.Context, listed func() ([]v1alpha1.Release, err
 	if !s.keepsWarm() {
 		return nil
 	}
-	project, _, modelErr := readModel((&workspace{dir: s.Application.Spec.Compose.Directory}).modelPath(s.Request.Status.ID))
+	project, modelErr := seen.project, error(nil)
+	if project == nil {
+		project, _, modelErr = readModel((&workspace{dir: s.Application.Spec.Compose.Directory}).modelPath(s.Request.Status.ID))
+	}
 	name := s.Application.Status.Project
 	if modelErr == nil {
 		name = project.Name()

@@ -146,7 +146,7 @@ func (e *executor) breakOff(ctx context.Context) {
 	if len(held) == 0 {
 		return
 	}
-	containers, err := e.Docker.ProjectContainersBut(ctx, e.project.Name(), nil)
+	containers, err := e.Docker.ProjectContainersBut(ctx, e.project.Name(), nil, nil)
 	if err != nil {
 		return // nobody knows whether they run; the engine is away
 	}

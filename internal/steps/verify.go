@@ -48,6 +48,7 @@ func (s *run) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	seen.project = project
 	s.endOld(project, seen)
 	return s.recordRelease(ctx, w, project, model, seen.containers)
 }
