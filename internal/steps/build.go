@@ -15,7 +15,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
-	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
@@ -51,22 +50,22 @@ func (s *run) build(ctx context.Context) error {
 		return err
 	}
 	shareBuilt(want)
-	var containers []docker.Container
+	var seen look
 	err = s.together(
 		func() error { return s.tagContent(ctx, project, want) },
-		func() (err error) { containers, err = observe.Containers(ctx, s.Docker, project.Name()); return err },
+		func() (err error) { seen, err = s.lookAround(ctx, project.Name()); return err },
 		func() error { _, err := writeModel(w.modelPath(s.Request.Status.ID), project); return err },
 	)
 	if err != nil {
 		return err
 	}
-	if err := s.putBehind(ctx, want, containers, current); err != nil {
+	if err := s.putBehind(ctx, want, seen.containers, current); err != nil {
 		return err
 	}
 	var services []v1alpha1.ServicePlan
 	err = s.together(
 		func() (err error) {
-			services, err = s.planServices(ctx, project, want, containers, releases, current)
+			services, err = s.planServices(ctx, project, want, seen, releases, current)
 			return err
 		},
 		func() error { return s.keptImages(ctx, project, want) },
@@ -74,26 +73,33 @@ func (s *run) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	updates := serviceUpdates(services, want, containers)
+	updates := serviceUpdates(services, want, seen.containers)
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Services = updates })
 	s.say("%s", plan.Summary(services))
+	if len(s.Application.Spec.Hooks) == 0 { // they may change what there is before it is looked at again
+		s.sights.leave(s.Request.UID, seen)
+	}
 	return nil
 }
 
 // tagContent gives the images names by content, which outlive the tags that
 // later builds take away.
 func (s *run) tagContent(ctx context.Context, project *compose.Project, want []wanted) error {
+	parts := make([]func() error, len(want))
 	for i := range want {
-		d := &want[i]
-		ref := contentRef(contentRepository(project, d.Service), d.image.ID)
-		if err := s.Docker.TagImage(ctx, d.image.ID, ref); err != nil {
-			return fmt.Errorf("tag the image of %s: %w", d.Name, err)
-		}
-		if d.Build != nil || d.builtBy != "" {
-			d.ImageName = ref
+		parts[i] = func() error {
+			d := &want[i]
+			ref := contentRef(contentRepository(project, d.Service), d.image.ID)
+			if err := s.Docker.TagImage(ctx, d.image.ID, ref); err != nil {
+				return fmt.Errorf("tag the image of %s: %w", d.Name, err)
+			}
+			if d.Build != nil || d.builtBy != "" {
+				d.ImageName = ref
+			}
+			return nil
 		}
 	}
-	return nil
+	return s.together(parts...)
 }
 
 // keptImages finds out whether the images are still there, now that they have
@@ -101,16 +107,17 @@ func (s *run) tagContent(ctx context.Context, project *compose.Project, want []w
 // it is given this one, as a prune or another program may, removes it too; the
 // step then begins again and builds it.
 func (s *run) keptImages(ctx context.Context, project *compose.Project, want []wanted) error {
-	for _, d := range want {
-		_, err := s.Docker.ImageContent(ctx, contentRef(contentRepository(project, d.Service), d.image.ID))
-		if docker.IsNotFound(err) {
-			return fmt.Errorf("the image of %s was removed from the host while it was made ready: %w", d.Name, err)
-		}
-		if err != nil {
+	parts := make([]func() error, len(want))
+	for i, d := range want {
+		parts[i] = func() error {
+			_, err := s.Docker.ImageContent(ctx, contentRef(contentRepository(project, d.Service), d.image.ID))
+			if docker.IsNotFound(err) {
+				return fmt.Errorf("the image of %s was removed from the host while it was made ready: %w", d.Name, err)
+			}
 			return err
 		}
 	}
-	return nil
+	return s.together(parts...)
 }
 
 // bringImages builds and pulls what is not on the host, some at a time.

@@ -16,7 +16,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/build"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
-	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/measure"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
@@ -276,9 +275,10 @@ func Short12(id string) string { return id[:min(12, len(id))] }
 func applicationLabel(app *v1alpha1.Application) string { return app.Namespace + "." + app.Name }
 
 // planServices asks what is to be done with each service.
-func (s *run) planServices(ctx context.Context, project *compose.Project, want []wanted, containers []docker.Container,
+func (s *run) planServices(ctx context.Context, project *compose.Project, want []wanted, seen look,
 	releases []v1alpha1.Release, current *v1alpha1.Release,
 ) ([]v1alpha1.ServicePlan, error) {
+	containers, gateways := seen.containers, seen.gateways
 	facts, err := s.facts(ctx, containers, releases)
 	if err != nil {
 		return nil, err
@@ -288,8 +288,7 @@ func (s *run) planServices(ctx context.Context, project *compose.Project, want [
 	for _, d := range want {
 		behind[d.Name] = d.gateway
 	}
-	var gateways []boxes.Box
-	if s.Gateways != nil && (slices.ContainsFunc(want, func(d wanted) bool { return d.gateway }) ||
+	if gateways == nil && s.Gateways != nil && (slices.ContainsFunc(want, func(d wanted) bool { return d.gateway }) ||
 		slices.ContainsFunc(containers, func(c docker.Container) bool { return linked(c, project.Name(), nil) })) {
 		if gateways, err = s.Gateways.List(ctx, project.Name()); err != nil {
 			return nil, err

@@ -180,7 +180,7 @@ func (p *preflightRun) decide(ctx context.Context) error {
 	err = s.together(
 		func() error { changes, total = p.changes(ctx); return nil },
 		func() (err error) {
-			services, err = s.planServices(ctx, p.project, want, p.containers, p.releases, p.current)
+			services, err = s.planServices(ctx, p.project, want, look{containers: p.containers}, p.releases, p.current)
 			return err
 		},
 		func() error {

@@ -129,6 +129,27 @@ type sight struct {
 type sights struct {
 	mu sync.Mutex
 	by map[types.UID]sight
+	// looks are what one step leaves to the next.
+	looks map[types.UID]look
+}
+
+// leave has the next step go on from what there was just now.
+func (v *sights) leave(request types.UID, seen look) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.looks == nil {
+		v.looks = map[types.UID]look{}
+	}
+	v.looks[request] = seen
+}
+
+// left is what the step before has left, once.
+func (v *sights) left(request types.UID) look {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	seen := v.looks[request]
+	delete(v.looks, request)
+	return seen
 }
 
 // meet is told of each step of a request before it begins, with what is known of those before if this process did not carry them out.
@@ -163,6 +184,7 @@ func (v *sights) forget(request types.UID) bool {
 	left, met := v.by[request]
 	left.standing.End()
 	delete(v.by, request)
+	delete(v.looks, request)
 	return met
 }
 

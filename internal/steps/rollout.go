@@ -8,13 +8,11 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
-	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
@@ -42,9 +40,8 @@ func (s *run) rollout(ctx context.Context) (err error) {
 			err = unmoved
 		}
 	}()
-	var containers []docker.Container
 	var releases []v1alpha1.Release
-	looked := time.Now()
+	seen := s.sights.left(s.Request.UID)
 	err = s.together(
 		func() (err error) { releases, err = s.Store.Releases(ctx, s.Application); return err },
 		func() error {
@@ -53,15 +50,15 @@ func (s *run) rollout(ctx context.Context) (err error) {
 			}
 			return nil
 		},
-		func() (err error) { containers, err = observe.Containers(ctx, s.Docker, project.Name()); return err },
+		func() (err error) { seen, err = s.lookAt(ctx, project.Name(), seen); return err },
 	)
 	if err != nil {
 		return err
 	}
 	targets := s.targets(project)
-	displace(targets, project, containers, "")
+	displace(targets, project, seen.containers, "")
 	e := &executor{
-		found: containers, foundAt: looked,
+		found: seen.containers, foundAt: seen.at, boxes: seen.gateways,
 		run: s, project: project, releases: releases,
 		in:        plan.RolloutInput{Targets: targets, Fresh: s.fresh(), Warm: !s.serial(), Serial: s.serial()},
 		requestID: string(s.Request.UID),
@@ -75,7 +72,7 @@ func (s *run) rollout(ctx context.Context) (err error) {
 			v1alpha1.LabelRelease:     s.releaseName(releases),
 		},
 	}
-	return s.watched(ctx, project, containers, func() error {
+	return s.watched(ctx, project, seen.containers, func() error {
 		err := e.loop(ctx)
 		if unmoved := moved(); unmoved != nil {
 			return unmoved // no container was touched

@@ -5,35 +5,13 @@ package steps
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
-	"github.com/fairlead-dev/fairlead/internal/compose"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
-	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
-	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
-
-// look is what there was of an application at a time; the zero value is nothing known, and so is each nil in one.
-type look struct {
-	project    *compose.Project
-	containers []docker.Container
-	gateways   []boxes.Box
-	at         time.Time
-}
-
-// lookAt looks at a project, unless it was just now.
-func (s *run) lookAt(ctx context.Context, project string, seen look) (look, error) {
-	if !seen.at.IsZero() && time.Since(seen.at) <= justNow {
-		return seen, nil
-	}
-	now := time.Now()
-	containers, err := observe.Containers(ctx, s.Docker, project)
-	return look{project: seen.project, containers: containers, at: now}, err
-}
 
 // keepsWarm reports whether the rollout may have left old containers running.
 func (s *run) keepsWarm() bool {

@@ -80,14 +80,7 @@ func (s *run) heeded(ctx context.Context, project *compose.Project, work func(ct
 	if !s.behind() {
 		return work(ctx, look{})
 	}
-	seen := look{at: time.Now()}
-	err := s.together(
-		func() (err error) {
-			seen.containers, err = observe.Containers(ctx, s.Docker, project.Name())
-			return err
-		},
-		func() (err error) { seen.gateways, err = s.Gateways.List(ctx, project.Name()); return err },
-	)
+	seen, err := s.lookAround(ctx, project.Name())
 	if err != nil {
 		return err
 	}
