@@ -152,3 +152,69 @@ func TestARequestBeginsWithTheApplicationAsItIs(t *testing.T) {
 		})
 	}
 }
+
+// startedEnds tells of which requests what is left was begun.
+type startedEnds chan string
+
+func (startedEnds) Due(_ *v1alpha1.Application, request *v1alpha1.UpdateRequest) bool {
+	return request.Status.CleanUpPending
+}
+
+func (s startedEnds) End(_ context.Context, work steps.Work, _ steps.Recorder) error {
+	s <- work.Request.Name
+	return nil
+}
+
+// After the daemon was restarted, the clean-up that a request left has to be alone in the directory, and waits while the
+// daemon is being replaced.
+func TestALeftCleanUpWaitsForItsTurn(t *testing.T) {
+	dir := t.TempDir()
+	app := &v1alpha1.Application{}
+	app.Namespace, app.Name, app.Spec.Compose.Directory = "ns", "shop", dir
+	left := request("a", 1, started, func(ur *v1alpha1.UpdateRequest) {
+		ur.Status.Phase, ur.Status.CleanUpPending, ur.Finalizers = v1alpha1.PhaseSucceeded, true, []string{requestFinalizer}
+	})
+	other := request("b", 2)
+	api := fakeAPI(t, app, &left, &other)
+	ended := make(startedEnds, 1)
+	r := &UpdateRequestReconciler{Client: api, Direct: api, Steps: make(startedSteps, 1), AtEnd: ended, Events: events.NewFakeRecorder(100)}
+	r.init()
+	woken := make(chan types.NamespacedName, 10)
+	r.Gate.wake = func(request types.NamespacedName) { woken <- request }
+	close(r.stopped) // nobody is woken but by the gate
+	key := client.ObjectKeyFromObject(&left)
+	waits := func(why string) {
+		t.Helper()
+		if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: key}); err != nil {
+			t.Fatal(err)
+		}
+		if job, ok := r.jobs.Poll(key); ok {
+			t.Fatalf("it has begun (%+v), though %s", job, why)
+		}
+	}
+
+	if _, mine := r.claim(&other, (scope{app: app}).directory(&other)); !mine {
+		t.Fatal("the directory is not free")
+	}
+	waits("another request has the directory")
+	c := r.claims[(scope{app: app}).directory(&other)]
+	if !slices.Contains(c.waiting, key) {
+		t.Error("nobody wakes it when that one has ended")
+	}
+	r.release(client.ObjectKeyFromObject(&other))
+	open := r.Gate.Hold()
+	waits("the daemon is being replaced")
+	open()
+	if got := <-woken; got != key {
+		t.Errorf("%s is woken", got)
+	}
+	if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: key}); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-ended; got != "a" {
+		t.Errorf("what %s left is done", got)
+	}
+	if _, free := r.claim(&other, (scope{app: app}).directory(&other)); free {
+		t.Error("another request may work beside it")
+	}
+}

@@ -117,7 +117,7 @@ func (s *run) cleanAll(ctx context.Context, end func(listed func() ([]v1alpha1.R
 		return settled
 	}
 	if unsynced := (*unsyncedError)(nil); settled != nil && !asError(settled, &unsynced) {
-		settled = fmt.Errorf("the old containers run on beside the new ones: %w", settled)
+		settled = fmt.Errorf("the old containers may run on beside the new ones: %w", settled)
 	}
 	err := errors.Join(panicked, looked, removed, s.clean(ctx, keep))
 	if ctx.Err() != nil {

@@ -16,6 +16,7 @@ import (
 
 // unshown are the packages whose words no page of the UI shows, and why.
 var unshown = map[string]string{
+	"internal/pidfd":               "why the end of a process cannot be had from the kernel; the engine is asked then",
 	"internal/webui":               "its texts are in the catalogs",
 	"internal/cli":                 "the command, which is for terminals",
 	"internal/doctor":              "the command fairlead doctor",
