@@ -218,3 +218,38 @@ func TestALeftCleanUpWaitsForItsTurn(t *testing.T) {
 		t.Error("another request may work beside it")
 	}
 }
+
+// What has ended by the time that it was verified needs no step for that: one write tells of its end and the request's.
+func TestAVerifiedRequestWithNothingToWaitForSucceedsAtOnce(t *testing.T) {
+	app := &v1alpha1.Application{}
+	app.Namespace, app.Name, app.Spec.Compose.Directory = "ns", "shop", t.TempDir()
+	ur := request("a", 1, started, func(ur *v1alpha1.UpdateRequest) {
+		ur.Status.Phase, ur.Status.Step, ur.Status.CleanUpPending, ur.Finalizers = v1alpha1.PhaseVerifying, v1alpha1.StepVerify, true, []string{requestFinalizer}
+		for _, name := range []v1alpha1.StepName{v1alpha1.StepBackup, v1alpha1.StepFetch, v1alpha1.StepBuild, v1alpha1.StepRollout, v1alpha1.StepVerify} {
+			ur.Status.Steps = append(ur.Status.Steps, v1alpha1.StepStatus{Name: name, State: v1alpha1.StepSucceeded})
+		}
+	})
+	api := fakeAPI(t, app, &ur)
+	ran, ended := make(startedSteps, 1), make(startedEnds, 1)
+	r := &UpdateRequestReconciler{Client: api, Direct: api, Steps: ran, AtEnd: ended, Events: events.NewFakeRecorder(100)}
+	r.init()
+	close(r.stopped) // nobody is woken
+	key := client.ObjectKeyFromObject(&ur)
+	if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: key}); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-ended; got != "a" || len(ran) > 0 {
+		t.Errorf("what %s left is done, and %d steps were begun", got, len(ran))
+	}
+	var got v1alpha1.UpdateRequest
+	if err := api.Get(t.Context(), key, &got); err != nil {
+		t.Fatal(err)
+	}
+	last := got.Status.Steps[len(got.Status.Steps)-1]
+	if last.Name != v1alpha1.StepCleanUp || last.State != v1alpha1.StepSucceeded || last.Attempt != 1 || last.StartedAt == nil || last.FinishedAt == nil {
+		t.Errorf("the last step is %+v", last)
+	}
+	if got.Status.Phase != v1alpha1.PhaseSucceeded || !got.Status.CleanUpPending || got.Status.FinishedAt == nil {
+		t.Errorf("the phase is %s, the clean-up pending %v", got.Status.Phase, got.Status.CleanUpPending)
+	}
+}

@@ -230,6 +230,11 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 			facts.Status = ur.Status
 		}
 	}
+	if decision.Kind == plan.RunStep && decision.Step == v1alpha1.StepCleanUp && ur.Status.CleanUpPending {
+		w.cleanedUp(decision, s)
+		facts.Status = ur.Status
+		decision = plan.Next(facts)
+	}
 	retryIn := time.Duration(0)
 	switch decision.Kind {
 	case plan.RunStep:

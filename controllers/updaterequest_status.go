@@ -76,6 +76,9 @@ func (w *statusWriter) start(d plan.Decision, s scope) {
 		st.ID = w.ids.next(w.now, s.app.Spec.Compose.Directory, s.siblings)
 		st.LogFile = updatelog.Path(s.app.Spec.Compose.Directory, st.ID)
 	}
+	if d.Step == v1alpha1.StepRollback {
+		st.CleanUpPending = false // what it would remove is needed again
+	}
 	if d.Step == v1alpha1.StepRollback && st.Failure == nil {
 		st.Failure = &v1alpha1.FailureStatus{Step: st.Step, Reason: d.Reason, Message: d.Message}
 	}
@@ -90,6 +93,12 @@ func (w *statusWriter) start(d plan.Decision, s scope) {
 	step.Reason, step.Message = "", ""
 	st.Step, st.Phase = d.Step, d.Phase
 	st.Message = progressMessage(d)
+}
+
+// cleanedUp records a clean-up of which nothing is left but what follows the end of the request.
+func (w *statusWriter) cleanedUp(d plan.Decision, s scope) {
+	w.start(d, s)
+	w.stepEnded(attempt{d.Step, w.step(d.Step).Attempt}, nil)
 }
 
 // brokenOff ends a step that runs by the status while another one is started, or

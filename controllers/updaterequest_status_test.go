@@ -158,6 +158,20 @@ func TestStartOfStep(t *testing.T) {
 	}
 }
 
+// A request that is undone after all leaves nothing to be cleaned up as after a success.
+func TestARollbackLeavesNoCleanUp(t *testing.T) {
+	for step, left := range map[v1alpha1.StepName]bool{v1alpha1.StepRollback: false, v1alpha1.StepCleanUp: true} {
+		ur := request("a", 1, runningStep(v1alpha1.StepVerify), func(ur *v1alpha1.UpdateRequest) {
+			ur.Status.ID, ur.Status.CleanUpPending = "20260102_030405", true
+		})
+		w := statusWriter{ur: &ur, now: at(1).Time}
+		w.start(plan.Decision{Kind: plan.RunStep, Step: step, Phase: plan.PhaseOf(step)}, scope{})
+		if ur.Status.CleanUpPending != left {
+			t.Errorf("after the start of %s, the clean-up is pending: %v", step, ur.Status.CleanUpPending)
+		}
+	}
+}
+
 func TestFinishTellsTheStory(t *testing.T) {
 	rolledBack := func(ur *v1alpha1.UpdateRequest) {
 		ur.Status.Rollback = &v1alpha1.RollbackStatus{Message: "the application runs release shop-1 again"}

@@ -44,8 +44,7 @@ const (
 func (s *run) cleanUp(ctx context.Context) error {
 	over, failed := s.endings.await(ctx, s.application(), s.Request.UID)
 	if over {
-		s.record(func(st *v1alpha1.UpdateRequestStatus) { st.CleanUpPending = true })
-		return s.tell(s.endRestore(s.directory())) // which nobody may go on with from now on
+		return s.leaveRest()
 	}
 	return s.cleanAll(ctx, func(listed func() ([]v1alpha1.Release, error), begun func()) error {
 		if failed != nil {
@@ -53,6 +52,12 @@ func (s *run) cleanUp(ctx context.Context) error {
 		}
 		return s.settle(ctx, listed, look{}, old{begun: begun})
 	})
+}
+
+// leaveRest leaves to End all of the clean-up but the end of the old containers, which is over.
+func (s *run) leaveRest() error {
+	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.CleanUpPending = true })
+	return s.tell(s.endRestore(s.directory())) // which nobody may go on with from now on
 }
 
 // leftPatience is how long End waits before it tries once more to end old containers.

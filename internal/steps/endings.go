@@ -5,6 +5,7 @@ package steps
 import (
 	"context"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -93,6 +94,26 @@ func (v *endings) await(ctx context.Context, application types.NamespacedName, r
 	}
 	v.begin(application, e)
 	return true, nil
+}
+
+// soon reports whether all that a request began to end ends well within a time.
+func (v *endings) soon(ctx context.Context, application types.NamespacedName, request types.UID, within time.Duration) bool {
+	e := v.take(application, request)
+	if e == nil {
+		return false
+	}
+	v.begin(application, e)
+	over := time.NewTimer(within)
+	defer over.Stop()
+	select {
+	case <-e.died:
+		return true
+	case <-e.done:
+		return e.err == nil
+	case <-over.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // gone waits until the engine is through with all that a request began to end, and returns what that came to. It reports false

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -123,5 +124,39 @@ func TestEndingsStop(t *testing.T) {
 	close(stubborn.done)
 	if err := v.stop(t.Context(), shop); err != nil || v.take(shop, "") != nil {
 		t.Errorf("it is there still: %v", err)
+	}
+}
+
+// Verify waits a little for what it began to end, and takes nothing from those who wait for it afterwards.
+func TestEndSoon(t *testing.T) {
+	refused := errors.New("no")
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, tt := range map[string]struct {
+		ctx    context.Context
+		set    func(v *endings)
+		within time.Duration
+		soon   bool
+	}{
+		"nothing was begun":        {t.Context(), func(*endings) {}, time.Hour, false},
+		"another request's":        {t.Context(), func(v *endings) { endsLater(v, "two", nil); close(v.by[shop].died) }, time.Hour, false},
+		"their processes":          {t.Context(), func(v *endings) { endsLater(v, "one", nil); close(v.by[shop].died) }, time.Hour, true},
+		"all of them":              {t.Context(), func(v *endings) { may, _ := endsLater(v, "one", nil); close(may) }, time.Hour, true},
+		"refused":                  {t.Context(), func(v *endings) { may, _ := endsLater(v, "one", refused); close(may) }, time.Hour, false},
+		"not within the time":      {t.Context(), func(v *endings) { endsLater(v, "one", nil) }, 0, false},
+		"cancelled in the waiting": {cancelled, func(v *endings) { endsLater(v, "one", nil) }, time.Hour, false},
+	} {
+		var v endings
+		tt.set(&v)
+		had := v.by[shop]
+		if soon := v.soon(tt.ctx, shop, "one", tt.within); soon != tt.soon {
+			t.Errorf("%s: ended soon: %v", name, soon)
+		}
+		if v.by[shop] != had {
+			t.Errorf("%s: nobody can wait for it any more", name)
+		}
+		if had != nil {
+			had.cancel()
+		}
 	}
 }

@@ -19,7 +19,12 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plural"
 )
 
-const defaultSoak = 30 * time.Second
+const (
+	defaultSoak = 30 * time.Second
+	// endsSoon is how long Verify waits for old containers to end. Most do within a few hundredths of a second, and to
+	// write that the next step begins takes as long.
+	endsSoon = 200 * time.Millisecond
+)
 
 // verify asks the application's own checks, watches the new containers for the
 // soak time, and records what runs as a release.
@@ -50,7 +55,13 @@ func (s *run) verify(ctx context.Context) error {
 	}
 	seen.project = project
 	s.endOld(project, seen)
-	return s.recordRelease(ctx, w, project, model, seen.containers)
+	if err := s.recordRelease(ctx, w, project, model, seen.containers); err != nil {
+		return err
+	}
+	if s.endings.soon(ctx, s.application(), s.Request.UID, endsSoon) {
+		return s.leaveRest() // nothing is left for CleanUp to wait for
+	}
+	return nil
 }
 
 func (s *run) askChecks(ctx context.Context, project string) error {
