@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -188,10 +189,13 @@ func (r *Runner) End(ctx context.Context, work Work, rec Recorder) error {
 	s := &run{Deps: r.Deps, Work: work, rec: rec, log: log, clones: &r.clones, engineRoot: new(atomic.Pointer[string]), endings: &r.endings}
 	if work.Request.Status.CleanUpPending {
 		s.Step = v1alpha1.StepCleanUp
+		start := r.Clock.Now()
+		s.say("the rest of it, now that the request has succeeded")
 		err := s.together(func() error { return s.claimed(ctx, s.cleanLeft) })
 		if ctx.Err() == nil {
 			_ = s.tell(err) // as of a restore by hand that has the directory
 			s.record(func(st *v1alpha1.UpdateRequestStatus) { st.CleanUpPending = false })
+			s.say("done in %s", r.Clock.Since(start).Round(time.Millisecond))
 		}
 	}
 	at, ok := hooks.AtEnd(work.Request)
