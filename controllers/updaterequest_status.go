@@ -76,8 +76,8 @@ func (w *statusWriter) start(d plan.Decision, s scope) {
 		st.ID = w.ids.next(w.now, s.app.Spec.Compose.Directory, s.siblings)
 		st.LogFile = updatelog.Path(s.app.Spec.Compose.Directory, st.ID)
 	}
-	if d.Step == v1alpha1.StepRollback {
-		st.CleanUpPending = false // what it would remove is needed again
+	if d.Step != v1alpha1.StepCleanUp {
+		st.CleanUpPending = false // as an attempt left it that is not the last one
 	}
 	if d.Step == v1alpha1.StepRollback && st.Failure == nil {
 		st.Failure = &v1alpha1.FailureStatus{Step: st.Step, Reason: d.Reason, Message: d.Message}

@@ -158,9 +158,9 @@ func TestStartOfStep(t *testing.T) {
 	}
 }
 
-// A request that is undone after all leaves nothing to be cleaned up as after a success.
-func TestARollbackLeavesNoCleanUp(t *testing.T) {
-	for step, left := range map[v1alpha1.StepName]bool{v1alpha1.StepRollback: false, v1alpha1.StepCleanUp: true} {
+// A request that is undone after all, or verified once more, leaves nothing to be cleaned up as after a success.
+func TestOnlyACleanUpLeavesSomething(t *testing.T) {
+	for step, left := range map[v1alpha1.StepName]bool{v1alpha1.StepRollback: false, v1alpha1.StepVerify: false, v1alpha1.StepCleanUp: true} {
 		ur := request("a", 1, runningStep(v1alpha1.StepVerify), func(ur *v1alpha1.UpdateRequest) {
 			ur.Status.ID, ur.Status.CleanUpPending = "20260102_030405", true
 		})

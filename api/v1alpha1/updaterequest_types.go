@@ -326,8 +326,9 @@ type UpdateRequestStatus struct {
 	SeenVersion string `json:"seenVersion,omitempty"`
 
 	// cleanUpPending says that what the update replaced, and what nothing needs
-	// any more, is still being removed: the request has succeeded, and nothing
-	// of that changes what runs. The next request of the application waits.
+	// any more, is still to be removed, or being removed: the request has
+	// succeeded, or does so next, and nothing of that changes what runs. The
+	// next request of the application waits.
 	// +optional
 	CleanUpPending bool `json:"cleanUpPending,omitempty"`
 

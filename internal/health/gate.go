@@ -6,6 +6,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
@@ -200,8 +202,10 @@ func (g *gate) look(ctx context.Context, r *probeResult) (done bool, err error) 
 	return false, nil
 }
 
-// awaited reports whether the container should listen somewhere.
-func (g *gate) awaited() bool { return g.policy.Listens || len(g.last.Exposed) > 0 }
+// awaited reports whether the container should listen somewhere for connections.
+func (g *gate) awaited() bool {
+	return g.policy.Listens || slices.ContainsFunc(g.last.Exposed, func(port string) bool { return strings.HasSuffix(port, "/tcp") })
+}
 
 // startProbe runs a probe beside the loop, which goes on listening for exits.
 func (g *gate) startProbe(ctx context.Context) {

@@ -18,7 +18,7 @@ import (
 // of that container (see pid_namespaces(7)).
 type Init struct{ fd int }
 
-// OpenInit returns the first process of a container, whose ID is as long as the engine has it. It fails where pid is not that
+// OpenInit returns the first process of a container, which is named by its full ID. It fails where pid is not that
 // process, as when the daemon does not see the processes of the host, and where the container shares the process IDs
 // of others; without pidfd_open(2), that is before Linux 5.3, it always does. Close it.
 func OpenInit(pid int, container string) (*Init, error) {
@@ -74,8 +74,8 @@ func firstOfNamespace(status []byte) bool {
 // Ended reports whether the process has ended.
 func (p *Init) Ended() bool {
 	fds := []unix.PollFd{p.poll()}
-	n, err := unix.Poll(fds, 0)
-	return err == nil && n > 0
+	_, err := unix.Poll(fds, 0)
+	return err == nil && fds[0].Revents&unix.POLLIN != 0
 }
 
 // Close forgets the process.
@@ -113,7 +113,11 @@ func Await[K comparable](ctx context.Context, all map[K]*Init, ended func(K)) er
 			return context.Cause(ctx)
 		}
 		for i, k := range keys {
-			if fds[i].Fd >= 0 && fds[i].Revents != 0 {
+			switch {
+			case fds[i].Fd < 0 || fds[i].Revents == 0:
+			case fds[i].Revents&unix.POLLIN == 0:
+				return fmt.Errorf("poll: the kernel does not tell of a process any more (%#x)", fds[i].Revents)
+			default:
 				fds[i].Fd = -1 // which poll(2) leaves out
 				left--
 				ended(k)

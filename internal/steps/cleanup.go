@@ -44,7 +44,8 @@ const (
 func (s *run) cleanUp(ctx context.Context) error {
 	over, failed := s.endings.await(ctx, s.application(), s.Request.UID)
 	if over {
-		return s.leaveRest()
+		s.leaveRest()
+		return s.tell(s.endRestore(s.directory())) // which nobody may go on with from now on
 	}
 	return s.cleanAll(ctx, func(listed func() ([]v1alpha1.Release, error), begun func()) error {
 		if failed != nil {
@@ -55,9 +56,8 @@ func (s *run) cleanUp(ctx context.Context) error {
 }
 
 // leaveRest leaves to End all of the clean-up but the end of the old containers, which is over.
-func (s *run) leaveRest() error {
+func (s *run) leaveRest() {
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.CleanUpPending = true })
-	return s.tell(s.endRestore(s.directory())) // which nobody may go on with from now on
 }
 
 // leftPatience is how long End waits before it tries once more to end old containers.
@@ -456,6 +456,12 @@ func (s *run) endRestore(w *workspace) error {
 		return err
 	}
 	return nil
+}
+
+// restoreBegun reports whether there may be such a journal.
+func (s *run) restoreBegun() bool {
+	_, err := os.Lstat(claim.JournalPath(s.Application.Spec.Compose.Directory, s.applicationName()))
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // ownWork are the entries of the work directory that belong to the request.

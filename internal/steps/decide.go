@@ -66,11 +66,12 @@ func (e *executor) decide(ctx context.Context, inFlight map[string]plan.Action) 
 	return d, nil
 }
 
-// recent are the containers that need not be looked at again.
+// recent are the containers that need not be looked at again. Those that are ready always are: they must not have ended
+// since, and the engine's list may say for a moment that they run.
 func (e *executor) recent(now time.Time) map[string]docker.Container {
 	out := map[string]docker.Container{}
 	for id, at := range e.seenAt {
-		if c, ok := e.lookup(id); ok && now.Sub(at) <= justNow {
+		if c, ok := e.lookup(id); ok && now.Sub(at) <= justNow && !e.isReady(id) {
 			out[id] = c
 		}
 	}
@@ -90,7 +91,7 @@ func (e *executor) see(containers []docker.Container, busy map[string]docker.Con
 		}
 		e.seenAt[c.ID] = at
 		if earlier, ok := before[c.ID]; ok && at.Sub(earlier) <= justNow {
-			e.seenAt[c.ID] = earlier // it was not looked at again
+			e.seenAt[c.ID] = earlier // it may not have been looked at again
 		}
 	}
 }

@@ -34,6 +34,9 @@ func TestRecent(t *testing.T) {
 	want(justNow+1, "b", "c")
 	e.touch(plan.Action{Verb: plan.VerbCreate, Service: "web"})
 	want(justNow+1, "b", "c")
+	e.ready = map[string]bool{"b": true} // it must not have ended since
+	want(justNow+1, "c")
+	e.ready = nil
 	e.see(all[:2], nil, begin.Add(2*justNow)) // all were
 	want(2*justNow, "a", "b")
 	want(3*justNow, "a", "b")
@@ -41,5 +44,45 @@ func TestRecent(t *testing.T) {
 		e.see(all, nil, begin)
 		e.touch(plan.Action{Verb: verb})
 		want(0)
+	}
+}
+
+// What one step leaves is there for the next one, once, and serves instead of a look for as long as one may be old.
+func TestLooks(t *testing.T) {
+	var v sights
+	seen := look{containers: []docker.Container{{ID: "a"}}, at: time.Now()}
+	v.leave("one", seen)
+	v.leave("two", seen)
+	v.forget("two")
+	if got := v.left("two"); got.recent() {
+		t.Error("what is forgotten is there")
+	}
+	got := v.left("one")
+	if len(got.containers) != 1 || v.left("one").recent() {
+		t.Errorf("left %+v, and once more %+v", got, v.left("one"))
+	}
+	asked := `[{"Id":"b","State":"running","Labels":{"com.docker.compose.project":"shop"}}]`
+	s := newRun()
+	s.Docker = fakeEngine(t, asked, `{"Id":"b","Name":"/shop-web-1"}`)
+	for name, tt := range map[string]struct {
+		at   time.Time
+		want string
+	}{
+		"just now": {time.Now().Add(time.Hour), "a"}, // it does not get old while the test runs
+		"long ago": {time.Now().Add(-justNow - 1), "b"},
+		"never":    {time.Time{}, "b"},
+	} {
+		seen.at = tt.at
+		got, err := s.lookAt(t.Context(), "shop", seen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got.containers) != 1 || got.containers[0].ID != tt.want {
+			t.Errorf("%s: %+v", name, got.containers)
+		}
+	}
+	around, err := s.lookAround(t.Context(), "shop")
+	if err != nil || len(around.containers) != 1 || around.gateways != nil || !around.recent() {
+		t.Errorf("%+v: %v", around, err)
 	}
 }

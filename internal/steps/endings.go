@@ -13,7 +13,7 @@ import (
 )
 
 // endings are old containers that are being ended since their update is verified, while that is written
-// down: an engine takes a tenth of a second for each. CleanUp waits for them, and ends itself what is left,
+// down: an engine takes a tenth of a second for each. Verify waits for them a little, CleanUp until they have ended, and ends itself what is left,
 // as after a restart of the daemon. There is one for each application at most. The zero value is ready.
 type endings struct {
 	mu sync.Mutex
@@ -96,13 +96,14 @@ func (v *endings) await(ctx context.Context, application types.NamespacedName, r
 	return true, nil
 }
 
-// soon reports whether all that a request began to end ends well within a time.
+// soon reports whether all that a request began to end has ended without an error within a time.
 func (v *endings) soon(ctx context.Context, application types.NamespacedName, request types.UID, within time.Duration) bool {
-	e := v.take(application, request)
-	if e == nil {
+	v.mu.Lock()
+	e := v.by[application]
+	v.mu.Unlock()
+	if e == nil || e.request != request {
 		return false
 	}
-	v.begin(application, e)
 	over := time.NewTimer(within)
 	defer over.Stop()
 	select {

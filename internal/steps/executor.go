@@ -486,6 +486,12 @@ func (e *executor) markReady(id string) {
 	e.ready[id] = true
 }
 
+func (e *executor) isReady(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.ready[id]
+}
+
 func (e *executor) lookup(id string) (docker.Container, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -246,20 +246,6 @@ func (e *executor) layOut(ctx context.Context, g *gatewayRun, have []boxes.Box, 
 	return nil
 }
 
-// imageOf is the image that new containers of a service are made from; the zero
-// value if it is gone.
-func (e *executor) imageOf(ctx context.Context, service string) (docker.Image, error) {
-	id := e.images[service].id
-	if id == "" {
-		return docker.Image{}, nil
-	}
-	img, err := e.Docker.ImageContent(ctx, id)
-	if docker.IsNotFound(err) {
-		return docker.Image{}, nil
-	}
-	return img, err
-}
-
 // gatewayFacts adds to the input of the plan what it has to know of gateways.
 func (e *executor) gatewayFacts(in *plan.RolloutInput, containers []docker.Container) {
 	g := e.gw

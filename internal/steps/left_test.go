@@ -107,13 +107,9 @@ func TestWhatIsLeftIsDone(t *testing.T) {
 			s.ended(errors.New("no"), true)
 			s.Docker = fakeEngine(t, `{`, `{}`) // no list
 		}, []string{"git", "run on beside", "containers"}},
-		{"after a restart, while an old one runs", func(s *run) {
-			s.Docker = fakeEngine(t, `[{"Id":"c1","State":"running","Labels":{"com.docker.compose.project":"shop","com.docker.compose.service":"web"}}]`,
-				`{"Id":"c1","Name":"/shop-web-1","State":{"Status":"running"},"Config":{"Labels":{"com.docker.compose.service":"web","fairlead.dev/revision":"w1"}},"HostConfig":{}}`)
-			if err := os.Remove((&workspace{dir: s.Application.Spec.Compose.Directory}).modelPath(s.Request.Status.ID)); err != nil {
-				t.Fatal(err) // which is wanted to end it
-			}
-		}, []string{"git", "run on beside"}},
+		{"after a restart, while an old one runs", func(s *run) { oldOne(t, s, "running") }, []string{"git", "run on beside"}},
+		{"after a restart, while an old one ends and starts again and again", func(s *run) { oldOne(t, s, "restarting") }, []string{"git", "run on beside"}},
+		{"after a restart, when the old one has ended", func(s *run) { oldOne(t, s, "exited") }, []string{"git"}},
 		{"a restore by hand", func(s *run) {
 			held, err := claim.Alone(s.Application.Spec.Compose.Directory)
 			if err != nil {
@@ -207,5 +203,15 @@ func TestDue(t *testing.T) {
 		if got := r.Due(s.Application, s.Request); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
+	}
+}
+
+// oldOne has an old container that cannot be ended, as the model is gone.
+func oldOne(t *testing.T, s *run, state string) {
+	t.Helper()
+	s.Docker = fakeEngine(t, `[{"Id":"c1","State":"`+state+`","Labels":{"com.docker.compose.project":"shop","com.docker.compose.service":"web"}}]`,
+		`{"Id":"c1","Name":"/shop-web-1","State":{"Status":"`+state+`"},"Config":{"Labels":{"com.docker.compose.service":"web","fairlead.dev/revision":"w1"}},"HostConfig":{}}`)
+	if err := os.Remove((&workspace{dir: s.Application.Spec.Compose.Directory}).modelPath(s.Request.Status.ID)); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -50,3 +50,17 @@ func (s *run) lookAround(ctx context.Context, project string) (look, error) {
 	)
 	return seen, err
 }
+
+// imageOf is the image that new containers of a service are made from; the zero
+// value if it is gone.
+func (e *executor) imageOf(ctx context.Context, service string) (docker.Image, error) {
+	id := e.images[service].id
+	if id == "" {
+		return docker.Image{}, nil
+	}
+	img, err := e.Docker.ImageContent(ctx, id)
+	if docker.IsNotFound(err) {
+		return docker.Image{}, nil
+	}
+	return img, err
+}

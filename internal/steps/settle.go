@@ -13,6 +13,9 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/release"
 )
 
+// up reports whether a container runs, or will again by itself.
+func up(c docker.Container) bool { return c.Running() || c.State == docker.StateRestarting }
+
 // keepsWarm reports whether the rollout may have left old containers running.
 func (s *run) keepsWarm() bool {
 	return s.Gateways != nil && slices.ContainsFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool { return u.Gateway })
@@ -45,7 +48,7 @@ func (s *run) settle(ctx context.Context, listed func() ([]v1alpha1.Release, err
 		return err
 	}
 	warm := slices.ContainsFunc(seen.containers, func(c docker.Container) bool {
-		return c.Running() && slices.ContainsFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool {
+		return up(c) && slices.ContainsFunc(s.Request.Status.Services, func(u v1alpha1.ServiceUpdate) bool {
 			return u.Name == c.Service && s.keptWarm(c, u)
 		})
 	})

@@ -58,8 +58,8 @@ func (s *run) verify(ctx context.Context) error {
 	if err := s.recordRelease(ctx, w, project, model, seen.containers); err != nil {
 		return err
 	}
-	if s.endings.soon(ctx, s.application(), s.Request.UID, endsSoon) {
-		return s.leaveRest() // nothing is left for CleanUp to wait for
+	if !s.restoreBegun() && s.endings.soon(ctx, s.application(), s.Request.UID, endsSoon) {
+		s.leaveRest() // nothing is left for CleanUp to do first
 	}
 	return nil
 }
