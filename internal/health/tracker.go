@@ -22,7 +22,8 @@ const (
 )
 
 // comeBack is how long a container that exited is given to be restarted by its
-// policy. An engine that has started again has done that before it answers.
+// policy, or half of the time that it has to become ready: so it may still be
+// started again. An engine that has started again has done that before it answers.
 const comeBack = 10 * time.Second
 
 // Policy says when a container counts as ready and when as failed. In each
@@ -189,7 +190,7 @@ func (t *Tracker) judge(now time.Time, s Sample) Verdict {
 		if staysDown(t.restart, s.ExitCode, s.RestartCount) {
 			return Verdict{Failed: true, Reason: exitWords(s)}
 		}
-		if !t.down.IsZero() && now.Sub(t.down) >= comeBack {
+		if !t.down.IsZero() && now.Sub(t.down) >= min(comeBack, t.policy.Timeout/2) {
 			return Verdict{Failed: true, Abandoned: true, Reason: exitWords(s) + ", and the engine did not restart it"}
 		}
 		return Verdict{Reason: exitWords(s)}

@@ -95,6 +95,11 @@ func TestTracker(t *testing.T) {
 			{10 * time.Second, exited, open("exited with code 1 after 2 s", 0)},
 			{11 * time.Second, exited, Verdict{Failed: true, Abandoned: true, Reason: "exited with code 1 after 2 s, and the engine did not restart it"}},
 		}},
+		{name: "and there is less time", policy: Policy{Timeout: 8 * time.Second}, restart: docker.RestartPolicy{Name: "unless-stopped"}, steps: []step{
+			{1 * time.Second, exited, open("exited with code 1 after 2 s", 0)},
+			{4 * time.Second, exited, open("exited with code 1 after 2 s", 0)},
+			{5 * time.Second, exited, Verdict{Failed: true, Abandoned: true, Reason: "exited with code 1 after 2 s, and the engine did not restart it"}},
+		}},
 		{name: "retries used up", restart: docker.RestartPolicy{Name: "on-failure", MaximumRetryCount: 2}, steps: []step{
 			{0, Sample{State: docker.StateExited, StartedAt: run1, ExitCode: 1, RestartCount: 2}, failed("exited with code 1")},
 		}},

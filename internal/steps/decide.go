@@ -96,13 +96,19 @@ func (e *executor) see(containers []docker.Container, busy map[string]docker.Con
 	}
 }
 
-// touch forgets what was known of the containers that an action may have changed.
+// touch forgets what was known of the containers that an action may have changed, now that it is over.
 func (e *executor) touch(a plan.Action) {
 	switch a.Verb {
 	case plan.VerbHandOver, plan.VerbOpen, plan.VerbClose:
 		e.seenAt = nil
 	default:
 		delete(e.seenAt, a.Container.ID)
+	}
+	if a.Verb == plan.VerbRetire {
+		if e.retired == nil {
+			e.retired = map[string]time.Time{}
+		}
+		e.retired[a.Service] = time.Now()
 	}
 }
 
@@ -118,4 +124,23 @@ func (e *executor) lapse(c *plan.Container) {
 		e.failed[c.ID] = fmt.Sprintf("exited with code %d after it had been ready", c.ExitCode)
 	}
 	e.lapsed[c.ID] = true
+}
+
+func (e *executor) markReady(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ready[id] = true
+}
+
+func (e *executor) isReady(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.ready[id]
+}
+
+func (e *executor) lookup(id string) (docker.Container, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c, ok := e.seen[id]
+	return c, ok
 }

@@ -67,6 +67,8 @@ type executor struct {
 	seen   map[string]docker.Container
 	// seenAt is when those that nothing was done to since were looked at.
 	seenAt map[string]time.Time
+	// retired is when an old container of a service was ended last.
+	retired map[string]time.Time
 	// faults are the reasons why the host, and not the container, failed.
 	faults map[string]string
 	// started are the containers that were started and not gated since.
@@ -478,23 +480,4 @@ func (e *executor) retire(ctx context.Context, a plan.Action) error {
 	}
 	_, err := e.Docker.StopAndKeep(keep, c.ID, t.stop, "")
 	return err
-}
-
-func (e *executor) markReady(id string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.ready[id] = true
-}
-
-func (e *executor) isReady(id string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.ready[id]
-}
-
-func (e *executor) lookup(id string) (docker.Container, bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	c, ok := e.seen[id]
-	return c, ok
 }

@@ -28,8 +28,14 @@ func (e *executor) resolveAnew(ctx context.Context) error {
 			changed[t.Name] = true
 		}
 	}
-	return e.reloadNginx(ctx, func(c docker.Container, svc compose.Service) bool {
-		return !changed[c.Service] && slices.ContainsFunc(svc.DependsOn, func(d compose.Dependency) bool { return changed[d.Service] })
+	return e.reloadNginx(ctx, func(c docker.Container, svc compose.Service) bool { return e.knowsOldOnes(c, svc, changed) })
+}
+
+// knowsOldOnes reports whether a container may have resolved the name of one that is gone: it was there before the services
+// that it depends on changed, or began while old containers of theirs still answered to their names.
+func (e *executor) knowsOldOnes(c docker.Container, svc compose.Service, changed map[string]bool) bool {
+	return slices.ContainsFunc(svc.DependsOn, func(d compose.Dependency) bool {
+		return changed[d.Service] && (!changed[c.Service] || c.StartedAt.Before(e.retired[d.Service]))
 	})
 }
 
