@@ -13,8 +13,8 @@ import (
 )
 
 // endings are old containers that are being ended since their update is verified, while that is written
-// down: an engine takes a tenth of a second for each. Verify waits for them a little, CleanUp until they have ended, and ends itself what is left,
-// as after a restart of the daemon. There is one for each application at most. The zero value is ready.
+// down: an engine takes a tenth of a second for each. Verify waits for them a little, CleanUp until they have ended, and
+// ends itself what is left, as after a restart of the daemon. There is one for each application at most. The zero value is ready.
 type endings struct {
 	mu sync.Mutex
 	by map[types.NamespacedName]*ending

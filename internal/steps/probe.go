@@ -123,32 +123,31 @@ type sight struct {
 	lost bool
 	// missed says that it is not known how the targets stood at the end of the step before.
 	missed bool
+	// look is what one step leaves to the next.
+	look look
 }
 
 // sights are kept in memory: after a restart of the daemon it is known that they are lost. The zero value is ready.
 type sights struct {
 	mu sync.Mutex
 	by map[types.UID]sight
-	// looks are what one step leaves to the next.
-	looks map[types.UID]look
 }
 
 // leave has the next step go on from what there was just now.
 func (v *sights) leave(request types.UID, seen look) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.looks == nil {
-		v.looks = map[types.UID]look{}
-	}
-	v.looks[request] = seen
+	kept := v.of(request)
+	kept.look = seen
+	v.keep(request, kept)
 }
 
 // left is what the step before has left, once.
 func (v *sights) left(request types.UID) look {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	seen := v.looks[request]
-	delete(v.looks, request)
+	kept := v.of(request)
+	seen := kept.look
+	if !seen.at.IsZero() {
+		kept.look = look{}
+		v.keep(request, kept)
+	}
 	return seen
 }
 
@@ -184,7 +183,6 @@ func (v *sights) forget(request types.UID) bool {
 	left, met := v.by[request]
 	left.standing.End()
 	delete(v.by, request)
-	delete(v.looks, request)
 	return met
 }
 
