@@ -8,6 +8,7 @@ import (
 	"archive/tar"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -407,26 +408,40 @@ configs: {c: {content: x}}
 
 func TestCreateInParallel(t *testing.T) {
 	e := newEngine(t)
-	yaml := "services: {a: {image: $IMAGE, networks: [default, n], volumes: [\"vol:/v\"], " + labelled + "}}\nnetworks: {n: }\nvolumes: {vol: {" + labelled + "}}\n"
+	service := "{image: $IMAGE, networks: [default, n], volumes: [\"vol:/v\"], " + labelled + "}"
+	yaml := "services: {a: " + service + ", b: " + service + ", c: " + service + "}\nnetworks: {n: }\nvolumes: {vol: {" + labelled + "}}\n"
 	projects := []*Project{e.load(t, yaml), e.load(t, yaml)}
 	deployDir, treeDir := deployment(t, nil, map[string]string{"compose.yml": yaml})
 	projects = append(projects, mustLoad(t, Options{DeployDir: deployDir, TreeDir: treeDir, ProjectName: e.project + "-two", Env: map[string]string{"IMAGE": e.v1}}))
 
 	var wg sync.WaitGroup
-	errs := make([]error, len(projects))
+	services := []string{"a", "b", "c"}
+	errs := make([]error, len(projects)*len(services))
 	for i, p := range projects {
-		wg.Go(func() {
-			_, errs[i] = e.creator.Create(t.Context(), CreateRequest{Project: p, Service: "a", Image: e.v1, Count: 2})
-		})
+		for j, service := range services {
+			wg.Go(func() {
+				_, errs[i*len(services)+j] = e.creator.Create(t.Context(), CreateRequest{Project: p, Service: service, Image: e.v1, Count: 2})
+			})
+		}
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
-	for project, want := range map[string]int{e.project: 4, e.project + "-two": 2} {
-		names := slices.Sorted(maps.Keys(e.state(t, project)))
-		if len(names) != want || names[want-1] != project+"-a-"+string(rune('0'+want)) {
-			t.Errorf("containers %v", names)
+	for project, each := range map[string]int{e.project: 4, e.project + "-two": 2} {
+		var want []string
+		for _, service := range services {
+			for n := range each {
+				want = append(want, fmt.Sprintf("%s-%s-%d", project, service, n+1))
+			}
+		}
+		if names := slices.Sorted(maps.Keys(e.state(t, project))); !slices.Equal(names, want) {
+			t.Errorf("containers %v, want %v", names, want)
+		}
+		// The engine would make two of one name.
+		networks, err := e.NetworkList(t.Context(), network.ListOptions{Filters: filters.NewArgs(filters.Arg("label", LabelProject+"="+project))})
+		if err != nil || len(networks) != 2 || networks[0].Name == networks[1].Name {
+			t.Errorf("networks %+v, %v", networks, err)
 		}
 	}
 }
@@ -478,6 +493,14 @@ func TestResources(t *testing.T) {
 	}
 	if after, err := e.VolumeInspect(ctx, e.project+"_vol"); err != nil || after.CreatedAt != v.CreatedAt {
 		t.Errorf("the volume was recreated: %v", err)
+	}
+
+	more := e.load(t, strings.NewReplacer("vol:/v", "vol:/v\", \"second:/w", "volumes: {vol:", "volumes: {second: {"+labelled+"}, vol:").Replace(yaml))
+	if err := e.creator.EnsureResources(ctx, more, nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.VolumeInspect(ctx, e.project+"_second"); err != nil {
+		t.Errorf("what was missing beside others was not made: %v", err)
 	}
 
 	renamed := e.load(t, strings.Replace(yaml, "vol: {labels", "vol: {name: $PROJECT-renamed, labels", 1))

@@ -11,6 +11,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
+	"golang.org/x/sync/errgroup"
 )
 
 // EnsureResources makes the networks and volumes that active services need and
@@ -26,6 +27,9 @@ func (c *Creator) EnsureResources(ctx context.Context, p *Project, labels map[st
 	defer unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), operationTimeout)
 	defer cancel()
+	if c.present(ctx, p) {
+		return nil
+	}
 
 	project := *p.model
 	project.Services = types.Services{}
@@ -36,6 +40,28 @@ func (c *Creator) EnsureResources(ctx context.Context, p *Project, labels map[st
 		return fmt.Errorf("making the networks and volumes of project %s: %w", p.Name(), err)
 	}
 	return nil
+}
+
+// present reports whether all networks and volumes are there, which takes the library several questions to find out. What
+// it cannot find out, it is left to the library to tell.
+func (c *Creator) present(ctx context.Context, p *Project) bool {
+	asked, ctx := errgroup.WithContext(ctx)
+	for _, n := range p.Networks() {
+		asked.Go(func() error {
+			found, err := c.client.NetworkInspect(ctx, n.Name, client.NetworkInspectOptions{})
+			if err == nil && found.Network.Name != n.Name { // the engine finds networks by the beginning of their ID, too
+				err = errdefs.ErrNotFound
+			}
+			return err
+		})
+	}
+	for _, v := range p.Volumes() {
+		asked.Go(func() error {
+			_, err := c.client.VolumeInspect(ctx, v.Name, client.VolumeInspectOptions{})
+			return err
+		})
+	}
+	return asked.Wait() == nil
 }
 
 // Kinds of resources.

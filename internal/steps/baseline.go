@@ -21,8 +21,8 @@ import (
 
 // looked is what there was a moment ago.
 type looked struct {
-	releases   []v1alpha1.Release
-	containers []docker.Container
+	releases []v1alpha1.Release
+	look
 }
 
 // baseline makes sure that what runs is recorded as a release, so that there is

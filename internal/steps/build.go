@@ -53,7 +53,7 @@ func (s *run) build(ctx context.Context) error {
 	var seen look
 	err = s.together(
 		func() error { return s.tagContent(ctx, project, want) },
-		func() (err error) { seen, err = s.lookAround(ctx, project.Name()); return err },
+		func() (err error) { seen, err = s.lookAround(ctx, project.Name(), look{}); return err },
 		func() error { _, err := writeModel(w.modelPath(s.Request.Status.ID), project); return err },
 	)
 	if err != nil {
@@ -76,9 +76,7 @@ func (s *run) build(ctx context.Context) error {
 	updates := serviceUpdates(services, want, seen.containers)
 	s.record(func(st *v1alpha1.UpdateRequestStatus) { st.Services = updates })
 	s.say("%s", plan.Summary(services))
-	if len(s.Application.Spec.Hooks) == 0 { // they may change what there is before it is looked at again
-		s.sights.leave(s.Request.UID, seen)
-	}
+	s.leaveLook(seen)
 	return nil
 }
 

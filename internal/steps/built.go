@@ -5,7 +5,6 @@ package steps
 import (
 	"context"
 	"slices"
-	"sync"
 
 	"github.com/distribution/reference"
 
@@ -55,20 +54,7 @@ func (s *run) findBuilt(ctx context.Context, want []wanted) error {
 // listBuilt lists what was built on the host while the commit is fetched: an engine with many images
 // needs a while for it.
 func (s *run) listBuilt(ctx context.Context) {
-	type answer struct {
-		images build.Keyed
-		err    error
-	}
-	listed := make(chan answer, 1)
-	go func() {
-		var a answer
-		a.err = s.together(func() (err error) { a.images, err = s.Builder(1).ListKeyed(ctx); return err })
-		listed <- a
-	}()
-	s.keyed = sync.OnceValues(func() (build.Keyed, error) {
-		a := <-listed
-		return a.images, a.err
-	})
+	s.keyed = ahead(s, func() (build.Keyed, error) { return s.Builder(1).ListKeyed(ctx) })
 }
 
 // foundNone reports whether the preflight of the request has looked for an image of that content, and found

@@ -366,7 +366,11 @@ func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
 		return "", errUnanswered
 	}
 	if p.goBackTo == nil {
-		if err := p.w.export(ctx, p.target.SHA); err != nil {
+		err := p.together(
+			func() error { return p.w.export(ctx, p.target.SHA) },
+			func() error { p.lookBeside(ctx); return nil },
+		)
+		if err != nil {
 			return "", passing(err)
 		}
 		project, err := p.w.load(ctx, p.target.SHA)
@@ -387,6 +391,7 @@ func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
 	err = p.together(
 		func() (err error) {
 			p.releases, p.current, p.containers, err = p.baseline(ctx, p.w, p.project, found)
+			p.gateways = found.gateways
 			return err
 		},
 		func() (err error) { diverged, err = p.Creator.CheckResources(ctx, p.project); return err },
@@ -408,6 +413,23 @@ func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
 		return "", warn{strings.Join(warnings, "; ")}
 	}
 	return plural.Of(len(p.project.Services()), "service"), nil
+}
+
+// lookBeside looks at what runs, by the name that the application had so far, while the tree of the commit comes to the host.
+// What it does not find out is asked for afterwards.
+func (p *preflightRun) lookBeside(ctx context.Context) {
+	name := p.Application.Status.Project
+	if name == "" {
+		return
+	}
+	var found looked
+	err := p.together(
+		func() (err error) { found.releases, err = p.Store.Releases(ctx, p.Application); return err },
+		func() (err error) { found.look, err = p.lookAround(ctx, name, look{}); return err },
+	)
+	if err == nil {
+		p.beside = found
+	}
 }
 
 // modelWarnings are what a valid model leaves to be said: networks and volumes

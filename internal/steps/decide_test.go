@@ -8,8 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
 
 // A container need not be looked at again for as long as a look may be old, if nothing was done to it meanwhile.
@@ -81,8 +85,67 @@ func TestLooks(t *testing.T) {
 			t.Errorf("%s: %+v", name, got.containers)
 		}
 	}
-	around, err := s.lookAround(t.Context(), "shop")
-	if err != nil || len(around.containers) != 1 || around.gateways != nil || !around.recent() {
-		t.Errorf("%+v: %v", around, err)
+	for from, want := range map[*look]string{{}: "b", &seen: "a"} {
+		from.gateways = []boxes.Box{{ID: "gone"}}
+		if !from.at.IsZero() {
+			from.at = time.Now().Add(time.Hour)
+		}
+		around, err := s.lookAround(t.Context(), "shop", *from)
+		if err != nil || len(around.containers) != 1 || around.containers[0].ID != want || around.gateways != nil || !around.recent() {
+			t.Errorf("%+v: %v", around, err)
+		}
+	}
+}
+
+// What the next step may go on from is left, unless a hook may change it before.
+func TestLeaveLook(t *testing.T) {
+	for name, hooks := range map[string][]v1alpha1.Hook{"without hooks": nil, "with one": {{Name: "migrate"}}} {
+		s := newRun(func(a *v1alpha1.Application, _ *v1alpha1.UpdateRequest) { a.Spec.Hooks = hooks })
+		s.sights = &sights{}
+		s.leaveLook(look{at: time.Now().Add(time.Hour)})
+		if got := s.sights.left(s.Request.UID).recent(); got != (hooks == nil) {
+			t.Errorf("%s: left %t", name, got)
+		}
+	}
+}
+
+// Releases that were listed beside something else serve for as long as a look may be old.
+func TestListReleases(t *testing.T) {
+	for name, tt := range map[string]struct {
+		at   time.Time
+		want int
+	}{
+		"just now": {time.Now().Add(time.Hour), 1}, // it does not get old while the test runs
+		"long ago": {time.Now().Add(-justNow - 1), 2},
+	} {
+		s := newRun()
+		first, second := shopOne(), shopOne()
+		second.Name = "shop-2"
+		for _, r := range []*v1alpha1.Release{first, second} {
+			r.Namespace, r.Spec.ApplicationRef.Name = s.Application.Namespace, s.Application.Name
+		}
+		s.Store = storeOf(t, first)
+		listed := s.listReleases(t.Context(), tt.at)
+		if all, err := listed(t.Context()); err != nil || len(all) != 1 {
+			t.Fatalf("%s: %d: %v", name, len(all), err)
+		}
+		if err := s.Store.Client.Create(t.Context(), second); err != nil {
+			t.Fatal(err)
+		}
+		if all, err := listed(t.Context()); err != nil || len(all) != tt.want {
+			t.Errorf("%s: %d of %d: %v", name, len(all), tt.want, err)
+		}
+	}
+}
+
+// A panic beside something else is an error to who waits for it.
+func TestAheadPanics(t *testing.T) {
+	s := newRun()
+	s.log = updatelog.Lost("", nil)
+	wait := ahead(s, func() (int, error) { panic("out of cheese") })
+	for range 2 {
+		if _, err := wait(); failure.AsPanic(err) == nil {
+			t.Errorf("got %v", err)
+		}
 	}
 }

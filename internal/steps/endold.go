@@ -5,7 +5,6 @@ package steps
 import (
 	"context"
 	"slices"
-	"sync"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/claim"
@@ -22,8 +21,8 @@ func (s *run) endsEarly(project *compose.Project) bool {
 }
 
 // endOld begins to end the old containers that were kept for a way back, and does not wait. seen is what there was just
-// now, if that is known.
-func (s *run) endOld(project *compose.Project, seen look) {
+// now, if that is known, and listed the releases.
+func (s *run) endOld(project *compose.Project, seen look, listed listing) {
 	if !s.endsEarly(project) {
 		return
 	}
@@ -46,9 +45,8 @@ func (s *run) endOld(project *compose.Project, seen look) {
 		defer func() { _, _ = log.Close(), held.Release() }()
 		watch, over := context.WithCancel(ctx)
 		defer over()
-		listed := sync.OnceValues(func() ([]v1alpha1.Release, error) { return own.Store.Releases(ctx, own.Application) })
 		e.err = own.together(func() error {
-			return own.settle(ctx, listed, seen, old{last: func(containers []docker.Container) (stops func(id string)) {
+			return own.settle(ctx, func() ([]v1alpha1.Release, error) { return listed(ctx) }, seen, old{last: func(containers []docker.Container) (stops func(id string)) {
 				d := deathsOf(containers)
 				go own.watchDeaths(watch, d, e.died)
 				return func(id string) { d.stop(id, own.Clock.Now()) }

@@ -64,7 +64,7 @@ func TestWhatIsLeft(t *testing.T) {
 		{"nothing was begun", func(*run) {}, false},
 		{"nothing behind a gateway", func(s *run) {
 			s.Request.Status.Services[0].Gateway = false
-			s.endOld(project(t, "name: shop\nservices: {web: {image: x}}\n"), look{})
+			s.endOld(project(t, "name: shop\nservices: {web: {image: x}}\n"), look{}, s.listReleases(t.Context(), time.Now()))
 		}, false},
 	} {
 		s := shopOf(t)

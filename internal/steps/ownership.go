@@ -24,11 +24,15 @@ import (
 // returns what it found there.
 func (p *preflightRun) checkProject(ctx context.Context) (looked, error) {
 	name := p.project.Name()
-	releases, err := p.Store.Releases(ctx, p.Application)
-	if err != nil {
-		return looked{}, trouble{err}
+	found := p.beside
+	var err error
+	if !found.recent() || name != p.Application.Status.Project {
+		found = looked{}
+		if found.releases, err = p.Store.Releases(ctx, p.Application); err != nil {
+			return looked{}, trouble{err}
+		}
 	}
-	if current := release.Current(releases); current != nil && current.Spec.Project != "" && current.Spec.Project != name {
+	if current := release.Current(found.releases); current != nil && current.Spec.Project != "" && current.Spec.Project != name {
 		left, err := observe.Containers(ctx, p.Docker, current.Spec.Project)
 		if err != nil {
 			return looked{}, trouble{err}
@@ -37,17 +41,15 @@ func (p *preflightRun) checkProject(ctx context.Context) (looked, error) {
 			return looked{}, renamed(current, name)
 		}
 	}
-	containers, err := observe.Containers(ctx, p.Docker, name)
-	if err != nil {
+	if found.look, err = p.lookAt(ctx, name, found.look); err != nil {
 		return looked{}, trouble{err}
 	}
-	found := looked{releases, containers}
 	self, err := p.ownContainer(ctx)
 	if err != nil {
 		return looked{}, trouble{err}
 	}
 	home := homeOf(p.Application.Spec.Compose.Directory)
-	foreign := slices.DeleteFunc(slices.Clone(containers), func(c docker.Container) bool {
+	foreign := slices.DeleteFunc(slices.Clone(found.containers), func(c docker.Container) bool {
 		// The label of the application alone may come from the image.
 		own := c.Labels[v1alpha1.LabelRequest] != "" && c.Labels[v1alpha1.LabelApplication] == applicationLabel(p.Application)
 		return own || !home.elsewhere(c, self != "")

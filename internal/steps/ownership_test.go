@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/docker"
 )
 
@@ -51,6 +53,57 @@ func TestElsewhere(t *testing.T) {
 	} {
 		if got := homeOf(c.dir).elsewhere(c.c, c.contained); got != c.want {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// What was found beside the export serves if it is of the project that the commit has, and of just now.
+func TestProjectFoundBeside(t *testing.T) {
+	hour := time.Now().Add(time.Hour) // it does not get old while the test runs
+	for name, tt := range map[string]struct {
+		project string
+		at      time.Time
+		want    string
+	}{
+		"just now":         {"shop", hour, "beside"},
+		"long ago":         {"shop", time.Now().Add(-justNow - 1), "asked"},
+		"never":            {"shop", time.Time{}, "asked"},
+		"of another name":  {"store", hour, "asked"},
+		"of no name known": {"", time.Time{}, "asked"},
+	} {
+		s := newRun(func(a *v1alpha1.Application, _ *v1alpha1.UpdateRequest) {
+			a.Spec.Compose.Directory, a.Status.Project = t.TempDir(), tt.project
+		})
+		s.Store = storeOf(t)
+		s.Docker = fakeEngine(t, `[{"Id":"asked","State":"running","Labels":{"com.docker.compose.project":"shop"}}]`, `{"Id":"asked","Name":"/shop-web-1"}`)
+		p := &preflightRun{run: s, project: project(t, "name: shop\nservices: {web: {image: x}}\n")}
+		if !tt.at.IsZero() {
+			p.beside = looked{look: look{containers: []docker.Container{{ID: "beside"}}, at: tt.at}}
+		}
+		found, err := p.checkProject(t.Context())
+		if err != nil || len(found.containers) != 1 || found.containers[0].ID != tt.want {
+			t.Errorf("%s: %+v: %v", name, found.containers, err)
+		}
+	}
+}
+
+// An engine that does not answer beside the export is asked again by the check that needs it.
+func TestLookBeside(t *testing.T) {
+	for name, tt := range map[string]struct {
+		project string
+		list    string
+		found   bool
+	}{
+		"known":     {"shop", `[]`, true},
+		"not known": {"", `[]`, false},
+		"no answer": {"shop", `{`, false},
+	} {
+		s := newRun(func(a *v1alpha1.Application, _ *v1alpha1.UpdateRequest) { a.Status.Project = tt.project })
+		s.Store, s.Docker = storeOf(t), fakeEngine(t, tt.list, `{}`)
+		p := &preflightRun{run: s}
+		p.lookBeside(t.Context())
+		if got := !p.beside.at.IsZero(); got != tt.found {
+			t.Errorf("%s: found %t", name, got)
 		}
 	}
 }

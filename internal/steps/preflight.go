@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/follow"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/plural"
@@ -48,7 +49,11 @@ type preflightRun struct {
 	releases   []v1alpha1.Release
 	current    *v1alpha1.Release
 	containers []docker.Container
-	restore    *RestorePlan
+	// gateways are those of the project, nil if not known.
+	gateways []boxes.Box
+	// beside is what was found while the tree came to the host.
+	beside  looked
+	restore *RestorePlan
 }
 
 // check is one named question. It answers with an error that says what to do,
@@ -180,7 +185,7 @@ func (p *preflightRun) decide(ctx context.Context) error {
 	err = s.together(
 		func() error { changes, total = p.changes(ctx); return nil },
 		func() (err error) {
-			services, err = s.planServices(ctx, p.project, want, look{containers: p.containers}, p.releases, p.current)
+			services, err = s.planServices(ctx, p.project, want, look{containers: p.containers, gateways: p.gateways}, p.releases, p.current)
 			return err
 		},
 		func() error {

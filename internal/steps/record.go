@@ -17,7 +17,7 @@ import (
 // recordRelease makes what runs a release, or the release that was gone back
 // to the current one, if it is what runs.
 // model is project as it is kept.
-func (s *run) recordRelease(ctx context.Context, w *workspace, project *compose.Project, model []byte, containers []docker.Container) error {
+func (s *run) recordRelease(ctx context.Context, w *workspace, project *compose.Project, model []byte, containers []docker.Container, listed listing) error {
 	images := map[string]string{}
 	for _, u := range s.Request.Status.Services {
 		images[u.Name] = u.ImageID
@@ -25,7 +25,7 @@ func (s *run) recordRelease(ctx context.Context, w *workspace, project *compose.
 	name := ""
 	// All of it is done again by another attempt.
 	err := s.together(
-		func() (err error) { name, err = s.makeCurrent(ctx, w, project, model, containers); return err },
+		func() (err error) { name, err = s.makeCurrent(ctx, w, project, model, containers, listed); return err },
 		func() error { return s.pointTags(ctx, project, images) },
 	)
 	if err != nil {
@@ -37,8 +37,9 @@ func (s *run) recordRelease(ctx context.Context, w *workspace, project *compose.
 }
 
 // makeCurrent records the release, and that no other one runs. It returns its name.
-func (s *run) makeCurrent(ctx context.Context, w *workspace, project *compose.Project, model []byte, containers []docker.Container) (name string, err error) {
-	releases, err := s.Store.Releases(ctx, s.Application)
+func (s *run) makeCurrent(ctx context.Context, w *workspace, project *compose.Project, model []byte, containers []docker.Container, listed listing,
+) (name string, err error) {
+	releases, err := listed(ctx)
 	if err != nil {
 		return "", err
 	}

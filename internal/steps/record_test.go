@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/compose"
@@ -76,7 +77,7 @@ func TestReleaseOfAWayBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 2 { // also by another attempt
-				if err := s.recordRelease(t.Context(), w, model, kept, nil); err != nil {
+				if err := s.recordRelease(t.Context(), w, model, kept, nil, s.listReleases(t.Context(), time.Now())); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -37,6 +37,7 @@ func (s *run) verify(ctx context.Context) error {
 	if err != nil {
 		return failure.Terminalf(v1alpha1.ReasonVerifyFailed, "%w", err)
 	}
+	listed := s.listReleases(ctx, time.Now())
 	var seen look
 	err = s.watched(ctx, project, nil, func() error {
 		return s.backAtOnce(ctx, s.heeded(ctx, project, func(ctx context.Context, before look) (err error) {
@@ -54,8 +55,8 @@ func (s *run) verify(ctx context.Context) error {
 		return err
 	}
 	seen.project = project
-	s.endOld(project, seen)
-	if err := s.recordRelease(ctx, w, project, model, seen.containers); err != nil {
+	s.endOld(project, seen, listed)
+	if err := s.recordRelease(ctx, w, project, model, seen.containers, listed); err != nil {
 		return err
 	}
 	if !s.restoreBegun() && s.endings.soon(ctx, s.application(), s.Request.UID, endsSoon) {
