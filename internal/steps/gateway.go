@@ -70,6 +70,8 @@ type gatewayBox struct {
 	answers  bool
 	revision int64
 	state    *gatewayapi.DesiredState
+	// seen is how it was found, nil once it is told something else.
+	seen *gatewayapi.ObservedState
 }
 
 // setUpGateways finds out what there is and what is to be. Without a service
@@ -165,7 +167,7 @@ func (g *gatewayRun) load(ctx context.Context, b boxes.Box) *gatewayBox {
 	if err != nil {
 		return out
 	}
-	out.answers, out.revision = true, seen.AppliedRevision
+	out.answers, out.revision, out.seen = true, seen.AppliedRevision, seen
 	if out.state, err = c.Desired(ctx); err != nil {
 		out.answers = false
 	}
@@ -448,6 +450,7 @@ func (g *gatewayRun) put(ctx context.Context, b *gatewayBox, state *gatewayapi.D
 	if b.state != nil && sameState(b.state, state) {
 		return nil
 	}
+	b.seen = nil
 	ctx, cancel := context.WithTimeout(ctx, gatewayAnswer)
 	defer cancel()
 	c := g.keeper.Client(b.Name)

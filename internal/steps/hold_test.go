@@ -97,8 +97,14 @@ func TestHoldThatIsBrokenOff(t *testing.T) {
 		unsettled: map[string]bool{},
 	}
 	e.gw.there[name] = e.gw.load(t.Context(), boxes.Box{Box: box, Running: true})
+	if e.gw.there[name].seen == nil {
+		t.Error("how the gateway was found is not known")
+	}
 	if err := e.tellGateways(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if e.gw.there[name].seen != nil {
+		t.Error("it is taken for as it was before it was told something")
 	}
 	url := "http://" + net.JoinHostPort("127.0.0.1", target.Addr().String()[len("127.0.0.2:"):])
 	answered := make(chan error, 1)

@@ -4,6 +4,7 @@ package steps
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -78,6 +79,34 @@ func TestTrafficAfterASwitchThatWasBrokenOff(t *testing.T) {
 		g.active["web"] = nil
 		if g.assume(targets, tt.containers, "request"); len(g.active["web"]) > 0 {
 			t.Errorf("%s: traffic comes back to %v", tt.name, g.active["web"])
+		}
+	}
+}
+
+// A container that had drained when the gateways were looked at need not be asked about again, unless one was told something since.
+func TestHadDrained(t *testing.T) {
+	box := func(targets ...gatewayapi.TargetStatus) *gatewayBox {
+		return &gatewayBox{seen: &gatewayapi.ObservedState{Services: []gatewayapi.ServiceStatus{{Name: "api", Targets: targets}}}}
+	}
+	active, draining := gatewayapi.TargetActive, gatewayapi.TargetDraining
+	gone, drained := box(gatewayapi.TargetStatus{ID: "new", State: active, InFlight: 3}), box(gatewayapi.TargetStatus{ID: "old", State: draining})
+	for name, tt := range map[string]struct {
+		boxes []*gatewayBox
+		want  bool
+	}{
+		"drained in one, gone from the other": {[]*gatewayBox{drained, gone}, true},
+		"a connection is open":                {[]*gatewayBox{drained, box(gatewayapi.TargetStatus{ID: "old", State: draining, OpenConnections: 1})}, false},
+		"a request is under way":              {[]*gatewayBox{box(gatewayapi.TargetStatus{ID: "old", State: draining, InFlight: 1}), gone}, false},
+		"it gets what is new":                 {[]*gatewayBox{gone, box(gatewayapi.TargetStatus{ID: "old", State: active})}, false},
+		"it may get what is new":              {[]*gatewayBox{gone, box(gatewayapi.TargetStatus{ID: "old", State: gatewayapi.TargetStandby})}, false},
+		"one was told something since":        {[]*gatewayBox{drained, {}}, false},
+	} {
+		g := &gatewayRun{there: map[string]*gatewayBox{}}
+		for i, b := range tt.boxes {
+			g.there[strconv.Itoa(i)] = b
+		}
+		if got := g.hadDrained("old"); got != tt.want {
+			t.Errorf("%s: got %t", name, got)
 		}
 	}
 }

@@ -238,6 +238,7 @@ func (e *executor) leave(ctx context.Context, service string, c docker.Container
 		g.active[service] = slices.DeleteFunc(slices.Clone(g.active[service]), func(id string) bool { return id == c.ID })
 		err = e.tellGateways(context.WithoutCancel(ctx))
 	}
+	drained := !serves && g.hadDrained(c.ID)
 	g.mu.Unlock()
 	if err != nil {
 		return err
@@ -245,7 +246,28 @@ func (e *executor) leave(ctx context.Context, service string, c docker.Container
 	if !serves && !isBehind(c) {
 		return e.Traffic.Leave(ctx, c, t.drain)
 	}
+	if drained {
+		return nil
+	}
 	return e.drained(ctx, []string{c.ID}, e.leaveTime(service), gatewayapi.TargetStatus.Drained)
+}
+
+// hadDrained reports whether a container was given nothing new and had nothing under way in any gateway when they were looked at,
+// and they were not told anything since: then it has nothing now. It needs the lock.
+func (g *gatewayRun) hadDrained(id string) bool {
+	for _, b := range g.there {
+		if b.seen == nil {
+			return false
+		}
+		for _, s := range b.seen.Services {
+			if slices.ContainsFunc(s.Targets, func(t gatewayapi.TargetStatus) bool {
+				return t.ID == id && (t.State != gatewayapi.TargetDraining || !t.Drained())
+			}) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // drained waits until done is true of containers in every gateway, or the time is
