@@ -180,11 +180,7 @@ func (r *rollout) cold(t Target, old []Container) []Container {
 // serial puts the targets into the order in which they are replaced one after
 // another: dependencies first.
 func serial(targets []Target) []Target {
-	services := make([]Service, 0, len(targets))
-	for _, t := range targets {
-		services = append(services, t.Service)
-	}
-	depth := waves(services)
+	depth := Depths(targets)
 	out := slices.Clone(targets)
 	slices.SortStableFunc(out, func(a, b Target) int {
 		if depth[a.Name] != depth[b.Name] {
@@ -193,4 +189,13 @@ func serial(targets []Target) []Target {
 		return strings.Compare(a.Name, b.Name)
 	})
 	return out
+}
+
+// Depths numbers services by their depth in the dependency graph, from 1: each has a higher number than those that it depends on.
+func Depths(targets []Target) map[string]int {
+	services := make([]Service, 0, len(targets))
+	for _, t := range targets {
+		services = append(services, t.Service)
+	}
+	return waves(services)
 }

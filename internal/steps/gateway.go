@@ -62,6 +62,8 @@ type gatewayRun struct {
 	// unsettled are the services about which they were told different things.
 	said      map[string][][]string
 	unsettled map[string]bool
+	// depths of services in the dependency graph.
+	depths map[string]int
 }
 
 // gatewayBox is one that exists.
@@ -94,7 +96,7 @@ func (e *executor) setUpGateways(ctx context.Context) error {
 	g := &gatewayRun{
 		keeper: e.Gateways, project: e.project.Name(), application: applicationLabel(e.Application), there: map[string]*gatewayBox{}, active: map[string][]string{},
 		held: map[string]bool{}, ports: map[string][]layout.Port{}, begun: map[string]bool{}, before: map[string]bool{},
-		said: map[string][][]string{}, unsettled: map[string]bool{},
+		said: map[string][][]string{}, unsettled: map[string]bool{}, depths: plan.Depths(e.in.Targets),
 	}
 	loaded, images := make([]*gatewayBox, len(have)), make([]docker.Image, len(e.in.Targets))
 	var parts []func() error
@@ -411,39 +413,6 @@ func (e *executor) gateway(ctx context.Context, a plan.Action) error {
 		return nil
 	}
 	return fmt.Errorf("there is no action %q on a gateway", a.Verb)
-}
-
-// tellGateways puts where traffic goes: to those with names first, so that what comes
-// in finds its way. It needs the lock. What a gateway knows already is not put.
-func (e *executor) tellGateways(ctx context.Context) error {
-	g := e.gw
-	routes := e.routes()
-	for _, name := range g.order() {
-		b := g.there[name]
-		if !b.answers {
-			continue
-		}
-		if err := g.put(ctx, b, layout.State(b.Box.Box, routes, g.settings)); err != nil {
-			// Not by what the error is: that one of a gateway does not answer is no engine that is away.
-			return fmt.Errorf("tell the gateway %s where traffic goes: %v", name, err)
-		}
-	}
-	clear(g.unsettled)
-	return nil
-}
-
-// order is that in which gateways are told.
-func (g *gatewayRun) order() []string {
-	return slices.SortedFunc(maps.Keys(g.there), func(a, b string) int {
-		fa, fb := g.there[a].Front, g.there[b].Front
-		if fa != fb {
-			if fb {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Compare(a, b)
-	})
 }
 
 func (g *gatewayRun) put(ctx context.Context, b *gatewayBox, state *gatewayapi.DesiredState) error {

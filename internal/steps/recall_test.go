@@ -110,3 +110,42 @@ func TestHadDrained(t *testing.T) {
 		}
 	}
 }
+
+// Gateways are told of a switch in the order of dependencies, those with ports of the host last.
+func TestOrderOfGateways(t *testing.T) {
+	inner := func(name string, services ...string) *gatewayBox {
+		owners := map[string]string{}
+		for _, s := range services {
+			owners[s] = s
+		}
+		return &gatewayBox{Box: boxes.Box{Box: layout.Box{Name: name, Owners: map[string]map[string]string{"default": owners}}}}
+	}
+	front := func(name, service string) *gatewayBox {
+		return &gatewayBox{Box: boxes.Box{Box: layout.Box{Name: name, Front: true, Publish: []layout.Publish{{Service: service}}}}}
+	}
+	on := func(names ...string) (out []plan.Dependency) {
+		for _, n := range names {
+			out = append(out, plan.Dependency{Service: n})
+		}
+		return out
+	}
+	g := &gatewayRun{there: map[string]*gatewayBox{}, depths: plan.Depths([]plan.Target{
+		{Service: plan.Service{Name: "web", DependsOn: on("api")}},
+		{Service: plan.Service{Name: "api", DependsOn: on("db")}},
+		{Service: plan.Service{Name: "db"}},
+		{Service: plan.Service{Name: "admin", DependsOn: on("db")}},
+	})}
+	for _, b := range []*gatewayBox{
+		inner("g-1", "web", "db"), inner("g-2", "api"), inner("g-3", "db"), inner("g-4", "admin"), inner("g-5"), front("g-front-1", "web"), front("g-front-2", "admin"),
+	} {
+		g.there[b.Name] = b
+	}
+	want := []string{"g-5", "g-3", "g-2", "g-4", "g-1", "g-front-2", "g-front-1"}
+	for _, undo := range []bool{false, true} {
+		e := &executor{gw: g, in: plan.RolloutInput{Undo: undo}}
+		if got := e.telling(); !slices.Equal(got, want) {
+			t.Errorf("undo %t: got %v, want %v", undo, got, want)
+		}
+		slices.Reverse(want) // back, those that depend come before
+	}
+}
