@@ -18,9 +18,10 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/gateway/pool"
 )
 
-// handoverDrain is how long what is in flight may take when another program has taken over: as long
-// as idle connections of HTTP and the long-lived deadline are by default, and some more.
-const handoverDrain = 6 * time.Minute
+// handoverDrain is how long what is in flight may take when another program has taken over. Nobody waits for its end:
+// requests are over soon, and connections of databases and WebSockets go on as if nothing had been. A switch to other
+// containers ends them by its own deadlines before that.
+const handoverDrain = 24 * time.Hour
 
 // Options are what a gateway process is made of.
 type Options struct {
