@@ -75,10 +75,18 @@ func TestKeepAliveConnectionsAreShared(t *testing.T) {
 }
 
 func TestForwardedHeaders(t *testing.T) {
+	t.Run("HTTP/1.1", func(t *testing.T) {
+		forwardedHeaders(t, client(t), func(w *world, h http.Handler) { w.serve("127.0.0.2", h) })
+	})
+	t.Run("HTTP/2", func(t *testing.T) {
+		forwardedHeaders(t, client2(t), func(w *world, h http.Handler) { w.serve2(w.listen("127.0.0.2"), h) })
+	})
+}
+
+func forwardedHeaders(t *testing.T, c *http.Client, serve func(*world, http.Handler)) {
 	seen := make(chan http.Header, 1)
 	w := newWorld(t, targets("127.0.0.2"))
-	w.serve("127.0.0.2", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header }))
-	c := client(t)
+	serve(w, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header }))
 	ask := func() http.Header {
 		req, _ := http.NewRequest(http.MethodGet, "http://"+w.addr+"/", nil)
 		req.Host = "shop.example"
@@ -250,25 +258,34 @@ func TestHold(t *testing.T) {
 		}()
 	}
 	eventually(t, "five requests wait", func() bool { return w.service().Held == 5 })
-	if status, _ := get(t, client(t), "http://"+w.addr+"/"); status != http.StatusServiceUnavailable {
-		t.Errorf("one too many: %d", status)
+	turnedAway := func(why string) {
+		t.Helper()
+		for name, c := range map[string]*http.Client{"HTTP/1.1": client(t), "HTTP/2": client2(t)} {
+			resp, err := c.Get("http://" + w.addr + "/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+				t.Errorf("%s, %s: %s %v", why, name, resp.Status, resp.Header)
+			}
+		}
 	}
+	turnedAway("one too many")
 	w.put(func(s *gatewayapi.DesiredState) { s.Services[0].Hold.Enabled = false })
 	for range 5 {
 		if r := <-results; r.err != nil || r.status != 200 {
 			t.Errorf("got %d, %v", r.status, r.err)
 		}
 	}
-	if s := w.service(); s.HeldTotal != 5 || s.HoldRefused != 1 || s.Held != 0 {
+	if s := w.service(); s.HeldTotal != 5 || s.HoldRefused != 2 || s.Held != 0 {
 		t.Errorf("got %+v", s)
 	}
 	// One that lasts too long, and a client that does not wait.
 	w.put(func(s *gatewayapi.DesiredState) {
 		s.Services[0].Hold = gatewayapi.Hold{Enabled: true, MaxWait: gatewayapi.Duration(50 * time.Millisecond)}
 	})
-	if status, _ := get(t, client(t), "http://"+w.addr+"/"); status != http.StatusServiceUnavailable {
-		t.Errorf("held for too long: %d", status)
-	}
+	turnedAway("held for too long")
 	w.put(func(s *gatewayapi.DesiredState) { s.Services[0].Hold.MaxWait = 0 })
 	ctx, cancel := context.WithCancel(t.Context())
 	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.addr+"/", nil)

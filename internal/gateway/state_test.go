@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -216,6 +218,11 @@ func TestControlSocket(t *testing.T) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- control.Serve() }()
+	if fi, err := os.Stat(filepath.Join(w.dir, gatewayapi.SocketName)); err != nil {
+		t.Error(err)
+	} else if fi.Mode().Perm() != 0o600 {
+		t.Errorf("others may use the control socket: %v", fi.Mode())
+	}
 	c := gatewayapi.NewClient(w.dir)
 	next := *w.state
 	next.Revision++
@@ -244,6 +251,8 @@ func TestControlSocket(t *testing.T) {
 		`fairlead_gateway_requests_total{application="shop",service="web"} 1`,
 		`fairlead_gateway_request_duration_seconds_count{application="shop",service="web"} 1`,
 		`fairlead_gateway_held{application="shop",service="web"} 0`,
+		`fairlead_gateway_errors_total{application="shop",service="web"} 0`,
+		`fairlead_gateway_open_connections{application="shop",service="web"} 1`,
 	} {
 		if err != nil || !strings.Contains(string(metrics), want) {
 			t.Errorf("%v, %s is missing in\n%s", err, want, metrics)

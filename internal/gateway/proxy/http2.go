@@ -187,14 +187,17 @@ func rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL.Scheme, r.Out.URL.Host = "http", "target"
 	r.Out.URL.RawQuery = r.In.URL.RawQuery // which was put in order, with parts that cannot be parsed left out
 	r.Out.Host = r.In.Host
+	tells := func(name string) bool { // also to servers that take one for the other
+		return strings.HasPrefix(strings.ReplaceAll(strings.ToLower(name), "_", "-"), "x-forwarded")
+	}
 	for name := range r.Out.Header {
-		if strings.HasPrefix(strings.ReplaceAll(strings.ToLower(name), "_", "-"), "x-forwarded") {
+		if tells(name) {
 			delete(r.Out.Header, name)
 		}
 	}
 	if st.trusted {
 		for name, values := range r.In.Header {
-			if name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded") {
+			if name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded") || st.backend.keep && tells(name) {
 				r.Out.Header[name] = slices.Clone(values)
 			}
 		}
