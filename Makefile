@@ -83,7 +83,7 @@ demo: engine build ## Watch an application being updated, and a bad update undon
 
 # The order is: what fails fastest first. The tests of whole updates mostly wait,
 # so more of them run at once than there are cores.
-ALL_TESTS := build verify lint test-unit test-controllers test-engine e2e crash
+ALL_TESTS := build verify lint test-unit fuzz test-controllers test-engine e2e crash
 
 .PHONY: test
 test: engine ## Everything: lint, generated files, unit, controllers, engine, e2e and crash tests.
@@ -94,6 +94,16 @@ test: engine ## Everything: lint, generated files, unit, controllers, engine, e2
 	  printf -- '--- %s: %d s\n' $$target $$((SECONDS - from)); \
 	done; \
 	printf '\n\033[1;32m==> all passed in %d min %d s\033[0m\n' $$(((SECONDS - begin) / 60)) $$(((SECONDS - begin) % 60))
+
+# For each of the parsers that meet what strangers send first.
+FUZZTIME ?= 10s
+
+.PHONY: fuzz
+fuzz: ## What the gateway reads from strangers, with inputs that nobody thought of; FUZZTIME=10m tries more of them.
+	$(call section,fuzz)
+	go test -run '^$$' -fuzz '^FuzzRequest$$' -fuzztime $(FUZZTIME) ./internal/gateway/http1
+	go test -run '^$$' -fuzz '^FuzzResponse$$' -fuzztime $(FUZZTIME) ./internal/gateway/http1
+	go test -run '^$$' -fuzz '^FuzzClassify$$' -fuzztime $(FUZZTIME) ./internal/gateway/proxy
 
 # Packages with such tests must not link the API server: that would compile all of
 # Kubernetes a second time, for the race detector.
