@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
+	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
 	"github.com/fairlead-dev/fairlead/test/apps"
 	"github.com/fairlead-dev/fairlead/test/crash/engineproxy"
 	"github.com/fairlead-dev/fairlead/test/harness"
@@ -131,4 +132,71 @@ func (s *site) killWhereFrontWaits(proxy *engineproxy.Proxy) <-chan string {
 	})
 	s.t.Cleanup(func() { proxy.OnAnswer(nil) })
 	return killed
+}
+
+// A daemon that is killed when one gateway knows of a switch and another one does not loses no request. The next daemon finds that
+// they do not agree, and brings the switch to its end.
+func TestGatewayKilledBetweenGateways(t *testing.T) {
+	t.Parallel()
+	s := behindGateway(t, harness.Start(t, harness.Options{}), apps.Hello, "")
+	inner, front := s.gatewayDir(false), s.gatewayDir(true)
+	l := s.load("/version")
+	r := s.Update(s.name, s.publish("Two", slowly("2", "1s")))
+	s.waitLog(r.Name, "web: starting ")
+	socket := filepath.Join(front, gatewayapi.SocketName)
+	if err := os.Rename(socket, socket+".away"); err != nil { // it serves on, and cannot be told anything
+		t.Fatal(err)
+	}
+	s.waitLog(r.Name, ": tell the gateway ")
+	s.Kill9()
+	if err := os.Rename(socket+".away", socket); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := s.served(inner), s.served(front); a == b {
+		t.Errorf("both gateways send what is new to %s", a)
+	}
+	s.wantVersion("1")
+	s.Restart()
+	s.WantEnd(r.Name, v1alpha1.PhaseSucceeded)
+	wantLossless(t, l, "1", "2")
+	if a, b := s.served(inner), s.served(front); a != b {
+		t.Errorf("one gateway sends what is new to %s, the other one to %s", a, b)
+	}
+	s.wantOneOfEach()
+	s.wantVersion("2")
+}
+
+// gatewayDir is the directory that the daemon shares with the gateway that has the names, or with the one that has the ports.
+func (s *site) gatewayDir(front bool) string {
+	s.t.Helper()
+	for _, c := range s.gateways() {
+		if strings.Contains(c.Names[0], "gateway-front-") != front {
+			continue
+		}
+		for _, m := range c.Mounts {
+			if m.Destination == "/run/fairlead-gateway" {
+				return m.Source
+			}
+		}
+	}
+	s.t.Fatalf("there is no such gateway: %+v", s.gateways())
+	return ""
+}
+
+// served are the containers that a gateway sends what is new to.
+func (s *site) served(dir string) string {
+	s.t.Helper()
+	state, err := gatewayapi.NewClient(dir).Desired(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var ids []string
+	for _, svc := range state.Services {
+		for _, target := range svc.Targets {
+			if target.State == "" || target.State == gatewayapi.TargetActive {
+				ids = append(ids, target.ID)
+			}
+		}
+	}
+	return strings.Join(ids, " ")
 }
