@@ -31,9 +31,15 @@ func (w *world) controlled() *gatewayapi.Client {
 	return gatewayapi.NewClient(w.dir)
 }
 
-// hear collects what a gateway tells of targets until the test ends.
-func hear(t *testing.T, c *gatewayapi.Client) <-chan gatewayapi.TargetChange {
+// hear collects what a gateway tells of targets from now on until the test ends.
+func hear(t *testing.T, w *world, c *gatewayapi.Client) <-chan gatewayapi.TargetChange {
 	t.Helper()
+	listeners := func() int {
+		w.g.changes.mu.Lock()
+		defer w.g.changes.mu.Unlock()
+		return len(w.g.changes.listeners)
+	}
+	before := listeners()
 	ctx, cancel := context.WithCancel(t.Context())
 	heard, over := make(chan gatewayapi.TargetChange, 16), make(chan struct{})
 	go func() {
@@ -43,6 +49,7 @@ func hear(t *testing.T, c *gatewayapi.Client) <-chan gatewayapi.TargetChange {
 		}
 	}()
 	t.Cleanup(func() { cancel(); <-over })
+	eventually(t, "it listens", func() bool { return listeners() > before })
 	return heard
 }
 
@@ -63,7 +70,7 @@ func TestTargetsThatDieAreTold(t *testing.T) {
 		s.Services[0].ConnectTimeout = gatewayapi.Duration(200 * time.Millisecond)
 	})
 	c := w.controlled()
-	heard := hear(t, c)
+	heard := hear(t, w, c)
 	server := w.serve("127.0.0.2", says("a"))
 	if status, _ := get(t, client(t), "http://"+w.addr+"/"); status != http.StatusOK {
 		t.Fatalf("status %d", status)
@@ -79,7 +86,7 @@ func TestTargetsThatDieAreTold(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	// Who comes later is told as well.
-	if got := next(t, hear(t, c)); got.Health != gatewayapi.TargetUnhealthy || !got.Proven {
+	if got := next(t, hear(t, w, c)); got.Health != gatewayapi.TargetUnhealthy || !got.Proven {
 		t.Errorf("later: %+v", got)
 	}
 }

@@ -76,7 +76,9 @@ func Run(ctx context.Context, o Options) error {
 	group, running := errgroup.WithContext(background)
 	group.Go(control.Serve)
 	group.Go(func() error { g.Run(running); return nil })
-	group.Go(func() error { return serveMetrics(running, o.Metrics, g.Metrics(), o.Log) })
+	measured, handOver := context.WithCancel(running)
+	defer handOver()
+	group.Go(func() error { return serveMetrics(measured, o.Metrics, g.Metrics(), o.Log) })
 	o.Log.Info("gateway is up", "dir", o.Dir, "version", o.Build)
 	group.Go(func() error { o.trim(running); return nil })
 	var successor bool
@@ -84,6 +86,7 @@ func Run(ctx context.Context, o Options) error {
 	case <-running.Done():
 	case <-g.replaced:
 		successor = true
+		handOver()
 	}
 	drain := o.Drain
 	if successor {
@@ -131,7 +134,7 @@ func (o Options) trim(ctx context.Context) {
 }
 
 // serveMetrics serves metrics on an address of their own. A successor gets it when its
-// predecessor has ended.
+// predecessor has given it up.
 func serveMetrics(ctx context.Context, address string, handler http.Handler, log logr.Logger) error {
 	if address == "" {
 		return nil

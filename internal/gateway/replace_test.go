@@ -9,12 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,8 +30,9 @@ import (
 
 // These variables make the test program a gateway, as the command is one.
 const (
-	dirVariable   = "FAIRLEAD_TEST_GATEWAY_DIR"
-	buildVariable = "FAIRLEAD_TEST_GATEWAY_BUILD"
+	dirVariable     = "FAIRLEAD_TEST_GATEWAY_DIR"
+	buildVariable   = "FAIRLEAD_TEST_GATEWAY_BUILD"
+	metricsVariable = "FAIRLEAD_TEST_GATEWAY_METRICS"
 )
 
 func TestMain(m *testing.M) {
@@ -40,7 +44,7 @@ func TestMain(m *testing.M) {
 	defer stop()
 	self, _ := os.Executable()
 	// A program tells which one it is by its name: copies of this one differ in nothing else.
-	o := Options{Dir: dir, Build: os.Getenv(buildVariable), Drain: 10 * time.Second, Env: &pool.Environment{Resolve: pool.Resolve, Log: logr.Discard()}, Log: logr.Discard()}
+	o := Options{Dir: dir, Build: os.Getenv(buildVariable), Metrics: os.Getenv(metricsVariable), Drain: 10 * time.Second, Env: &pool.Environment{Resolve: pool.Resolve, Log: logr.Discard()}, Log: logr.Discard()}
 	if strings.HasSuffix(self, "broken") {
 		os.Exit(3)
 	}
@@ -183,10 +187,12 @@ func TestWhatThePreviousProgramStillHas(t *testing.T) {
 	w := newWorld(t, targets("127.0.0.2"))
 	w.stop()
 	w.serve("127.0.0.3", says("b"))
-	arrived, release := make(chan struct{}), make(chan struct{})
+	arrived, released := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(released) })
+	t.Cleanup(release) // or a failed test would wait for its server for ever
 	w.serve("127.0.0.2", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(arrived)
-		<-release
+		<-released
 		_, _ = io.WriteString(w, "a")
 	}))
 	dir := t.TempDir()
@@ -195,7 +201,8 @@ func TestWhatThePreviousProgramStillHas(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := exec.Command(self)
-	old.Env = append(os.Environ(), dirVariable+"="+dir, buildVariable+"=first")
+	metrics := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
+	old.Env = append(os.Environ(), dirVariable+"="+dir, buildVariable+"=first", metricsVariable+"="+metrics)
 	old.Stderr = os.Stderr
 	if err := old.Start(); err != nil {
 		t.Fatal(err)
@@ -250,10 +257,21 @@ func TestWhatThePreviousProgramStillHas(t *testing.T) {
 	if err := c.Follow(t.Context(), w.state); err == nil {
 		t.Error("one without a successor follows")
 	}
-	if code, body := get(t, client(t), "http://"+w.addr+"/"); code != http.StatusOK || !strings.HasPrefix(body, "b ") {
-		t.Errorf("a new request: %d %q", code, body)
+	for range 2 {
+		if code, body := get(t, client(t), "http://"+w.addr+"/"); code != http.StatusOK || !strings.HasPrefix(body, "b ") {
+			t.Errorf("a new request: %d %q", code, body)
+		}
 	}
-	close(release)
+	eventually(t, "metrics are of the program that takes new requests", func() bool {
+		resp, err := client(t).Get("http://" + metrics + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(resp.Body)
+		return strings.Contains(string(text), `fairlead_gateway_requests_total{application="shop",service="web"} 2`)
+	})
+	release()
 	if got := <-answered; got != "200 a <nil>" {
 		t.Errorf("the request that was under way: %s", got)
 	}
