@@ -44,7 +44,7 @@ func askAll(ctx context.Context, checks []check) ([]answer, error) {
 			note, err := c.guarded(ctx)
 			answers[i] = answer{note, err}
 			var disturbed trouble
-			if errors.As(err, &disturbed) || docker.IsUnavailable(err) {
+			if errors.As(err, &disturbed) || docker.IsUnavailable(err) || failure.AsPanic(err) != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				if first == nil && ctx.Err() == nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/internal/failure"
+	"github.com/fairlead-dev/fairlead/internal/updatelog"
 )
 
 func TestAskAll(t *testing.T) {
@@ -38,9 +39,17 @@ func TestAskAll(t *testing.T) {
 		}
 	})
 	t.Run("a panic is a disturbance", func(t *testing.T) {
-		_, err := askAll(t.Context(), []check{{"A", nil, func(context.Context) (string, error) { panic("out of cheese") }}})
-		if p := failure.AsPanic(err); p == nil || !strings.Contains(p.Stack, "askall_test.go") {
-			t.Errorf("got %v", err)
+		s := newRun()
+		s.log = updatelog.Lost("", nil)
+		panics := func() error { panic("out of cheese") }
+		for name, ask := range map[string]func(context.Context) (string, error){
+			"of the check":    func(context.Context) (string, error) { return "", panics() },
+			"of a part of it": func(context.Context) (string, error) { return "", s.together(panics) },
+		} {
+			_, err := askAll(t.Context(), []check{{"A", nil, ask}})
+			if p := failure.AsPanic(err); p == nil || !strings.Contains(p.Stack, "askall_test.go") {
+				t.Errorf("%s: got %v", name, err)
+			}
 		}
 	})
 }

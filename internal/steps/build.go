@@ -53,7 +53,7 @@ func (s *run) build(ctx context.Context) error {
 	var seen look
 	err = s.together(
 		func() error { return s.tagContent(ctx, project, want) },
-		func() (err error) { seen, err = s.lookAround(ctx, project.Name(), look{}); return err },
+		func() (err error) { seen, err = s.lookAround(ctx, project.Name()); return err },
 		func() error { _, err := writeModel(w.modelPath(s.Request.Status.ID), project); return err },
 	)
 	if err != nil {

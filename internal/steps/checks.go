@@ -391,7 +391,7 @@ func (p *preflightRun) checkCompose(ctx context.Context) (string, error) {
 	err = p.together(
 		func() (err error) {
 			p.releases, p.current, p.containers, err = p.baseline(ctx, p.w, p.project, found)
-			p.gateways = found.gateways
+			p.seen = found.look
 			return err
 		},
 		func() (err error) { diverged, err = p.Creator.CheckResources(ctx, p.project); return err },
@@ -425,7 +425,7 @@ func (p *preflightRun) lookBeside(ctx context.Context) {
 	var found looked
 	err := p.together(
 		func() (err error) { found.releases, err = p.Store.Releases(ctx, p.Application); return err },
-		func() (err error) { found.look, err = p.lookAround(ctx, name, look{}); return err },
+		func() (err error) { found.look, err = p.lookAround(ctx, name); return err },
 	)
 	if err == nil {
 		p.beside = found

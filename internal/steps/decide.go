@@ -42,7 +42,6 @@ func (e *executor) decide(ctx context.Context, inFlight map[string]plan.Action) 
 		}
 	}
 	e.foundAt = time.Time{} // what is done from now on changes them
-	e.last = look{containers: containers, at: at}
 	e.see(containers, busy, at)
 	in := e.in
 	in.Targets = slices.Clone(in.Targets)

@@ -47,7 +47,6 @@ type executor struct {
 	found     []docker.Container
 	foundAt   time.Time
 	boxes     []boxes.Box
-	last      look // what was decided by last
 	releases  []v1alpha1.Release
 	in        plan.RolloutInput
 	requestID string

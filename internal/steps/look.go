@@ -42,11 +42,11 @@ func (s *run) lookAt(ctx context.Context, project string, seen look) (look, erro
 	return look{project: seen.project, containers: containers, at: now}, err
 }
 
-// lookAround looks at the containers of a project, unless it was just now, and at its gateways.
-func (s *run) lookAround(ctx context.Context, project string, seen look) (look, error) {
+// lookAround looks at the containers of a project and at its gateways.
+func (s *run) lookAround(ctx context.Context, project string) (seen look, err error) {
 	var gateways []boxes.Box
-	err := s.together(
-		func() (err error) { seen, err = s.lookAt(ctx, project, seen); return err },
+	err = s.together(
+		func() (err error) { seen, err = s.lookAt(ctx, project, look{}); return err },
 		func() (err error) {
 			if s.Gateways != nil {
 				gateways, err = s.Gateways.List(ctx, project)
@@ -66,7 +66,9 @@ func (s *run) listReleases(ctx context.Context, at time.Time) listing {
 	first := ahead(s, func() ([]v1alpha1.Release, error) { return s.Store.Releases(ctx, s.Application) })
 	return func(ctx context.Context) ([]v1alpha1.Release, error) {
 		if time.Since(at) <= justNow {
-			return first()
+			list, err := first()
+			// Who records a release writes to them while others read.
+			return (&v1alpha1.ReleaseList{Items: list}).DeepCopy().Items, err
 		}
 		return s.Store.Releases(ctx, s.Application)
 	}

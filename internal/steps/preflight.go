@@ -19,7 +19,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/docker"
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/follow"
-	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
 	"github.com/fairlead-dev/fairlead/internal/observe"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/plural"
@@ -49,8 +48,8 @@ type preflightRun struct {
 	releases   []v1alpha1.Release
 	current    *v1alpha1.Release
 	containers []docker.Container
-	// gateways are those of the project, nil if not known.
-	gateways []boxes.Box
+	// seen is the look that they were found by.
+	seen look
 	// beside is what was found while the tree came to the host.
 	beside  looked
 	restore *RestorePlan
@@ -179,13 +178,17 @@ func (p *preflightRun) decide(ctx context.Context) error {
 			return p.refuse("Gateway", err)
 		}
 	}
+	seen := look{containers: p.containers}
+	if p.seen.recent() {
+		seen.gateways = p.seen.gateways
+	}
 	var services []v1alpha1.ServicePlan
 	var saved []string
 	var unsaved error
 	err = s.together(
 		func() error { changes, total = p.changes(ctx); return nil },
 		func() (err error) {
-			services, err = s.planServices(ctx, p.project, want, look{containers: p.containers, gateways: p.gateways}, p.releases, p.current)
+			services, err = s.planServices(ctx, p.project, want, seen, p.releases, p.current)
 			return err
 		},
 		func() error {

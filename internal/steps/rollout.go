@@ -72,17 +72,13 @@ func (s *run) rollout(ctx context.Context) (err error) {
 			v1alpha1.LabelRelease:     s.releaseName(releases),
 		},
 	}
-	err = s.watched(ctx, project, seen.containers, func() error {
+	return s.watched(ctx, project, seen.containers, func() error {
 		err := e.loop(ctx)
 		if unmoved := moved(); unmoved != nil {
 			return unmoved // no container was touched
 		}
 		return s.backAtOnce(ctx, err)
 	})
-	if err == nil {
-		s.leaveLook(e.last)
-	}
-	return err
 }
 
 // resourceLabels are put on networks and volumes that Fairlead makes.

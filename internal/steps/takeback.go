@@ -80,7 +80,7 @@ func (s *run) heeded(ctx context.Context, project *compose.Project, work func(ct
 	if !s.behind() {
 		return work(ctx, look{})
 	}
-	seen, err := s.lookAround(ctx, project.Name(), s.sights.left(s.Request.UID))
+	seen, err := s.lookAround(ctx, project.Name())
 	if err != nil {
 		return err
 	}
