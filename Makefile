@@ -129,7 +129,7 @@ e2e: engine images build ## Whole updates of real applications on a real engine.
 	$(call section,end to end)
 	$(GOTEST) -tags e2e -parallel 6 -timeout 45m ./test/e2e/...
 
-# Long: some twenty minutes, of which most keep both processors busy, so that nothing
+# Long: some ten minutes, of which most keep both processors busy, so that nothing
 # may run beside it. What of it is short and light is part of e2e.
 .PHONY: soak
 soak: engine images build ## Fifty updates in a row, an engine that is restarted and others, under as much load as there can be.
