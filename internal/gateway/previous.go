@@ -135,6 +135,7 @@ func addUnderWay(o, other *gatewayapi.ObservedState) {
 			have.LongLived += t.LongLived
 			have.Endless += t.Endless
 			have.Transfers += t.Transfers
+			have.Left += t.Left
 			if t.DrainingSince.After(have.DrainingSince) {
 				have.DrainingSince = t.DrainingSince
 			}

@@ -6,10 +6,12 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +122,66 @@ func TestProtocolsThatLookLikeHTTP(t *testing.T) {
 			t.Errorf("%s goes past the gateway: %q", method, got)
 		}
 	}
+}
+
+// TestBytesAreLeftToTheTarget has connections of bytes go on with a target that drains, whose end alone ends them well.
+func TestBytesAreLeftToTheTarget(t *testing.T) {
+	w := newWorld(t, func(s *gatewayapi.DesiredState) {
+		s.Services[0].Targets = []gatewayapi.Target{{ID: "old", Host: "old"}}
+		s.Services[0].DrainTimeout = gatewayapi.Duration(10 * time.Millisecond)
+		s.Services[0].LongLivedDeadline = gatewayapi.Duration(20 * time.Millisecond)
+	})
+	w.name("old", "127.0.0.2")
+	w.echoTCP("127.0.0.2", "")
+	w.echoTCP("127.0.0.3", "")
+	says := func(c net.Conn, what string) {
+		t.Helper()
+		got := make([]byte, len(what))
+		if _, err := io.WriteString(c, what); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, got); err != nil || string(got) != what {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+	ends, stays := dial(t, w.addr), dial(t, w.addr)
+	says(ends, "\x16\x03\x01\x02\x00") // as TLS begins
+	says(stays, "\x16\x03\x01\x02\x00")
+	drain := func(s *gatewayapi.DesiredState) {
+		s.Services[0].Targets = []gatewayapi.Target{
+			{ID: "old", Host: "old", State: gatewayapi.TargetDraining}, {ID: "new", Addresses: []string{"127.0.0.3"}},
+		}
+	}
+	w.put(drain)
+	if s := w.target("old"); s.Drained() {
+		t.Fatalf("nobody waits: %+v", s)
+	}
+	left := func() bool {
+		s := w.target("old")
+		return s.Drained() && s.Left == 2 && s.LongLived == 0 && s.Endless == 0
+	}
+	eventually(t, "their time is over", left)
+	says(ends, "goes on")
+	// The traffic goes back: they are what they were.
+	w.put(func(s *gatewayapi.DesiredState) {
+		s.Services[0].Targets = []gatewayapi.Target{{ID: "old", Host: "old"}}
+	})
+	if s := w.target("old"); s.Left != 0 || s.InFlight != 2 || s.LongLived != 2 || s.Endless != 2 || s.OpenConnections != 2 {
+		t.Errorf("got %+v", s)
+	}
+	w.put(drain)
+	eventually(t, "their time is over again", left)
+	_ = ends.CloseWrite()
+	if got, err := io.ReadAll(ends); string(got) != "bye" || err != nil {
+		t.Errorf("the end was %q, %v", got, err)
+	}
+	eventually(t, "one has ended", func() bool { return w.target("old").Left == 1 })
+	says(stays, "goes on")
+	w.name("old") // and said nothing
+	if _, err := stays.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("it goes on without its target: %v", err)
+	}
+	eventually(t, "nothing is left", func() bool { return w.target("old").Left == 0 })
 }
 
 func TestTCPIsHeldAndRefused(t *testing.T) {

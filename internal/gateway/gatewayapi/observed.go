@@ -107,8 +107,8 @@ type TargetStatus struct {
 	LastError string `json:"lastError,omitempty"`
 	// Addresses are those in use.
 	Addresses []string `json:"addresses,omitempty"`
-	// OpenConnections is how many connections the gateway has to it, idle ones included. A
-	// draining target with none has drained: it can be stopped and nobody notices.
+	// OpenConnections is how many connections the gateway has to it, idle ones included, those that are
+	// Left not. A draining target with none has drained: it can be stopped and nobody notices.
 	OpenConnections int64 `json:"openConnections"`
 	// InFlight is how many requests, streams, TCP connections and UDP sessions it works on.
 	InFlight int64 `json:"inFlight"`
@@ -119,6 +119,10 @@ type TargetStatus struct {
 	Endless int64 `json:"endless"`
 	// Transfers is how many of InFlight are uploads, and downloads of a known size.
 	Transfers int64 `json:"transfers"`
+	// Left is how many TCP connections, of which the gateway knows nothing but bytes, a draining target still has when
+	// LongLivedDeadline is over. The gateway does not cut them, as it cannot tell where a request ends: they end when the
+	// target is told to stop and does so.
+	Left int64 `json:"left,omitempty"`
 	// Requests counts what it was given.
 	Requests int64 `json:"requests"`
 	// Errors counts connections that failed or broke before an answer was whole.

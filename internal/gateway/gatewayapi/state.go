@@ -188,6 +188,7 @@ type Service struct {
 	TransferTimeout Duration `json:"transferTimeout,omitzero"`
 	// LongLivedDeadline is how long everything may go on that has no end of its own: TCP and UDP, WebSocket and
 	// other upgraded connections, streams of HTTP/2, server-sent events and other answers of unknown size. 5 min by default.
+	// What is TCP only, of which the gateway sees nothing but bytes, is not cut then but left to the target's own end.
 	LongLivedDeadline Duration `json:"longLivedDeadline,omitzero"`
 	// ConnectTimeout bounds the attempts to connect to a target, all together. 5 s by default.
 	ConnectTimeout Duration `json:"connectTimeout,omitzero"`

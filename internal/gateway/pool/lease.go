@@ -16,6 +16,8 @@ const (
 	leaseTransfer              // moves a body whose end is known
 	leaseLong                  // works on something of which nobody knows when it ends
 	leaseEndless               // works on something that nobody can wait for, such as a tunnel
+	leaseBytes                 // passes bytes of which nobody here knows what they are
+	leaseLeft                  // does so when its time is over: the end of the target ends it
 	leaseEnded                 // is over, or has been cut off
 )
 
@@ -29,11 +31,16 @@ func usesOf(all ...int32) (set uses) {
 	return set
 }
 
-var anyUse = usesOf(leaseIdle, leaseBusy, leaseTransfer, leaseLong, leaseEndless)
+var (
+	anyUse = usesOf(leaseIdle, leaseBusy, leaseTransfer, leaseLong, leaseEndless, leaseBytes, leaseLeft)
+	// byteUse is what only a target can end without breaking something off.
+	byteUse = usesOf(leaseBytes, leaseLeft)
+)
 
 // Lease is one use of a target: a connection with what goes over it, a stream of
 // HTTP/2 or a session of UDP. Whoever has one ends it. A target that drains
-// ends idle ones at once and others at its deadlines, by cutting them off.
+// ends idle ones at once and others at its deadlines, by cutting them off; but those that pass bytes
+// are left to its own end, which alone knows where a request ends.
 type Lease struct {
 	target *Target
 	use    atomic.Int32
@@ -96,6 +103,30 @@ func (l *Lease) Transfer() {
 func (l *Lease) Endless() {
 	l.LongLived()
 	if l.use.CompareAndSwap(leaseLong, leaseEndless) {
+		l.target.endless.Add(1)
+	}
+}
+
+// Bytes says that what the lease is used for are bytes that nobody here understands.
+func (l *Lease) Bytes() {
+	l.Endless()
+	l.use.CompareAndSwap(leaseEndless, leaseBytes)
+}
+
+// leave says that the time of a use is over that only its target can end well: nobody waits for it any more.
+func (l *Lease) leave() {
+	if l.use.CompareAndSwap(leaseBytes, leaseLeft) {
+		l.target.release(leaseBytes)
+		l.target.left.Add(1)
+	}
+}
+
+// takeBack says that a use which was left goes on as if it had never been.
+func (l *Lease) takeBack() {
+	if l.use.CompareAndSwap(leaseLeft, leaseBytes) {
+		l.target.release(leaseLeft)
+		l.target.inFlight.Add(1)
+		l.target.longLived.Add(1)
 		l.target.endless.Add(1)
 	}
 }

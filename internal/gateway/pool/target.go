@@ -4,6 +4,7 @@ package pool
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -47,6 +48,7 @@ type Target struct {
 	longLived atomic.Int64
 	endless   atomic.Int64
 	transfers atomic.Int64
+	left      atomic.Int64
 	lastPort  atomic.Int32
 	refused   atomic.Int32 // connections in a row
 	answered  sync.Map     // ports on which a connection was made before
@@ -162,6 +164,9 @@ func (t *Target) enter(state int32, by deadlines) {
 	t.timers = nil
 	t.since = time.Time{}
 	if state != stateDraining {
+		for l := range t.leases {
+			l.takeBack()
+		}
 		return
 	}
 	t.since = time.Now()
@@ -172,7 +177,8 @@ func (t *Target) enter(state int32, by deadlines) {
 	after(by.transfer, usesOf(leaseTransfer))
 	after(by.longLived, usesOf(leaseLong, leaseEndless))
 	// A request may become something else when the time for that is over.
-	after(max(by.drain, by.transfer, by.longLived), anyUse)
+	after(max(by.drain, by.transfer, by.longLived), anyUse&^byteUse)
+	t.timers = append(t.timers, time.AfterFunc(by.longLived, t.leaveBytes))
 	go t.cut(usesOf(leaseIdle)) // closing takes a while; nobody waits for it
 }
 
@@ -182,10 +188,7 @@ func (t *Target) cut(which uses) {
 		return // it is back in use
 	}
 	t.mu.Lock()
-	leases := make([]*Lease, 0, len(t.leases))
-	for l := range t.leases {
-		leases = append(leases, l)
-	}
+	leases := slices.Collect(maps.Keys(t.leases))
 	t.mu.Unlock()
 	t.eachKept(func(v any) {
 		if c, ok := v.(Closer); ok {
@@ -193,6 +196,18 @@ func (t *Target) cut(which uses) {
 		}
 	})
 	cutAll(leases, which)
+}
+
+// leaveBytes leaves connections of bytes to the target's own end.
+func (t *Target) leaveBytes() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.State() != stateDraining {
+		return // it is back in use
+	}
+	for l := range t.leases {
+		l.leave()
+	}
 }
 
 // lease notes a use of the target that begins as use. It returns false if the
@@ -220,7 +235,9 @@ func (t *Target) lease(l *Lease, use int32, cut func()) bool {
 
 func (t *Target) release(use int32) {
 	switch use {
-	case leaseEndless:
+	case leaseLeft:
+		t.left.Add(-1)
+	case leaseEndless, leaseBytes:
 		t.endless.Add(-1)
 		fallthrough
 	case leaseLong:
@@ -330,9 +347,9 @@ func (t *Target) lookNow() {
 func (t *Target) status() gatewayapi.TargetStatus {
 	s := gatewayapi.TargetStatus{
 		ID: t.ID, State: gatewayapi.TargetActive, Health: gatewayapi.TargetUnknown,
-		OpenConnections: t.open.Load(), InFlight: t.inFlight.Load(), LongLived: t.longLived.Load(), Endless: t.endless.Load(),
-		Transfers: t.transfers.Load(),
-		Requests:  t.requests.Load(), Errors: t.errors.Load(),
+		OpenConnections: t.open.Load() - t.left.Load(), InFlight: t.inFlight.Load(), LongLived: t.longLived.Load(), Endless: t.endless.Load(),
+		Transfers: t.transfers.Load(), Left: t.left.Load(),
+		Requests: t.requests.Load(), Errors: t.errors.Load(),
 	}
 	t.eachKept(func(v any) {
 		if c, ok := v.(interface{ OpenConnections() int64 }); ok {

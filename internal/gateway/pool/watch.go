@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -167,8 +168,8 @@ func (t *Target) resolve(ctx context.Context) (soon bool) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	addrs, notFound, err := t.pool.env.Resolve(ctx, host)
-	var lost []*Lease
-	defer func() { cutAll(lost, anyUse) }() // when t is not locked any more
+	var lost, left []*Lease
+	defer func() { cutAll(lost, anyUse); cutAll(left, byteUse) }() // when t is not locked any more
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.host != host {
@@ -189,6 +190,9 @@ func (t *Target) resolve(ctx context.Context) (soon bool) {
 			if len(old) > 0 {
 				lost = t.move(nil)
 				t.lastError = errUnresolved.Error()
+				if t.State() == stateDraining {
+					left = slices.Collect(maps.Keys(t.leases)) // who waited for its end may have missed it
+				}
 			}
 			return t.State() != stateDraining
 		}

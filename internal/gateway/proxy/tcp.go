@@ -43,7 +43,7 @@ func (c *client) serveTCP(site *Site) {
 			return
 		}
 	}
-	c.up.Endless()
+	c.up.Bytes()
 	if err := c.writeProxyHeader(site, c.up); err != nil {
 		c.fail(b, err)
 		return
