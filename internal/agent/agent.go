@@ -29,6 +29,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/failure"
 	"github.com/fairlead-dev/fairlead/internal/follow"
 	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
+	"github.com/fairlead-dev/fairlead/internal/gateway/healthcheck"
 	"github.com/fairlead-dev/fairlead/internal/gateway/upkeep"
 	"github.com/fairlead-dev/fairlead/internal/health"
 	"github.com/fairlead-dev/fairlead/internal/hooks"
@@ -164,7 +165,8 @@ func Setup(opts Options) func(ctx context.Context, mgr manager.Manager) error {
 		if err := setUp(mgr, "ManifestSources", manifestSources); err != nil {
 			return err
 		}
-		for _, r := range []manager.Runnable{watcher, follower, keep} {
+		checks := &healthcheck.Teller{Engine: engine, Gateways: gateways}
+		for _, r := range []manager.Runnable{watcher, follower, keep, checks} {
 			if err := mgr.Add(r); err != nil {
 				return err
 			}

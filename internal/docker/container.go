@@ -256,6 +256,20 @@ func (c *Client) MountingContainers(ctx context.Context) ([]Container, error) {
 	return out, nil
 }
 
+// UnhealthyContainers are the IDs of the containers whose healthchecks fail, by the Compose project that they belong to.
+func (c *Client) UnhealthyContainers(ctx context.Context) (map[string][]string, error) {
+	list, err := c.ContainerList(ctx, container.ListOptions{Filters: filters.NewArgs(filters.Arg("health", HealthUnhealthy), filters.Arg("label", LabelProject))})
+	if err != nil {
+		return nil, fmt.Errorf("list unhealthy containers: %w", err)
+	}
+	out := map[string][]string{}
+	for _, s := range list {
+		project := s.Labels[LabelProject]
+		out[project] = append(out[project], s.ID)
+	}
+	return out, nil
+}
+
 // Writers are the names of the containers that may write to volumes and paths, by
 // those. One that has a directory around a path, as tools that look after the host
 // have, is none: it does not use the path as its own.

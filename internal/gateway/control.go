@@ -63,6 +63,7 @@ func Listen(g *Gateway) (*Control, error) {
 	})
 	mux.HandleFunc("GET "+gatewayapi.PathObserved, func(w http.ResponseWriter, r *http.Request) { answer(w, g.observedInAll(r.Context())) })
 	mux.HandleFunc("PUT "+gatewayapi.PathFollow, g.putFollow)
+	mux.HandleFunc("PUT "+gatewayapi.PathUnhealthy, g.putUnhealthy)
 	mux.Handle("GET "+gatewayapi.PathMetrics, g.Metrics())
 	mux.HandleFunc("PUT "+gatewayapi.PathProgram, g.putProgram)
 	ended := make(chan struct{})
@@ -124,9 +125,26 @@ func (g *Gateway) putState(w http.ResponseWriter, r *http.Request) {
 // putFollow serves PathFollow. What is not known of the state is for the successor, which may be of another version.
 func (g *Gateway) putFollow(w http.ResponseWriter, r *http.Request) {
 	state := &gatewayapi.DesiredState{}
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxState)).Decode(state)
+	take(w, r, state, func() error { return g.Follow(state) })
+}
+
+// putUnhealthy serves PathUnhealthy.
+func (g *Gateway) putUnhealthy(w http.ResponseWriter, r *http.Request) {
+	u := &gatewayapi.Unhealthy{}
+	take(w, r, u, func() error {
+		if err := u.Validate(); err != nil {
+			return err
+		}
+		g.env.Marks.Set(u.Targets, time.Duration(u.For))
+		return nil
+	})
+}
+
+// take reads what is put into v and has it used.
+func take(w http.ResponseWriter, r *http.Request, v any, use func() error) {
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxState)).Decode(v)
 	if err == nil {
-		err = g.Follow(state)
+		err = use()
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)

@@ -63,7 +63,7 @@ func New(dir, build string, env *pool.Environment, log logr.Logger) *Gateway {
 		replaced: make(chan struct{}),
 	}
 	own := *env
-	own.Changed = g.changes.tell
+	own.Changed, own.Marks = g.changes.tell, &pool.Marks{}
 	g.env = &own
 	return g
 }

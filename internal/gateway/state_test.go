@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,68 @@ func TestProbesHaveSeparateThresholds(t *testing.T) {
 	})
 	if n := seen(); n["a"]+n["b"] != 10 {
 		t.Errorf("with a wrong probe: %v", n)
+	}
+}
+
+// TestMarkedTargetsAreLeftOut has targets of which the engine says that they are unhealthy get nothing, as long as there are others.
+func TestMarkedTargetsAreLeftOut(t *testing.T) {
+	w := newWorld(t, targets("127.0.0.2", "127.0.0.3"))
+	w.serve("127.0.0.2", says("a"))
+	w.serve("127.0.0.3", says("b"))
+	control, err := Listen(w.g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = control.Serve() }()
+	t.Cleanup(func() { _ = control.Close() })
+	socket := gatewayapi.NewClient(w.dir)
+	mark := func(lasting time.Duration, ids ...string) {
+		t.Helper()
+		if err := socket.Mark(t.Context(), gatewayapi.Unhealthy{Targets: ids, For: gatewayapi.Duration(lasting)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := client(t) // its connection has to move
+	seen := func() map[string]bool {
+		t.Helper()
+		n := map[string]bool{}
+		for range 6 {
+			for _, c := range []*http.Client{kept, client(t)} {
+				status, body := get(t, c, "http://"+w.addr+"/")
+				if status != http.StatusOK {
+					t.Errorf("got %d %q", status, body)
+				}
+				n[body[:1]] = true
+			}
+		}
+		return n
+	}
+	want := func(what string, names ...string) {
+		t.Helper()
+		n := seen()
+		if len(n) != len(names) || slices.ContainsFunc(names, func(name string) bool { return !n[name] }) {
+			t.Errorf("%s: %v answered, want %v", what, n, names)
+		}
+	}
+	want("in the beginning", "a", "b")
+	mark(time.Minute, "127.0.0.2", "unknown")
+	want("with a marked", "b")
+	if s := w.target("127.0.0.2"); s.Health != gatewayapi.TargetUnhealthy || !strings.Contains(s.LastError, "healthcheck") {
+		t.Errorf("got %+v", s)
+	}
+	mark(time.Minute, "127.0.0.3")
+	want("with b marked", "a")
+	mark(time.Minute, "127.0.0.2", "127.0.0.3")
+	want("with both marked", "a", "b")
+	mark(time.Nanosecond, "127.0.0.2")
+	want("when its time is over", "a", "b")
+	mark(time.Minute, "127.0.0.2")
+	mark(0)
+	want("with none marked", "a", "b")
+	for _, bad := range []gatewayapi.Unhealthy{{Targets: []string{"127.0.0.2"}}, {Targets: []string{"127.0.0.2"}, For: gatewayapi.Duration(2 * time.Hour)}} {
+		if err := socket.Mark(t.Context(), bad); !errors.Is(err, gatewayapi.ErrInvalid) {
+			t.Errorf("%+v: %v", bad, err)
+		}
 	}
 }
 

@@ -53,7 +53,7 @@ func (s *site) load(path string) *harness.Load {
 	return harness.StartLoad(s.repo.URL(path), 8, 100*time.Millisecond)
 }
 
-// wantLossless checks that no request failed, and that versions answered.
+// wantLossless checks that no request failed, and that versions answered, and nothing else.
 func wantLossless(t *testing.T, l *harness.Load, versions ...string) harness.LoadResult {
 	t.Helper()
 	r := l.End()
@@ -61,10 +61,15 @@ func wantLossless(t *testing.T, l *harness.Load, versions ...string) harness.Loa
 	if r.Failed > 0 || r.Sent < 20 {
 		t.Errorf("%d of %d requests failed: %s", r.Failed, r.Sent, strings.Join(r.Errors, "; "))
 	}
+	answered := 0
 	for _, v := range versions {
 		if r.Bodies[v+"\n"] == 0 {
 			t.Errorf("version %s never answered: %v", v, r.Bodies)
 		}
+		answered += r.Bodies[v+"\n"]
+	}
+	if len(versions) > 0 && answered != r.Sent-r.Failed {
+		t.Errorf("something else than the versions %v answered: %v", versions, r.Bodies)
 	}
 	return r
 }

@@ -37,6 +37,8 @@ const (
 	// answerTimeout is how long a gateway that was started may take until it
 	// answers on its socket.
 	answerTimeout = 30 * time.Second
+	// markTimeout is how long one may take to be told what is unhealthy.
+	markTimeout = 2 * time.Second
 	// drainTimeout is what a gateway that is stopped gives its clients, and stopTimeout
 	// how long all of that may take: as long as the engine gives containers itself.
 	drainTimeout = "8s"
@@ -96,6 +98,13 @@ func (k *Keeper) List(ctx context.Context, project string) ([]Box, error) {
 // Client speaks to the gateway of that name.
 func (k *Keeper) Client(name string) *gatewayapi.Client {
 	return gatewayapi.NewClient(k.dir(name))
+}
+
+// Mark tells the gateway of that name which of its targets are unhealthy.
+func (k *Keeper) Mark(ctx context.Context, name string, u gatewayapi.Unhealthy) error {
+	ctx, cancel := context.WithTimeout(ctx, markTimeout)
+	defer cancel()
+	return k.Client(name).Mark(ctx, u)
 }
 
 // dir is short, as the path of a socket must be. It is that of the gateway's first name.

@@ -146,7 +146,10 @@ func (t *Target) failing() int {
 	return 0
 }
 
-var errUnresolved = errors.New("its name has no address")
+var (
+	errUnresolved  = errors.New("its name has no address")
+	errHealthcheck = errors.New("its healthcheck fails, says the engine")
+)
 
 func dialAny(ctx context.Context, addrs []netip.Addr, port int) (*net.TCPConn, error) {
 	err := errUnresolved

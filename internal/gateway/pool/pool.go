@@ -39,6 +39,8 @@ type Environment struct {
 	ResolveEvery time.Duration
 	// Log gets what changes with targets.
 	Log logr.Logger
+	// Marks are the targets that somebody else calls unhealthy. nil for none.
+	Marks *Marks
 	// Changed, if set, is called when the health of a target changed. It must not block.
 	Changed func(gatewayapi.TargetChange)
 }
@@ -233,7 +235,7 @@ func (p *Pool) Usable(t *Target) bool {
 	if s.held() {
 		return false
 	}
-	return t.health.Load() != healthBad || len(s.active) == 1
+	return !t.bad() || allBad(s.active)
 }
 
 // moveEvery is the shortest time between two connections that Crowded moves: one that has just
@@ -250,7 +252,7 @@ func (p *Pool) Crowded(t *Target) bool {
 	}
 	mine := t.open.Load()
 	for _, u := range s.active {
-		if u == t || mine-u.open.Load() <= max(2, mine/4) || u.health.Load() == healthBad || len(*u.addrs.Load()) == 0 {
+		if u == t || mine-u.open.Load() <= max(2, mine/4) || u.bad() || len(*u.addrs.Load()) == 0 {
 			continue
 		}
 		now, last := int64(time.Since(p.born)), p.moved.Load()
@@ -320,7 +322,7 @@ func (s *snapshot) ofTwo(tried []*Target) *Target {
 }
 
 // usable says that nothing bad is known of the target.
-func (t *Target) usable() bool { return t.health.Load() != healthBad && len(*t.addrs.Load()) > 0 }
+func (t *Target) usable() bool { return !t.bad() && len(*t.addrs.Load()) > 0 }
 
 func contains(list []*Target, t *Target) bool {
 	for _, x := range list {

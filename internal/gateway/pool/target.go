@@ -3,6 +3,7 @@
 package pool
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"net/netip"
@@ -369,13 +370,15 @@ func (t *Target) status() gatewayapi.TargetStatus {
 	switch health := t.health.Load(); {
 	case len(addrs) == 0:
 		s.Health = gatewayapi.TargetUnresolved
+	case t.pool.env.Marks.Has(t.ID):
+		s.Health, s.LastError = gatewayapi.TargetUnhealthy, errHealthcheck.Error()
 	case health == healthGood:
 		s.Health = gatewayapi.TargetHealthy
 	case health == healthBad:
 		s.Health = gatewayapi.TargetUnhealthy
 	}
 	t.mu.Lock()
-	s.LastError, s.DrainingSince = t.lastError, t.since
+	s.LastError, s.DrainingSince = cmp.Or(s.LastError, t.lastError), t.since
 	t.mu.Unlock()
 	return s
 }

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package healthcheck has gateways leave out containers whose healthchecks fail. A gateway does not
+// see the engine; the daemon tells it, and says it again and again: what nobody says any more does not count.
+package healthcheck
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/utils/clock"
+
+	"github.com/fairlead-dev/fairlead/internal/docker"
+	"github.com/fairlead-dev/fairlead/internal/gateway/boxes"
+	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
+)
+
+const (
+	// renewEvery is how often gateways are told again what is unhealthy, lasting how long that counts.
+	renewEvery = 20 * time.Second
+	lasting    = time.Minute
+	// watchRetry is the pause when the engine refuses to be watched.
+	watchRetry = time.Minute
+)
+
+// Engine knows of healthchecks.
+type Engine interface {
+	// UnhealthyContainers are the IDs of containers whose healthchecks fail, by Compose project.
+	UnhealthyContainers(ctx context.Context) (map[string][]string, error)
+	Watch(ctx context.Context, filter docker.EventFilter, fn func(docker.Event)) error
+}
+
+// Gateways are those of all applications.
+type Gateways interface {
+	// List returns the gateways of a Compose project.
+	List(ctx context.Context, project string) ([]boxes.Box, error)
+	// Mark tells one which of its targets are unhealthy.
+	Mark(ctx context.Context, gateway string, u gatewayapi.Unhealthy) error
+}
+
+// Teller tells gateways of healthchecks.
+type Teller struct {
+	Engine   Engine
+	Gateways Gateways
+	// Clock is the real one by default.
+	Clock clock.WithTicker
+
+	told map[string][]string // by project, what its gateways were told last
+}
+
+// Start tells them until ctx ends.
+func (t *Teller) Start(ctx context.Context) error {
+	if t.Clock == nil {
+		t.Clock = clock.RealClock{}
+	}
+	ctx = logr.NewContext(ctx, logr.FromContextOrDiscard(ctx).WithName("healthcheck"))
+	changed := make(chan struct{}, 1)
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		t.watch(ctx, changed)
+	}()
+	defer func() { <-watching }()
+	ticker := t.Clock.NewTicker(renewEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-ticker.C():
+		}
+		t.look(ctx)
+	}
+}
+
+// watch says when the health of something may have changed.
+func (t *Teller) watch(ctx context.Context, changed chan<- struct{}) {
+	filter := docker.EventFilter{Types: []string{"container"}, Actions: []string{"health_status"}}
+	for ctx.Err() == nil {
+		err := t.Engine.Watch(ctx, filter, func(docker.Event) {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		logr.FromContextOrDiscard(ctx).Error(err, "the engine's healthchecks cannot be watched; they are looked at now and then only")
+		select {
+		case <-ctx.Done():
+		case <-t.Clock.After(watchRetry):
+		}
+	}
+}
+
+// look tells the gateways of all projects in which something is unhealthy, or was when they were told last.
+func (t *Teller) look(ctx context.Context) {
+	log := logr.FromContextOrDiscard(ctx)
+	found, err := t.Engine.UnhealthyContainers(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			log.V(1).Info("nobody knows which containers are unhealthy", "reason", err.Error())
+		}
+		return // what was told counts for a while
+	}
+	next := map[string][]string{}
+	for project, ids := range found {
+		slices.Sort(ids)
+		next[project] = ids
+	}
+	for project := range t.told {
+		if _, ok := next[project]; !ok {
+			next[project] = nil
+		}
+	}
+	for project, ids := range next {
+		has, err := t.tell(ctx, project, ids)
+		if err != nil && ctx.Err() == nil {
+			log.Info("a gateway does not know which containers are unhealthy", "project", project, "reason", err.Error())
+		}
+		if has && !slices.Equal(ids, t.told[project]) {
+			log.Info("the healthchecks of containers say otherwise now", "project", project, "unhealthy", ids)
+		}
+		if err == nil && (!has || len(ids) == 0) { // there is nothing that has to be said again
+			delete(next, project)
+		}
+	}
+	t.told = next
+}
+
+// tell tells the gateways of one project, and reports whether there are any.
+func (t *Teller) tell(ctx context.Context, project string, ids []string) (has bool, err error) {
+	list, err := t.Gateways.List(ctx, project)
+	if err != nil {
+		return false, err
+	}
+	for _, b := range list {
+		if !b.Running {
+			continue
+		}
+		u := gatewayapi.Unhealthy{Targets: ids}
+		if len(ids) > 0 {
+			u.For = gatewayapi.Duration(lasting)
+		}
+		if markErr := t.Gateways.Mark(ctx, b.Name, u); markErr != nil {
+			err = fmt.Errorf("the gateway %s: %w", b.Name, markErr)
+		}
+	}
+	return len(list) > 0, err
+}
