@@ -3,12 +3,16 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
 )
@@ -71,5 +75,112 @@ func TestHTTP2AfterALongHold(t *testing.T) {
 	w.serve2(w.listen("127.0.0.2"), says("x"))
 	if got := <-status; got != http.StatusOK {
 		t.Errorf("got %d", got)
+	}
+}
+
+// connKey is the key of a target's connection in the context of its requests.
+type connKey struct{}
+
+// dying2 is a target that speaks HTTP/2, reads requests and ends their connections without an answer.
+func (w *world) dying2(ip string) {
+	protocols := &http.Protocols{}
+	protocols.SetUnencryptedHTTP2(true)
+	s := &http.Server{
+		Protocols:   protocols,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			r.Context().Value(connKey{}).(net.Conn).Close()
+		}),
+	}
+	go func() { _ = s.Serve(w.listen(ip)) }()
+	w.t.Cleanup(func() { s.Close() })
+}
+
+func TestHTTP2IsSentAgain(t *testing.T) {
+	w := newWorld(t, targets("127.0.0.2", "127.0.0.3"))
+	w.dying2("127.0.0.2")
+	w.serve2(w.listen("127.0.0.3"), says("alive"))
+	send := func(method string, size int) (status int, body string) {
+		t.Helper()
+		req, err := http.NewRequest(method, "http://"+w.addr+"/", strings.NewReader(strings.Repeat("x", size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client2(t).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return read(t, resp)
+	}
+	for _, method := range []string{"GET", "PUT", "DELETE", "OPTIONS"} {
+		for _, size := range []int{0, 5, 9000} {
+			before := w.target("127.0.0.2").Requests
+			for w.target("127.0.0.2").Requests == before { // until it was tried
+				if status, body := send(method, size); body != fmt.Sprintf("alive %s / %d", method, size) {
+					t.Fatalf("%s with %d bytes: %d %q", method, size, status, body)
+				}
+			}
+		}
+	}
+	if s := w.service(); s.Retried == 0 || s.Errors != 0 {
+		t.Errorf("%d retried, %d errors", s.Retried, s.Errors)
+	}
+	w.put(targets("127.0.0.2"))
+	for _, tt := range []struct {
+		method string
+		size   int
+	}{{"POST", 5}, {"PUT", 1 << 20}} {
+		before := w.target("127.0.0.2").Requests
+		if status, _ := send(tt.method, tt.size); status != http.StatusBadGateway {
+			t.Errorf("%s with %d bytes got %d", tt.method, tt.size, status)
+		}
+		if n := w.target("127.0.0.2").Requests - before; n != 1 {
+			t.Errorf("%s with %d bytes was sent %d times", tt.method, tt.size, n)
+		}
+	}
+}
+
+// TestHTTP2ThatATargetDidNothingAbout has a target go away in the way of HTTP/2, which tells that a request
+// was not looked at: whatever that is, it is sent again.
+func TestHTTP2ThatATargetDidNothingAbout(t *testing.T) {
+	w := newWorld(t, targets("127.0.0.2"))
+	ln := w.listen("127.0.0.2")
+	go func() {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		if _, err := io.ReadFull(c, make([]byte, len(http2.ClientPreface))); err != nil {
+			t.Error(err)
+			return
+		}
+		f := http2.NewFramer(c, c)
+		if err := f.WriteSettings(); err != nil {
+			t.Error(err)
+		}
+		for { // until the body has come, which is then read already
+			frame, err := f.ReadFrame()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if data, ok := frame.(*http2.DataFrame); ok && data.StreamEnded() {
+				break
+			}
+		}
+		if err := f.WriteGoAway(0, http2.ErrCodeNo, nil); err != nil {
+			t.Error(err)
+		}
+		w.serve2(ln, says("next"))
+		_, _ = io.Copy(io.Discard, c) // until the gateway has gone to the next one
+	}()
+	resp, err := client2(t).Post("http://"+w.addr+"/", "text/plain", strings.NewReader("small"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, body := read(t, resp); body != "next POST / 5" {
+		t.Errorf("got %d %q", status, body)
 	}
 }

@@ -203,8 +203,11 @@ func (r *Request) interpret() error {
 
 // Idempotent says that the request may be sent again when nobody knows whether
 // the first one arrived (RFC 9110, 9.2.2).
-func (r *Request) Idempotent() bool {
-	switch string(r.Method) {
+func (r *Request) Idempotent() bool { return Idempotent(string(r.Method)) }
+
+// Idempotent says so of all requests with a method.
+func Idempotent(method string) bool {
+	switch method {
 	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
 		return true
 	}

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/gateway/http1"
 	"github.com/fairlead-dev/fairlead/internal/gateway/pool"
 )
 
@@ -221,17 +222,25 @@ func rewrite(r *httputil.ProxyRequest) {
 	}
 }
 
-// RoundTrip sends a stream to a target, and to another one, or later, if that cannot be connected to.
+// RoundTrip sends a stream to a target, and to another one, or later, if that cannot be connected to. One whose
+// target went before it answered is sent again if it is idempotent and its body, if it has one, small.
 func (h *http2Server) RoundTrip(r *http.Request) (*http.Response, error) {
 	st := r.Context().Value(streamKey{}).(*stream)
-	body := r.Body
-	bare := body == nil || body == http.NoBody
-	if !bare {
-		r.Body = io.NopCloser(body) // stays open for another attempt; the server closes it
+	var kept *recorder
+	if r.Body != nil && r.Body != http.NoBody {
+		kept = &recorder{src: r.Body}
+		defer kept.stop()
+		r.GetBody = kept.body // for the transport, where a target says that it did nothing about a stream
 	}
 	var tried []*pool.Target
 	var deadline time.Time // from the first time that there is no connection: a hold before that counts for itself
 	for attempt := 1; ; attempt++ {
+		if kept != nil {
+			var err error
+			if r.Body, err = kept.body(); err != nil {
+				return nil, err
+			}
+		}
 		ctx, cancel := context.WithCancel(r.Context())
 		lease, err := st.backend.pool.Use(ctx, st.client.remote.Addr(), tried, cancel)
 		if err != nil {
@@ -268,9 +277,9 @@ func (h *http2Server) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		if !again {
 			target.Broke(err)
-			again = bare && (r.Method == http.MethodGet || r.Method == http.MethodHead) && attempt < maxAttempts
+			again = http1.Idempotent(r.Method) && attempt < maxAttempts
 		}
-		if !again {
+		if !again || kept != nil && !kept.whole() {
 			if dial != nil {
 				err = errors.Join(pool.ErrConnect, err)
 			}
