@@ -19,6 +19,8 @@ import (
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/volume"
 	"github.com/docker/docker/client"
+
+	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 )
 
 // projectLabel is Compose's own label for the project of a thing.
@@ -58,12 +60,36 @@ func (r *Repo) Up(ctx context.Context, args ...string) error {
 }
 
 // Down removes all that the engine has of the project, whoever made it:
-// containers, networks, volumes with their data, and images. It goes on after
+// containers, its gateways, networks, volumes with their data, and images. It goes on after
 // an error and returns all of them.
 func (r *Repo) Down(ctx context.Context) error {
+	_, err := r.down(ctx)
+	return err
+}
+
+// DownForGood is Down, and removes the image of its gateways too unless others use it. Nothing
+// may be about to make a gateway meanwhile.
+func (r *Repo) DownForGood(ctx context.Context) error {
+	images, err := r.down(ctx)
+	engine, clientErr := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if clientErr != nil {
+		return errors.Join(err, clientErr)
+	}
+	defer engine.Close()
+	for _, ref := range images {
+		_, removeErr := engine.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true})
+		if removeErr != nil && !cerrdefs.IsNotFound(removeErr) && !cerrdefs.IsConflict(removeErr) {
+			err = errors.Join(err, removeErr)
+		}
+	}
+	return err
+}
+
+// down also returns the names of the gateways' images.
+func (r *Repo) down(ctx context.Context) (images []string, err error) {
 	engine, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer engine.Close()
 	var errs []error
@@ -76,8 +102,15 @@ func (r *Repo) Down(ctx context.Context) error {
 
 	containers, err := engine.ContainerList(ctx, container.ListOptions{All: true, Filters: ours})
 	note(err)
-	for _, c := range containers {
+	gateways, err := engine.ContainerList(ctx, container.ListOptions{
+		All: true, Filters: filters.NewArgs(filters.Arg("label", v1alpha1.LabelGatewayProject+"="+r.Project)),
+	})
+	note(err)
+	for _, c := range append(containers, gateways...) {
 		note(engine.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true}))
+	}
+	for _, g := range gateways {
+		images = append(images, g.Image)
 	}
 	networks, err := engine.NetworkList(ctx, network.ListOptions{Filters: ours})
 	note(err)
@@ -91,9 +124,9 @@ func (r *Repo) Down(ctx context.Context) error {
 	}
 	note(r.removeImages(ctx, engine, ours))
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("remove project %s: %w", r.Project, err)
+		return images, fmt.Errorf("remove project %s: %w", r.Project, err)
 	}
-	return nil
+	return images, nil
 }
 
 // removeNetwork waits for the engine where it has let go of a container already, and

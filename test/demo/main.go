@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command demo shows Fairlead at work on this machine's Docker engine: an
-// application is brought up by a declarative request, updated, and a bad update
-// is undone by itself. It leaves nothing behind. Run it by `make demo`.
+// application is brought up by a declarative request, updated without a lost request, and a bad
+// update is undone by itself. It leaves nothing behind. Run it by `make demo`.
 package main
 
 import (
@@ -37,6 +37,7 @@ kind: Application
 metadata: {name: hello}
 spec:
   compose: {directory: %q}
+  gateway: {mode: Auto}
   rollout: {healthTimeout: 10s, minHealthy: 1s, soak: 2s}
   verify:
     checks:
@@ -68,7 +69,7 @@ func demo(ctx context.Context) (err error) {
 		title("Cleaning up")
 		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		err = errors.Join(err, app.Down(cleaning))
+		err = errors.Join(err, app.DownForGood(cleaning))
 	}()
 	first, err := app.Deployed(ctx)
 	if err != nil {
@@ -111,7 +112,9 @@ func demo(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	say("%s", answers)
+	if err := answers.lossless(); err != nil {
+		return err
+	}
 	if err := expectVersion(ctx, app, "2"); err != nil {
 		return err
 	}
@@ -132,7 +135,9 @@ func demo(ctx context.Context) (err error) {
 	if err == nil {
 		return errors.New("the update to a version that is never healthy succeeded; that must not be")
 	}
-	say("%s", answers)
+	if err := answers.lossless(); err != nil {
+		return err
+	}
 	if err := expectVersion(ctx, app, "2"); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,6 +29,15 @@ type answers struct {
 func (a answers) String() string {
 	return fmt.Sprintf("meanwhile the application answered %d requests and failed %d; the longest gap was %s",
 		a.ok, a.failed, a.gap.Round(time.Millisecond))
+}
+
+// lossless says what was seen, and is an error if a request failed.
+func (a answers) lossless() error {
+	say("%s", a)
+	if a.failed > 0 || a.ok == 0 {
+		return errors.New("requests failed behind the gateway; that must not be")
+	}
+	return nil
 }
 
 func watchApp(ctx context.Context, url string) *watcher {
