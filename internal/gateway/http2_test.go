@@ -48,6 +48,53 @@ func TestHTTP2TargetsGoOnAsTheyAre(t *testing.T) {
 	}
 }
 
+// A client whose own half of a stream stays open, as that of gRPC may, learns of it when the target ends or breaks off its half:
+// it waits for that, and says nothing which could let the gateway notice.
+func TestHTTP2TargetEndsFirst(t *testing.T) {
+	w := newWorld(t, targets("127.0.0.2"))
+	w.serve2(w.listen("127.0.0.2"), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = r.Body.Read(make([]byte, 1))
+		if r.URL.Path != "/breaks-off-before" {
+			fmt.Fprint(rw, "so far")
+			_ = http.NewResponseController(rw).Flush()
+		}
+		if r.URL.Path != "/ends" {
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	for _, tt := range []struct {
+		path, body string
+		status     int
+		breaks     bool
+	}{
+		{"/ends", "so far", http.StatusOK, false},
+		{"/breaks-off", "so far", http.StatusOK, true},
+		{"/breaks-off-before", "", http.StatusBadGateway, false},
+	} {
+		t.Run(tt.path[1:], func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			in, out := io.Pipe()
+			defer context.AfterFunc(ctx, func() { out.CloseWithError(ctx.Err()) })() // a client waits for it as well
+			go func() { _, _ = out.Write([]byte("x")) }()
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.addr+tt.path, in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := client2(t).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if resp.StatusCode != tt.status || string(body) != tt.body || (err != nil) != tt.breaks || ctx.Err() != nil {
+				t.Errorf("got %s, %q, %v", resp.Status, body, err)
+			}
+			eventually(t, "the stream is over", func() bool { return w.target("127.0.0.2").InFlight == 0 })
+		})
+	}
+}
+
 // TestHTTP2AfterALongHold has a target come up a moment after the end of a hold that was longer than the
 // attempts to connect may take.
 func TestHTTP2AfterALongHold(t *testing.T) {

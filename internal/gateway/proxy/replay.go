@@ -5,20 +5,23 @@ package proxy
 import (
 	"errors"
 	"io"
+	"net/http"
 	"sync"
-	"sync/atomic"
 )
 
-// recorder keeps the beginning of a body, so that it can be sent again. What reads for an attempt
-// that is over may still wait for more of it: what that gets is not lost for the next one.
+// recorder is the body of a request as it comes from the client, for one attempt after the other to send it. It keeps
+// the beginning, so that it can be sent again. The reader of an attempt can be closed while it waits for the
+// client, who may say nothing more: what comes then is the next one's.
 type recorder struct {
-	reading sync.Mutex // held by who reads src
-	src     io.Reader
+	src io.Reader
 
-	stopped atomic.Bool // nobody will send it again
 	mu      sync.Mutex
-	kept    []byte
-	read    int // of src
+	kept    []byte // what was read of src, without the first base bytes
+	base    int
+	stopped bool          // nobody will send it again
+	reading bool          // src is being read
+	err     error         // what reading ended with
+	more    chan struct{} // closed when that has brought something
 }
 
 var errNotKept = errors.New("the beginning of the body is not kept")
@@ -28,59 +31,85 @@ func (r *recorder) body() (io.ReadCloser, error) {
 	if !r.whole() {
 		return nil, errNotKept
 	}
-	return io.NopCloser(&replay{of: r}), nil // the server closes it
+	return &replay{of: r, closed: make(chan struct{})}, nil
 }
 
 // whole says that all that was read is kept.
 func (r *recorder) whole() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.read == len(r.kept)
+	return r.base == 0
 }
 
 // stop says that it is not sent again.
-func (r *recorder) stop() { r.stopped.Store(true) }
+func (r *recorder) stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped = true
+}
 
-// replay is one reader.
+// next gives what is kept behind the first at bytes, or what tells that there may be something now.
+func (r *recorder) next(b []byte, at int) (n int, more <-chan struct{}, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case at < r.base:
+		return 0, nil, errNotKept
+	case at < r.base+len(r.kept):
+		n = copy(b, r.kept[at-r.base:])
+		if r.stopped || r.base+len(r.kept) > bufferSize {
+			left := copy(r.kept, r.kept[at+n-r.base:])
+			r.kept, r.base = r.kept[:left], at+n
+		}
+		return n, nil, nil
+	case r.err != nil:
+		return 0, nil, r.err
+	case !r.reading:
+		r.reading, r.more = true, make(chan struct{})
+		go r.fill()
+	}
+	return 0, r.more, nil
+}
+
+// fill reads once. It ends at the latest when the server closes the body.
+func (r *recorder) fill() {
+	buf := getBuffer()
+	defer putBuffer(buf)
+	n, err := r.src.Read(buf[:])
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept, r.err = append(r.kept, buf[:n]...), err
+	r.reading = false
+	close(r.more)
+}
+
+// replay is the reader of one attempt.
 type replay struct {
-	of *recorder
-	at int
+	of     *recorder
+	at     int
+	once   sync.Once
+	closed chan struct{}
 }
 
 // Read reads what is kept, and then what comes.
 func (p *replay) Read(b []byte) (int, error) {
-	if n := p.again(b); n > 0 {
-		return n, nil
+	for len(b) > 0 {
+		n, more, err := p.of.next(b, p.at)
+		p.at += n
+		if n > 0 || err != nil {
+			return n, err
+		}
+		select {
+		case <-more:
+		case <-p.closed:
+			return 0, http.ErrBodyReadAfterClose
+		}
 	}
-	r := p.of
-	r.reading.Lock()
-	defer r.reading.Unlock()
-	if n := p.again(b); n > 0 {
-		return n, nil // another reader waited for it
-	}
-	if p.at != r.read { // which nobody changes now
-		return 0, errNotKept
-	}
-	n, err := r.src.Read(b)
-	p.at += n
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if whole := r.read == len(r.kept); whole && !r.stopped.Load() && r.read+n <= bufferSize {
-		r.kept = append(r.kept, b[:n]...)
-	} else if n > 0 {
-		r.kept = nil
-	}
-	r.read += n
-	return n, err
+	return 0, nil
 }
 
-func (p *replay) again(b []byte) int {
-	p.of.mu.Lock()
-	defer p.of.mu.Unlock()
-	if p.at >= len(p.of.kept) {
-		return 0
-	}
-	n := copy(b, p.of.kept[p.at:])
-	p.at += n
-	return n
+// Close ends a Read that waits.
+func (p *replay) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
 }

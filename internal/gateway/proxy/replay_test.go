@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -93,4 +94,33 @@ func TestReaderOfAnAttemptThatIsOver(t *testing.T) {
 		t.Errorf("read %q, %v", rest, err)
 	}
 	<-taken
+}
+
+// TestReaderThatIsClosed has one end that waits for a client who says nothing, and what comes later be the next one's.
+func TestReaderThatIsClosed(t *testing.T) {
+	src, client := io.Pipe()
+	r := &recorder{src: src}
+	over, _ := r.body()
+	ended := make(chan error)
+	go func() {
+		_, err := over.Read(make([]byte, 1))
+		ended <- err
+	}()
+	if err := over.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, http.ErrBodyReadAfterClose) {
+		t.Errorf("it ended with %v", err)
+	}
+	next, err := r.body()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_, _ = client.Write([]byte("late"))
+		client.Close()
+	}()
+	if got, err := io.ReadAll(next); string(got) != "late" || err != nil {
+		t.Errorf("the next one read %q, %v", got, err)
+	}
 }
