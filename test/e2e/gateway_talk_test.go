@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,14 +34,19 @@ type talk struct {
 
 // talks open conversations of all kinds with s.
 func (s *site) talks() map[string]func() (*talk, error) {
-	at := func(host, port string) string { return net.JoinHostPort(host, strconv.Itoa(s.repo.Ports[port])) }
 	return map[string]func() (*talk, error){
-		"websocket":           func() (*talk, error) { return talkWebSocket(at("127.0.0.1", "TALK_PORT")) },
-		"websocket over IPv6": func() (*talk, error) { return talkWebSocket(at("::1", "TALK_PORT")) },
-		"gRPC stream":         func() (*talk, error) { return talkGRPC(s.t.Context(), at("127.0.0.1", "TALK_GRPC_PORT")) },
-		"lines over TCP":      func() (*talk, error) { return talkLines("tcp", at("127.0.0.1", "TALK_LINE_PORT")) },
-		"datagrams over UDP":  func() (*talk, error) { return talkLines("udp", at("127.0.0.1", "TALK_LINE_PORT")) },
+		"websocket":           func() (*talk, error) { return talkWebSocket(s.at("127.0.0.1", "TALK_PORT")) },
+		"websocket over IPv6": func() (*talk, error) { return talkWebSocket(s.at("::1", "TALK_PORT")) },
+		"gRPC stream":         func() (*talk, error) { return talkGRPC(s.t.Context(), s.at("127.0.0.1", "TALK_GRPC_PORT")) },
+		"lines over TCP":      func() (*talk, error) { return talkLines("tcp", s.at("127.0.0.1", "TALK_LINE_PORT")) },
+		"datagrams over UDP":  func() (*talk, error) { return talkLines("udp", s.at("127.0.0.1", "TALK_LINE_PORT")) },
+		"events":              func() (*talk, error) { return talkEvents(s.t.Context(), s.at("127.0.0.1", "TALK_PORT")) },
 	}
+}
+
+// at is the address of a published port of the application, by its variable.
+func (s *site) at(host, port string) string {
+	return net.JoinHostPort(host, strconv.Itoa(s.repo.Ports[port]))
 }
 
 const talkPatience = 30 * time.Second
@@ -62,16 +68,20 @@ func talkWebSocket(addr string) (*talk, error) {
 }
 
 func talkGRPC(ctx context.Context, addr string) (*talk, error) {
+	ctx, cancel := context.WithCancel(ctx)
 	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
+		cancel()
 		return nil, err
 	}
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/fairlead.test.Talk/Echo")
 	if err != nil {
+		cancel()
 		_ = conn.Close()
 		return nil, err
 	}
-	return &talk{end: func() { _ = conn.Close() }, say: func(text string) (string, error) {
+	return &talk{end: func() { cancel(); _ = conn.Close() }, say: func(text string) (string, error) {
+		defer time.AfterFunc(talkPatience, cancel).Stop()
 		if err := stream.SendMsg(wrapperspb.String(text)); err != nil {
 			return "", err
 		}
@@ -97,22 +107,63 @@ func talkLines(network, addr string) (*talk, error) {
 	}}, nil
 }
 
+// talkEvents is a conversation in which the server alone speaks: what is said is
+// answered with its next event.
+func talkEvents(ctx context.Context, addr string) (*talk, error) {
+	ctx, end := context.WithCancel(ctx)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/events", nil)
+	if err != nil {
+		end()
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		end()
+		return nil, err
+	}
+	in := bufio.NewReader(resp.Body)
+	return &talk{end: func() { end(); _ = resp.Body.Close() }, say: func(text string) (string, error) {
+		defer time.AfterFunc(talkPatience, end).Stop()
+		for {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				return "", err
+			}
+			if version, ok := strings.CutPrefix(line, "data: "); ok {
+				return strings.TrimSpace(version) + " " + text, nil
+			}
+		}
+	}}, nil
+}
+
 // Conversations that are open when the traffic moves go on with the container that they are
 // with, until their clients end them; new ones are with the new container. The update ends when they have.
 func TestGatewayConversations(t *testing.T) {
 	t.Parallel()
 	s := behindGateway(t, shared, apps.Talk, "  rollout: {healthTimeout: 30s, minHealthy: 500ms, stopTimeout: 3s, soak: 1s, drainTimeout: 1m}\n")
 	s.wantBehind("talk")
+	s.moves(s.talks())
+}
+
+// moves updates talk from version 1 to version 2 while all talks are open, and checks that they
+// go on with version 1, that new ones are with version 2, and that no request fails. It
+// returns how long the update went on after the end of the last one.
+func (s *site) moves(talks map[string]func() (*talk, error)) time.Duration {
+	t := s.t
+	t.Helper()
 	var going sync.WaitGroup
 	moved := make(chan struct{})
-	for name, open := range s.talks() {
+	for name, open := range talks {
 		c, err := open()
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		going.Go(func() {
 			defer c.end()
-			for n := 0; ; n++ {
+			pace := time.NewTicker(20 * time.Millisecond)
+			defer pace.Stop()
+			for n, more := 0, 50; more > 0; n++ { // so many after the switch
+				<-pace.C
 				said := strconv.Itoa(n)
 				got, err := c.say(said)
 				if err != nil || got != "1 "+said {
@@ -121,10 +172,8 @@ func TestGatewayConversations(t *testing.T) {
 				}
 				select {
 				case <-moved:
-					if n > 20 {
-						return
-					}
-				case <-time.After(20 * time.Millisecond):
+					more--
+				default:
 				}
 			}
 		})
@@ -132,7 +181,7 @@ func TestGatewayConversations(t *testing.T) {
 	l := s.load("/version")
 	r := s.Update(s.name, s.publish("Two", map[string]string{"version.txt": "2\n"}))
 	s.waitLog(r.Name, "the gateway sends what is new for talk")
-	for name, open := range s.talks() {
+	for name, open := range talks {
 		c, err := open()
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -145,8 +194,11 @@ func TestGatewayConversations(t *testing.T) {
 	}
 	close(moved)
 	going.Wait()
+	ended := time.Now()
 	s.WantEnd(r.Name, v1alpha1.PhaseSucceeded)
+	after := time.Since(ended)
 	wantLossless(t, l, "1", "2")
+	return after
 }
 
 // A client of UDP that goes on for ever moves on with the deadline of what drains, and

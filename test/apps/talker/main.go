@@ -3,7 +3,8 @@
 // Command talker is the program of the test application talk. Whatever is said to
 // it comes back with the version in front, on each of its ports:
 //
-//	8080      HTTP: GET /version, GET /healthz, and a WebSocket at /ws
+//	8080      HTTP: GET /version, GET /healthz, a WebSocket at /ws, and at /events the version
+//	          again and again, as server-sent events
 //	9090      gRPC, the stream fairlead.test.Talk/Echo of string values
 //	7000      TCP: a line for each line
 //	7000/udp  a datagram for each datagram
@@ -86,6 +87,22 @@ func web(version string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, version) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		flush := http.NewResponseController(w)
+		ticker := time.NewTicker(50 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			if _, err := fmt.Fprintf(w, "data: %s\n\n", version); err != nil || flush.Flush() != nil {
+				return
+			}
+			select {
+			case <-ticker.C:
+			case <-r.Context().Done():
+				return
+			}
+		}
+	})
 	var upgrader websocket.Upgrader
 	mux.HandleFunc("GET /ws", func(w http.ResponseWriter, r *http.Request) {
 		c, err := upgrader.Upgrade(w, r, nil)
