@@ -5,12 +5,14 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/go-logr/logr/testr"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
 	"github.com/fairlead-dev/fairlead/internal/gateway/pool"
@@ -180,6 +183,40 @@ func (w *world) listen(ip string) net.Listener {
 	}
 	w.t.Cleanup(func() { ln.Close() })
 	return ln
+}
+
+// swallow has connections to a target never come about, and never be refused: its queue is full.
+func (w *world) swallow(ip string) {
+	w.t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { unix.Close(fd) })
+	addr := netip.AddrPortFrom(netip.MustParseAddr(ip), uint16(w.targetPort))
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: addr.Addr().As4(), Port: w.targetPort}), unix.Listen(fd, 0)); err != nil {
+		w.t.Fatal(err)
+	}
+	for range 10 {
+		c, err := net.DialTimeout("tcp", addr.String(), 100*time.Millisecond)
+		if err != nil {
+			return
+		}
+		w.t.Cleanup(func() { c.Close() })
+	}
+	w.t.Fatal("its queue does not fill")
+}
+
+// connecting says whether somebody tries to connect to a target.
+func (w *world) connecting(ip string) bool {
+	w.t.Helper()
+	const synSent = " 02 "
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	a := netip.MustParseAddr(ip).As4()
+	return strings.Contains(string(table), fmt.Sprintf(" %02X%02X%02X%02X:%04X", a[3], a[2], a[1], a[0], w.targetPort)+synSent)
 }
 
 // serve runs an HTTP server as a target.

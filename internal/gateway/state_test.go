@@ -193,6 +193,44 @@ func TestMarkedTargetsAreLeftOut(t *testing.T) {
 	}
 }
 
+// TestTargetThatSwallowsPackets has requests that wait for a connection to the address of a container that died go to
+// where the traffic goes meanwhile, and not wait until the attempt is over.
+func TestTargetThatSwallowsPackets(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put(func(s *gatewayapi.DesiredState) {
+		targets("127.0.0.2")(s)
+		s.Services[0].ConnectTimeout = gatewayapi.Duration(time.Minute)
+	})
+	w.swallow("127.0.0.2")
+	w.serve2(w.listen("127.0.0.3"), says("alive"))
+	w.serve("127.0.0.4", says("alive"))
+	for next, c := range map[string]*http.Client{"127.0.0.3": client2(t), "127.0.0.4": client(t)} {
+		answer := make(chan string, 1)
+		before := w.target("127.0.0.2").Errors
+		go func() {
+			resp, err := c.Get("http://" + w.addr + "/")
+			if err != nil {
+				answer <- err.Error()
+				return
+			}
+			_, body := read(t, resp)
+			answer <- body
+		}()
+		eventually(t, "it tries to connect", func() bool { return w.connecting("127.0.0.2") })
+		w.put(func(s *gatewayapi.DesiredState) {
+			targets("127.0.0.2", next)(s)
+			s.Services[0].Targets[0].State = gatewayapi.TargetDraining
+		})
+		if got := <-answer; got != "alive GET / 0" {
+			t.Errorf("got %q", got)
+		}
+		if n := w.target("127.0.0.2").Errors - before; n != 0 {
+			t.Errorf("%d attempts ran into their timeout", n)
+		}
+		w.put(targets("127.0.0.2"))
+	}
+}
+
 func TestSwitchIsQuick(t *testing.T) {
 	w := newWorld(t, targets("127.0.0.2"))
 	w.serve("127.0.0.2", says("a"))

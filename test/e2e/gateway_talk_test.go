@@ -140,7 +140,7 @@ func talkEvents(ctx context.Context, addr string) (*talk, error) {
 // with, until their clients end them; new ones are with the new container. The update ends when they have.
 func TestGatewayConversations(t *testing.T) {
 	t.Parallel()
-	s := behindGateway(t, shared, apps.Talk, "  rollout: {healthTimeout: 30s, minHealthy: 500ms, stopTimeout: 3s, soak: 1s, drainTimeout: 1m}\n")
+	s := behindGateway(t, shared, apps.Talk, "  rollout: {healthTimeout: 30s, minHealthy: 500ms, stopTimeout: 3s, soak: 1s, drainTimeout: 30s}\n")
 	s.wantBehind("talk")
 	s.moves(s.talks())
 }

@@ -23,6 +23,10 @@ var (
 // dialTimeout bounds one attempt, so that an address that swallows packets leaves time for others.
 const dialTimeout = 2 * time.Second
 
+// longDial is longer than connections to containers of this host take. Only for those that take longer it is
+// worthwhile to look whether they are wanted still.
+const longDial = 20 * time.Millisecond
+
 // Pauses between rounds of attempts.
 const (
 	firstPause = 20 * time.Millisecond
@@ -118,9 +122,32 @@ func (t *Target) dial(ctx context.Context, port int) (*Conn, error) {
 	return c, nil
 }
 
+// whileActive ends the context that it gives when the target is not active any more: the address of a
+// container that died swallows packets, and who waits for it had better go where the traffic has gone meanwhile.
+func (t *Target) whileActive(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !contains(t.pool.snapshot().active, t) {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	watch := time.AfterFunc(longDial, func() {
+		for s := t.pool.snapshot(); contains(s.active, t); s = t.pool.snapshot() {
+			select {
+			case <-s.replaced:
+			case <-ctx.Done():
+				return
+			}
+		}
+		cancel()
+	})
+	return ctx, func() { watch.Stop(); cancel() }
+}
+
 // Connect connects to this target, whatever its state, for who has a Lease of it. It tries its
-// addresses; if none takes the connection its name is asked for again, and what is new is tried.
+// addresses; if none takes the connection its name is asked for again, and what is new is tried. It gives
+// up when the target stops to be active meanwhile.
 func (t *Target) Connect(ctx context.Context, port int) (*net.TCPConn, error) {
+	ctx, cancel := t.whileActive(ctx)
+	defer cancel()
 	t.lastPort.Store(int32(port))
 	addrs := *t.addrs.Load()
 	tcp, err := dialAny(ctx, addrs, port)
