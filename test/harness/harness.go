@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,6 +50,8 @@ type Options struct {
 	Namespace string
 	// Env is added to the daemon's environment, as KEY=value.
 	Env []string
+	// Under is a command that runs the one at its end, in the same process: unshare(1) for instance.
+	Under []string
 	// Args are added to the command line of fairlead serve.
 	Args []string
 }
@@ -105,8 +108,8 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 		return nil, err
 	}
 	s := &server{Binary: binary, command: binary, DataDir: filepath.Join(o.Dir, "data"), args: o.Args}
-	if len(o.Env) > 0 {
-		if s.command, err = withEnv(o.Dir, binary, o.Env); err != nil {
+	if len(o.Env)+len(o.Under) > 0 {
+		if s.command, err = wrapped(o, binary); err != nil {
 			return nil, err
 		}
 	}
@@ -148,18 +151,21 @@ func (s *server) connect(namespace string) (*Daemon, error) {
 	return d, err
 }
 
-// withEnv writes a script that runs binary with more of an environment, in the
-// same process, and returns its path.
-func withEnv(dir, binary string, env []string) (string, error) {
+// wrapped writes a script that runs binary as the options say, in the same process, and returns its path.
+func wrapped(o Options, binary string) (string, error) {
 	var b strings.Builder
 	b.WriteString("#!/bin/sh\n")
 	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-	for _, kv := range env {
+	for _, kv := range o.Env {
 		key, value, _ := strings.Cut(kv, "=")
 		fmt.Fprintf(&b, "export %s=%s\n", key, quote(value))
 	}
-	fmt.Fprintf(&b, "exec %s \"$@\"\n", quote(binary))
-	path := filepath.Join(dir, "fairlead.sh")
+	b.WriteString("exec")
+	for _, word := range append(slices.Clone(o.Under), binary) {
+		b.WriteString(" " + quote(word))
+	}
+	b.WriteString(" \"$@\"\n")
+	path := filepath.Join(o.Dir, "fairlead.sh")
 	return path, os.WriteFile(path, []byte(b.String()), 0o700)
 }
 
