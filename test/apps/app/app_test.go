@@ -56,6 +56,7 @@ func TestHandler(t *testing.T) {
 		"unhealthy":  {v: version{does: behaviour{Unhealthy: true}}, path: "/healthz", code: 503, body: "told to be unhealthy by behaviour.json\n"},
 		"no count":   {path: "/count", code: 404, body: "404 page not found\n"},
 		"slow":       {v: version{name: "7"}, path: "/slow?d=1ms", code: 200, body: "7\n"},
+		"ask wrong":  {path: "/ask?url=http://127.0.0.1:0/", code: 502, body: "Get \"http://127.0.0.1:0/\": dial tcp 127.0.0.1:0: connect: connection refused\n"},
 		"slow wrong": {path: "/slow", code: 400, body: "time: invalid duration \"\"\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -112,6 +113,24 @@ func handler(v version, db *sql.DB) http.Handler {
 			if _, err := w.Write(block); err != nil || pause(r.Context(), 5*time.Millisecond) != nil {
 				return
 			}
+		}
+	})
+	// What another service answers, for whoever wants to see it found from within a network.
+	mux.HandleFunc("GET /ask", func(w http.ResponseWriter, r *http.Request) {
+		req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, r.FormValue("url"), http.NoBody)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer resp.Body.Close()
+		w.WriteHeader(resp.StatusCode)
+		if _, err := io.Copy(w, resp.Body); err != nil {
+			panic(http.ErrAbortHandler) // what came is not all
 		}
 	})
 	// Without a database: who answers. With one: a row is written, then the same.
