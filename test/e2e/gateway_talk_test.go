@@ -30,6 +30,8 @@ import (
 type talk struct {
 	say func(string) (string, error)
 	end func()
+	// from is the client's own address, and first is sent before all that is said, both where there are lines.
+	from, first string
 }
 
 // talks open conversations of all kinds with s.
@@ -97,14 +99,17 @@ func talkLines(network, addr string) (*talk, error) {
 		return nil, err
 	}
 	in := bufio.NewReader(c)
-	return &talk{end: func() { _ = c.Close() }, say: func(text string) (string, error) {
+	t := &talk{end: func() { _ = c.Close() }, from: c.LocalAddr().String()}
+	t.say = func(text string) (string, error) {
 		_ = c.SetDeadline(time.Now().Add(talkPatience))
-		if _, err := fmt.Fprintln(c, text); err != nil {
+		if _, err := fmt.Fprintln(c, t.first+text); err != nil {
 			return "", err
 		}
+		t.first = ""
 		line, err := in.ReadString('\n')
 		return strings.TrimSuffix(line, "\n"), err
-	}}, nil
+	}
+	return t, nil
 }
 
 // talkEvents is a conversation in which the server alone speaks: what is said is

@@ -9,7 +9,8 @@
 //	7000      TCP: a line for each line
 //	7000/udp  a datagram for each datagram
 //
-// The version is what /version.txt says.
+// The version is what /version.txt says. LINE_PORTS are further ports for lines, which say their number before the line. With
+// PROXY=required all ports for lines want a header of the PROXY protocol, and say the client's address from it before the line.
 package main
 
 import (
@@ -26,6 +27,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/pires/go-proxyproto"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -79,7 +81,9 @@ func serve(ctx context.Context, group *errgroup.Group, version string) {
 		defer context.AfterFunc(ctx, server.Stop)()
 		return server.Serve(ln)
 	})
-	group.Go(func() error { return lines(ctx, version) })
+	for _, port := range append([]string{"7000"}, strings.Fields(os.Getenv("LINE_PORTS"))...) {
+		group.Go(func() error { return lines(ctx, version, port) })
+	}
 	group.Go(func() error { return datagrams(ctx, version) })
 }
 
@@ -134,10 +138,14 @@ func echoGRPC(version string) grpc.StreamHandler {
 	}
 }
 
-func lines(ctx context.Context, version string) error {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", ":7000")
+func lines(ctx context.Context, version, port string) error {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", ":"+port)
 	if err != nil {
 		return err
+	}
+	proxied := os.Getenv("PROXY") == "required"
+	if proxied {
+		ln = &proxyproto.Listener{Listener: ln, ConnPolicy: func(proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) { return proxyproto.REQUIRE, nil }}
 	}
 	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	for {
@@ -147,9 +155,16 @@ func lines(ctx context.Context, version string) error {
 		}
 		go func() {
 			defer c.Close()
+			words := []any{version}
+			if port != "7000" {
+				words = append(words, port)
+			}
+			if proxied {
+				words = append(words, c.RemoteAddr())
+			}
 			said := bufio.NewScanner(c)
 			for said.Scan() {
-				if _, err := fmt.Fprintln(c, version, said.Text()); err != nil {
+				if _, err := fmt.Fprintln(c, append(words, said.Text())...); err != nil {
 					return
 				}
 			}
