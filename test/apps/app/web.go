@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -132,6 +134,17 @@ func handler(v version, db *sql.DB) http.Handler {
 		if _, err := io.Copy(w, resp.Body); err != nil {
 			panic(http.ErrAbortHandler) // what came is not all
 		}
+	})
+	// How often something was asked for that is not there, for whoever wants to see that nobody did.
+	var missed sync.Map
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := missed.LoadOrStore(r.URL.Path, new(atomic.Int64))
+		n.(*atomic.Int64).Add(1)
+		http.NotFound(w, r)
+	})
+	mux.HandleFunc("GET /missed", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := missed.LoadOrStore(r.FormValue("path"), new(atomic.Int64))
+		fmt.Fprintln(w, n.(*atomic.Int64).Load())
 	})
 	// Without a database: who answers. With one: a row is written, then the same.
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
