@@ -58,7 +58,7 @@ func TestSmuggledRequestsReachNobody(t *testing.T) {
 			}
 		}))
 		for name, data := range hostile.Requests() {
-			if got, err := hostile.Send(w.addr, data, 5*time.Second); err != nil || !hostile.Refused(got) {
+			if got, err := hostile.Send(t.Context(), w.addr, data, 5*time.Second); err != nil || !hostile.Refused(got) {
 				t.Errorf("%s, protocol %q: got %.300q, %v", name, protocol, got, err)
 			}
 			if n := asked.Swap(0); n > 0 {

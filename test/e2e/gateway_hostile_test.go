@@ -57,7 +57,7 @@ func TestGatewayHostileRequests(t *testing.T) {
 		for _, address := range addresses {
 			all.Go(func() {
 				for name, data := range hostile.Requests() {
-					if got, err := hostile.Send(address, data, 10*time.Second); err != nil || !hostile.Refused(got) {
+					if got, err := hostile.Send(t.Context(), address, data, 10*time.Second); err != nil || !hostile.Refused(got) {
 						t.Errorf("%s: %.300q, %v", name, got, err)
 					}
 				}
@@ -89,7 +89,7 @@ func TestGatewayHostileRequests(t *testing.T) {
 	reached("0")
 	// What is not hidden is seen.
 	for _, address := range addresses {
-		if got, err := hostile.Send(address, hostile.Pipelined, 10*time.Second); err != nil || strings.Count(got, "HTTP/1.1 404 ") != 2 {
+		if got, err := hostile.Send(t.Context(), address, hostile.Pipelined, 10*time.Second); err != nil || strings.Count(got, "HTTP/1.1 404 ") != 2 {
 			t.Errorf("two good requests: %q, %v", got, err)
 		}
 	}

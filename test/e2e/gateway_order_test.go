@@ -39,6 +39,7 @@ func (m moment) String() string {
 type history struct {
 	mu      sync.Mutex
 	moments []moment
+	err     error // why it goes on no more
 }
 
 // watch begins a history. The engine forgets what happened when other tests do much, so that it cannot be asked later.
@@ -55,7 +56,10 @@ func (s *site) watch() *history {
 				h.mu.Lock()
 				h.moments = append(h.moments, moment{e.Actor.Attributes["com.docker.compose.service"], e.Actor.ID, e.Action, time.Unix(0, e.TimeNano)})
 				h.mu.Unlock()
-			case <-broken:
+			case err := <-broken:
+				h.mu.Lock()
+				h.err = err
+				h.mu.Unlock()
 				return
 			}
 		}
@@ -85,7 +89,9 @@ func (s *site) waitStopped(h *history, n int) []moment {
 	for len(h.of(events.ActionDie)) < n {
 		select {
 		case <-ctx.Done():
-			s.t.Fatalf("%d containers did not end: %v", n, h.of(events.ActionStart, events.ActionDie))
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			s.t.Fatalf("%d containers did not end: %v, %v", n, h.moments, h.err)
 		case <-ticker.C:
 		}
 	}

@@ -5,6 +5,7 @@
 package hostile
 
 import (
+	"context"
 	"io"
 	"net"
 	"strings"
@@ -100,8 +101,8 @@ const Pipelined = post + "Content-Length: 2\r\n\r\nab" + "GET " + Path + " HTTP/
 
 // Send says all of it on a new connection, and returns what is answered until the end of the connection, for which it waits no longer
 // than patience. An error is that the connection could not be made, or did not end.
-func Send(address, data string, patience time.Duration) (answer string, err error) {
-	c, err := net.DialTimeout("tcp", address, patience)
+func Send(ctx context.Context, address, data string, patience time.Duration) (answer string, err error) {
+	c, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return "", err
 	}
