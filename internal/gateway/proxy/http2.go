@@ -43,7 +43,26 @@ type stream struct {
 	client  *client
 	backend *backend
 	trusted bool
+	ended   bool // the answer is a head alone
 }
+
+// answerWriter sends a head that is all of an answer with the end of the stream, as the target did. httputil.ReverseProxy flushes
+// heads by a timer, which may be faster than the end: clients of gRPC take a head and an end for a server that broke off.
+type answerWriter struct {
+	http.ResponseWriter
+	stream *stream
+}
+
+// FlushError sends what was written.
+func (w *answerWriter) FlushError() error {
+	if w.stream.ended {
+		return nil
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Unwrap is for http.ResponseController.
+func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func newHTTP2Server(s *Server) *http2Server {
 	h := &http2Server{conns: make(chan net.Conn), closed: make(chan struct{})}
@@ -179,7 +198,7 @@ func (h *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		b.pool.Stats.Took(time.Since(begun))
 	}()
 	st := &stream{client: c, backend: b, trusted: b.keep || site.trusts(c.remote.Addr())}
-	h.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), streamKey{}, st)))
+	h.proxy.ServeHTTP(&answerWriter{w, st}, r.WithContext(context.WithValue(r.Context(), streamKey{}, st)))
 }
 
 // rewrite makes the request that the target gets.
@@ -254,6 +273,7 @@ func (h *http2Server) RoundTrip(r *http.Request) (*http.Response, error) {
 			if mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); mediaType == "text/event-stream" {
 				lease.Endless()
 			}
+			st.ended = resp.ContentLength == 0
 			resp.Body = &streamBody{ReadCloser: resp.Body, end: func() {
 				lease.End()
 				cancel()
