@@ -185,7 +185,12 @@ func (e *executor) markFailed(service, id, reason string) {
 		return
 	}
 	e.say("%s: %s failed: %s", service, Short12(id), reason)
-	e.record(func(st *v1alpha1.UpdateRequestStatus) {
+	e.bear(service, id)
+}
+
+// bear records that a container failed and the update goes on.
+func (s *run) bear(service, id string) {
+	s.record(func(st *v1alpha1.UpdateRequestStatus) {
 		u := serviceOf(st, service)
 		if short := Short12(id); !slices.Contains(u.FailedContainers, short) {
 			u.FailedContainers = append(u.FailedContainers, short)

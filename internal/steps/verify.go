@@ -204,6 +204,7 @@ func (s *run) soak(ctx context.Context, project *compose.Project, seen look) (lo
 		service := serviceOfContainer(containers, id)
 		if spare[service] >= 0 {
 			s.say("%s: %s failed, which is borne: %s", service, u.Container, u.Reason)
+			s.bear(service, id)
 			continue
 		}
 		for _, c := range containers {
