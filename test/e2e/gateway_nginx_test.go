@@ -210,21 +210,32 @@ func TestGatewayThroughNginx(t *testing.T) {
 // gateways pass on: the update does not wait for the deadline.
 func TestGatewayThroughNginxConversations(t *testing.T) {
 	t.Parallel()
-	ports := `"127.0.0.1:${TALK_PORT}:80", "127.0.0.1:${TALK_GRPC_PORT}:90"`
-	s := throughNginx(t, shared, apps.Talk, fmt.Sprintf(fronted, "talk", `"8080", "9090"`, ports), talkConf,
-		"  rollout: {healthTimeout: 30s, minHealthy: 500ms, stopTimeout: 3s, soak: 1s, drainTimeout: 2m}\n")
-	s.wantBehind("talk", "front")
+	s := talkThroughNginx(t)
 	before := s.containers()
-	all, through := s.talks(), map[string]func() (*talk, error){}
-	for _, name := range []string{"websocket", "gRPC stream", "events"} {
-		through[name] = all[name]
-	}
-	if after := s.moves(through); after > time.Minute {
+	if after := s.moves(s.talksThroughNginx()); after > time.Minute {
 		t.Errorf("the update went on for %s after the last conversation", after)
 	}
 	s.wantReplaced(before, "talk")
 	s.wantUntouched(before, "front")
 	s.wantNginxContent()
+}
+
+func talkThroughNginx(t *testing.T) *site {
+	t.Helper()
+	ports := `"127.0.0.1:${TALK_PORT}:80", "127.0.0.1:${TALK_GRPC_PORT}:90"`
+	s := throughNginx(t, shared, apps.Talk, fmt.Sprintf(fronted, "talk", `"8080", "9090"`, ports), talkConf,
+		"  rollout: {healthTimeout: 30s, minHealthy: 500ms, stopTimeout: 3s, soak: 1s, drainTimeout: 2m}\n")
+	s.wantBehind("talk", "front")
+	return s
+}
+
+// talksThroughNginx are the talks that nginx passes on.
+func (s *site) talksThroughNginx() map[string]func() (*talk, error) {
+	all, through := s.talks(), map[string]func() (*talk, error){}
+	for _, name := range []string{"websocket", "gRPC stream", "events"} {
+		through[name] = all[name]
+	}
+	return through
 }
 
 // The daemon is killed while it moves the traffic that nginx passes on, and goes on.

@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,11 +50,13 @@ func (s *site) goodAndBad(v int) int {
 }
 
 // wantKept checks that no request failed and that all clients kept their connections.
-func wantKept(t *testing.T, l *harness.Load, clients int) {
+func wantKept(t *testing.T, l *harness.Load, clients int) harness.LoadResult {
 	t.Helper()
-	if r := wantLossless(t, l); r.Connections != clients {
+	r := wantLossless(t, l)
+	if r.Connections != clients {
 		t.Errorf("%d clients needed %d connections", clients, r.Connections)
 	}
+	return r
 }
 
 // As many requests as there can be, over hundreds of connections.
@@ -88,8 +91,8 @@ func TestSoakFifty(t *testing.T) {
 
 // The daemon is killed at each of the moments around a switch.
 func TestSoakKilled(t *testing.T) {
-	s := behindGateway(t, harness.Start(t, harness.Options{}), apps.Hello, "")
-	l := harness.StartLoad(s.repo.URL("/version"), 200, 500*time.Millisecond)
+	s := helloThroughNginx(t, harness.Start(t, harness.Options{}), "")
+	l := harness.StartLoad(s.repo.URL("/kept/version"), 200, 500*time.Millisecond)
 	for i, line := range []string{
 		"gateway sends what is new for web", "[Verify]", "[CleanUp]", "[Rollout]",
 	} {
@@ -103,4 +106,38 @@ func TestSoakKilled(t *testing.T) {
 		s.wantOneOfEach()
 	}
 	wantKept(t, l, 200)
+	s.wantNginxContent()
+}
+
+// What is under way comes to its end, and the new version dies later, while hundreds of clients send as much as they can.
+func TestSoakUnderWay(t *testing.T) {
+	s := helloThroughNginx(t, shared, "  rollout: {healthTimeout: 60s, minHealthy: 500ms, stopTimeout: 3s, soak: 40s, drainTimeout: 20s}\n")
+	l := harness.StartLoad(s.repo.URL("/kept/version"), 256, 0)
+	r := s.Update(s.name, s.publish("Dies", map[string]string{
+		"version.txt": "2\n", "behaviour.json": apps.Behaviour{StartDelay: "1s", CrashAfter: "25s"}.JSON(),
+	}))
+	s.waitLog(r.Name, "web: starting ")
+	slow, download := s.begin("/slow?d=12s"), s.begin("/download?kib=2000")
+	s.waitLog(r.Name, "the gateway sends what is new for web")
+	moved := time.Now()
+	for body, answer := range map[string]<-chan whole{"1\n": slow, strings.Repeat("\x00", 2000<<10): download} {
+		if got := <-answer; got.err != nil || got.body != body || got.at.Before(moved) {
+			t.Errorf("what was under way got %d bytes, %.20q, %s after the switch: %v", len(got.body), got.body, got.at.Sub(moved), got.err)
+		}
+	}
+	s.WantEnd(r.Name, v1alpha1.PhaseRolledBack)
+	s.wantVersion("1")
+	if got := wantKept(t, l, 256); got.Bodies["2\n"] == 0 {
+		t.Errorf("the version that died never answered: %v", got.Bodies)
+	}
+	s.wantNginxContent()
+}
+
+// Conversations through nginx go on across a switch while hundreds of clients send requests.
+func TestSoakConversations(t *testing.T) {
+	s := talkThroughNginx(t)
+	l := harness.StartLoad(s.repo.URL("/version"), 300, time.Second)
+	s.moves(s.talksThroughNginx())
+	wantKept(t, l, 300)
+	s.wantNginxContent()
 }
