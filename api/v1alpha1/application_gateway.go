@@ -143,8 +143,8 @@ type GatewayTraffic struct {
 
 	// longLivedTimeout is how long connections without an end of their own may
 	// go on with an old container: WebSockets, streams of events, gRPC and TCP.
-	// TCP connections are not cut then: their container is told to stop, and
-	// ends them. Default: drainTimeout of the service.
+	// TCP connections are not cut then: they go on until their container is told
+	// to stop, after the soak, and ends them. Default: drainTimeout of the service.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 	// +optional

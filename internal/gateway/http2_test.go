@@ -3,16 +3,20 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"github.com/fairlead-dev/fairlead/internal/gateway/gatewayapi"
 )
@@ -188,46 +192,72 @@ func TestHTTP2IsSentAgain(t *testing.T) {
 	}
 }
 
-// TestHTTP2ThatATargetDidNothingAbout has a target go away in the way of HTTP/2, which tells that a request
-// was not looked at: whatever that is, it is sent again.
+// TestHTTP2ThatATargetDidNothingAbout has a target tell, in the ways of HTTP/2, that a request was not looked at:
+// whatever that is, it is sent again. Where it may have been, it is not.
 func TestHTTP2ThatATargetDidNothingAbout(t *testing.T) {
-	w := newWorld(t, targets("127.0.0.2"))
-	ln := w.listen("127.0.0.2")
-	go func() {
-		c, err := ln.Accept()
+	for name, c := range map[string]struct {
+		refuse func(f *http2.Framer, stream uint32) error
+		again  bool
+	}{
+		"it goes away":    {func(f *http2.Framer, _ uint32) error { return f.WriteGoAway(0, http2.ErrCodeNo, nil) }, true},
+		"it refuses":      {func(f *http2.Framer, id uint32) error { return f.WriteRSTStream(id, http2.ErrCodeRefusedStream) }, true},
+		"it is surprised": {func(f *http2.Framer, id uint32) error { return f.WriteRSTStream(id, http2.ErrCodeProtocol) }, false},
+		"it is tired":     {func(f *http2.Framer, id uint32) error { return f.WriteRSTStream(id, http2.ErrCodeEnhanceYourCalm) }, false},
+	} {
+		w := newWorld(t, targets("127.0.0.2"))
+		w.refuses2("127.0.0.2", c.refuse)
+		resp, err := client2(t).Post("http://"+w.addr+"/", "text/plain", strings.NewReader("small"))
 		if err != nil {
-			return
+			t.Fatalf("%s: %v", name, err)
 		}
+		status, _ := read(t, resp)
+		if want := map[bool]int{true: http.StatusOK, false: http.StatusBadGateway}[c.again]; status != want {
+			t.Errorf("%s: got %d, want %d", name, status, want)
+		}
+	}
+}
+
+// refuses2 is a target of HTTP/2 that refuses its first request when it has all of it, and answers others.
+func (w *world) refuses2(ip string, refuse func(f *http2.Framer, stream uint32) error) {
+	serve := func(c net.Conn, refuse func(f *http2.Framer, stream uint32) error) {
 		defer c.Close()
 		if _, err := io.ReadFull(c, make([]byte, len(http2.ClientPreface))); err != nil {
-			t.Error(err)
 			return
 		}
 		f := http2.NewFramer(c, c)
-		if err := f.WriteSettings(); err != nil {
-			t.Error(err)
-		}
-		for { // until the body has come, which is then read already
-			frame, err := f.ReadFrame()
-			if err != nil {
-				t.Error(err)
+		err := f.WriteSettings()
+		for err == nil {
+			var frame http2.Frame
+			if frame, err = f.ReadFrame(); err != nil {
 				return
 			}
-			if data, ok := frame.(*http2.DataFrame); ok && data.StreamEnded() {
-				break
+			data, ok := frame.(*http2.DataFrame)
+			switch {
+			case !ok || !data.StreamEnded():
+			case refuse != nil: // the body was read
+				err, refuse = refuse(f, data.StreamID), nil
+			default:
+				var head bytes.Buffer
+				err = errors.Join(
+					hpack.NewEncoder(&head).WriteField(hpack.HeaderField{Name: ":status", Value: "200"}),
+					f.WriteHeaders(http2.HeadersFrameParam{StreamID: data.StreamID, BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true}),
+				)
 			}
 		}
-		if err := f.WriteGoAway(0, http2.ErrCodeNo, nil); err != nil {
-			t.Error(err)
+	}
+	ln := w.listen(ip)
+	var all sync.WaitGroup
+	ctx, end := context.WithCancel(context.Background())
+	w.t.Cleanup(func() { end(); ln.Close(); all.Wait() })
+	all.Go(func() {
+		for ; ; refuse = nil {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			context.AfterFunc(ctx, func() { c.Close() })
+			first := refuse
+			all.Go(func() { serve(c, first) })
 		}
-		w.serve2(ln, says("next"))
-		_, _ = io.Copy(io.Discard, c) // until the gateway has gone to the next one
-	}()
-	resp, err := client2(t).Post("http://"+w.addr+"/", "text/plain", strings.NewReader("small"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if status, body := read(t, resp); body != "next POST / 5" {
-		t.Errorf("got %d %q", status, body)
-	}
+	})
 }

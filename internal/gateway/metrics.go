@@ -14,18 +14,19 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	descRevision  = desc("applied_revision", "Revision of the state that is in force.")
-	descBound     = desc("listener_bound", "1 if all ports of the listener are listened on.", "listener")
-	descRequests  = desc("requests_total", "Requests of HTTP, connections of TCP and sessions of UDP.", "service")
-	descErrors    = desc("errors_total", "Requests that the gateway failed, and connections that it closed or cut off.", "service")
-	descRetried   = desc("retried_total", "Requests that were sent again because a target had gone.", "service")
-	descHeld      = desc("held", "Requests and connections that wait for the end of a hold.", "service")
-	descHeldTotal = desc("held_total", "Requests and connections that have waited.", "service")
-	descRefused   = desc("hold_refused_total", "Requests and connections that the bounds of a hold turned away.", "service")
-	descOpen      = desc("open_connections", "Clients that are connected, idle ones included.", "service")
-	descLatency   = desc("request_duration_seconds", "From the head of a request to the last byte of its answer.", "service")
-	descTarget    = desc("target_healthy", "1 if the target is healthy or nothing else is known.", "service", "target", "state")
-	descTargetUse = desc("target_open_connections", "Connections to the target.", "service", "target", "state")
+	descRevision   = desc("applied_revision", "Revision of the state that is in force.")
+	descBound      = desc("listener_bound", "1 if all ports of the listener are listened on.", "listener")
+	descRequests   = desc("requests_total", "Requests of HTTP, connections of TCP and sessions of UDP.", "service")
+	descErrors     = desc("errors_total", "Requests that the gateway failed, and connections that it closed or cut off.", "service")
+	descRetried    = desc("retried_total", "Requests that were sent again because a target had gone.", "service")
+	descHeld       = desc("held", "Requests and connections that wait for the end of a hold.", "service")
+	descHeldTotal  = desc("held_total", "Requests and connections that have waited.", "service")
+	descRefused    = desc("hold_refused_total", "Requests and connections that the bounds of a hold turned away.", "service")
+	descOpen       = desc("open_connections", "Clients that are connected, idle ones included.", "service")
+	descLatency    = desc("request_duration_seconds", "From the head of a request to the last byte of its answer.", "service")
+	descTarget     = desc("target_healthy", "1 if the target is healthy or nothing else is known.", "service", "target", "state")
+	descTargetUse  = desc("target_open_connections", "Connections to the target, without those that are left to its end.", "service", "target", "state")
+	descTargetLeft = desc("target_left_connections", "TCP connections that a draining target is to end itself, as their time is over.", "service", "target", "state")
 )
 
 // Octaves of microseconds that the buckets of the histogram end at: 0.13 ms to 67 s.
@@ -41,7 +42,7 @@ type collector struct{ g *Gateway }
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descRevision, descBound, descRequests, descErrors, descRetried, descHeld, descHeldTotal, descRefused, descOpen,
-		descLatency, descTarget, descTargetUse,
+		descLatency, descTarget, descTargetUse, descTargetLeft,
 	} {
 		ch <- d
 	}
@@ -73,6 +74,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			good := t.Health == gatewayapi.TargetHealthy || t.Health == gatewayapi.TargetUnknown
 			send(descTarget, prometheus.GaugeValue, truth(good), s.Name, t.ID, string(t.State))
 			send(descTargetUse, prometheus.GaugeValue, float64(t.OpenConnections), s.Name, t.ID, string(t.State))
+			send(descTargetLeft, prometheus.GaugeValue, float64(t.Left), s.Name, t.ID, string(t.State))
 		}
 	}
 }

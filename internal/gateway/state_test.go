@@ -186,6 +186,19 @@ func TestMarkedTargetsAreLeftOut(t *testing.T) {
 	mark(time.Minute, "127.0.0.2")
 	mark(0)
 	want("with none marked", "a", "b")
+	// One that does not answer is worth less than one that is said to be unhealthy.
+	w.put(targets("127.0.0.2", "127.0.0.9"))
+	mark(time.Minute)
+	eventually(t, "nobody listens there", func() bool {
+		get(t, client(t), "http://"+w.addr+"/")
+		return w.target("127.0.0.9").Health == gatewayapi.TargetUnhealthy
+	})
+	mark(time.Minute, "127.0.0.2")
+	before := w.target("127.0.0.9").Errors
+	want("with one marked and one away", "a")
+	if n := w.target("127.0.0.9").Errors - before; n > 0 {
+		t.Errorf("%d requests tried the one that is away first", n)
+	}
 	for _, bad := range []gatewayapi.Unhealthy{{Targets: []string{"127.0.0.2"}}, {Targets: []string{"127.0.0.2"}, For: gatewayapi.Duration(2 * time.Hour)}} {
 		if err := socket.Mark(t.Context(), bad); !errors.Is(err, gatewayapi.ErrInvalid) {
 			t.Errorf("%+v: %v", bad, err)

@@ -89,7 +89,7 @@ const (
 	TargetUnknown TargetHealth = "unknown"
 	// TargetHealthy answers.
 	TargetHealthy TargetHealth = "healthy"
-	// TargetUnhealthy has failed as often as the probe allows, or refuses connections.
+	// TargetUnhealthy has failed as often as the probe allows, refuses connections, or is said to be so: see [Unhealthy].
 	TargetUnhealthy TargetHealth = "unhealthy"
 	// TargetUnresolved has no address: its name does not exist.
 	TargetUnresolved TargetHealth = "unresolved"

@@ -7,10 +7,13 @@ package healthcheck
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/utils/clock"
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
@@ -22,6 +25,8 @@ const (
 	// renewEvery is how often gateways are told again what is unhealthy, lasting how long that counts.
 	renewEvery = 20 * time.Second
 	lasting    = time.Minute
+	// tellAtOnce is how many projects are told at once.
+	tellAtOnce = 16
 	// watchRetry is the pause when the engine refuses to be watched.
 	watchRetry = time.Minute
 )
@@ -48,7 +53,14 @@ type Teller struct {
 	// Clock is the real one by default.
 	Clock clock.WithTicker
 
-	told map[string][]string // by project, what its gateways were told last
+	told map[string]*told // by project
+}
+
+// told is what the gateways of a project were told last.
+type told struct {
+	ids     []string
+	until   time.Time // when that does not count any more
+	problem string    // why one of them may not know it
 }
 
 // Start tells them until ctx ends.
@@ -108,29 +120,58 @@ func (t *Teller) look(ctx context.Context) {
 		}
 		return // what was told counts for a while
 	}
-	next := map[string][]string{}
-	for project, ids := range found {
-		slices.Sort(ids)
-		next[project] = ids
-	}
+	projects := map[string][]string{}
 	for project := range t.told {
-		if _, ok := next[project]; !ok {
-			next[project] = nil
-		}
+		projects[project] = nil
 	}
-	for project, ids := range next {
-		has, err := t.tell(ctx, project, ids)
-		if err != nil && ctx.Err() == nil {
-			log.Info("a gateway does not know which containers are unhealthy", "project", project, "reason", err.Error())
-		}
-		if has && !slices.Equal(ids, t.told[project]) {
-			log.Info("the healthchecks of containers say otherwise now", "project", project, "unhealthy", ids)
-		}
-		if err == nil && (!has || len(ids) == 0) { // there is nothing that has to be said again
-			delete(next, project)
-		}
+	maps.Copy(projects, found)
+	var mu sync.Mutex
+	next := map[string]*told{}
+	var all errgroup.Group
+	all.SetLimit(tellAtOnce) // one that hangs must not make the others forget
+	for project, ids := range projects {
+		all.Go(func() error {
+			slices.Sort(ids)
+			now := t.tellAgain(ctx, project, ids)
+			mu.Lock()
+			defer mu.Unlock()
+			if now != nil {
+				next[project] = now
+			}
+			return nil
+		})
 	}
+	_ = all.Wait() // none of them fails
 	t.told = next
+}
+
+// tellAgain tells the gateways of one project and says what is new to the log. It returns nil if there is nothing that has to
+// be said again.
+func (t *Teller) tellAgain(ctx context.Context, project string, ids []string) *told {
+	log := logr.FromContextOrDiscard(ctx).WithValues("project", project)
+	before := t.told[project]
+	if before == nil {
+		before = &told{}
+	}
+	now := &told{ids: ids, until: t.Clock.Now().Add(lasting)}
+	if len(ids) == 0 {
+		now.until = before.until // it ends by itself where that cannot be said
+	}
+	has, err := t.tell(ctx, project, ids)
+	if err != nil {
+		now.problem = err.Error()
+	}
+	switch {
+	case ctx.Err() != nil:
+	case err != nil && now.problem != before.problem:
+		log.Info("a gateway does not know which containers are unhealthy", "reason", now.problem)
+	case has && !slices.Equal(ids, before.ids):
+		log.Info("the healthchecks of containers say otherwise now", "unhealthy", ids)
+	}
+	if err == nil && !has || len(ids) == 0 && (err == nil || !t.Clock.Now().Before(now.until)) {
+		return nil
+	}
+	return now
 }
 
 // tell tells the gateways of one project, and reports whether there are any.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-dev/fairlead/internal/docker"
@@ -75,8 +76,22 @@ func (w *world) want(t *testing.T, want ...string) {
 
 func TestGatewaysAreTold(t *testing.T) {
 	w := newWorld()
-	teller := &Teller{Engine: w, Gateways: w}
-	ctx := logr.NewContext(t.Context(), logr.Discard())
+	clock := clocktesting.NewFakeClock(time.Now())
+	teller := &Teller{Engine: w, Gateways: w, Clock: clock}
+	var lines []string
+	ctx := logr.NewContext(t.Context(), funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{}))
+	says := func(want ...string) {
+		t.Helper()
+		if len(lines) != len(want) {
+			t.Errorf("the log has %q, want %d lines", lines, len(want))
+		}
+		for i := range min(len(lines), len(want)) {
+			if !strings.Contains(lines[i], want[i]) {
+				t.Errorf("the log has %q, want %q", lines[i], want[i])
+			}
+		}
+		lines = nil
+	}
 	look := func(unhealthy map[string][]string) {
 		w.unhealthy = unhealthy
 		teller.look(ctx)
@@ -89,17 +104,34 @@ func TestGatewaysAreTold(t *testing.T) {
 	w.want(t, "shop.gateway-1: a b for 1m0s")
 	look(map[string][]string{"shop": {"a"}})
 	w.want(t, "shop.gateway-1: a for 1m0s")
+	says(`"unhealthy"=["a" "b"]`, `"unhealthy"=["a"]`)
+	look(map[string][]string{"shop": {"a"}})
+	w.want(t, "shop.gateway-1: a for 1m0s") // again, before it is over
+	says()
 	w.away = errors.New("the engine is away")
 	look(nil)
 	w.want(t) // what was said counts until it is over
 	w.away, w.refuses = nil, errors.New("no such socket")
 	look(nil)
-	w.want(t, "shop.gateway-1:  for 0s")
+	look(nil)
+	w.want(t, "shop.gateway-1:  for 0s", "shop.gateway-1:  for 0s")
+	says("no such socket") // once
 	w.refuses = nil
 	look(nil)
 	w.want(t, "shop.gateway-1:  for 0s") // again, as it did not hear
 	look(nil)
 	w.want(t)
+	lines = nil
+
+	w.refuses = errors.New("no such socket")
+	look(map[string][]string{"shop": {"a"}})
+	clock.Step(lasting - time.Second)
+	look(nil)
+	clock.Step(time.Second)
+	look(nil)
+	w.want(t, "shop.gateway-1: a for 1m0s", "shop.gateway-1:  for 0s", "shop.gateway-1:  for 0s")
+	look(nil)
+	w.want(t) // what it may have heard is over
 }
 
 // It looks when the engine tells of a healthcheck, and says what counts again before it does not count any more.

@@ -33,7 +33,8 @@ func usesOf(all ...int32) (set uses) {
 
 var (
 	anyUse = usesOf(leaseIdle, leaseBusy, leaseTransfer, leaseLong, leaseEndless, leaseBytes, leaseLeft)
-	// byteUse is what only a target can end without breaking something off.
+	// byteUse is what only a target can end without breaking something off: its end, or TCP's look
+	// whether the other side is there still, ends it here.
 	byteUse = usesOf(leaseBytes, leaseLeft)
 )
 

@@ -3,7 +3,6 @@
 package pool
 
 import (
-	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -37,12 +36,4 @@ func (m *Marks) Has(id string) bool {
 	}
 	now := m.now.Load()
 	return now != nil && now.ids[id] && time.Now().Before(now.until)
-}
-
-// bad says that the target is known to be unhealthy.
-func (t *Target) bad() bool { return t.health.Load() == healthBad || t.pool.env.Marks.Has(t.ID) }
-
-// allBad says so of all of some targets.
-func allBad(targets []*Target) bool {
-	return !slices.ContainsFunc(targets, func(t *Target) bool { return !t.bad() })
 }

@@ -8,8 +8,10 @@ package pool
 import (
 	"context"
 	"hash/maphash"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -213,13 +215,13 @@ func (p *Pool) Close() {
 func (p *Pool) Cut() {
 	p.Close()
 	p.mu.Lock()
-	targets := make([]*Target, 0, len(p.targets))
-	for _, t := range p.targets {
-		targets = append(targets, t)
-	}
+	targets := slices.Collect(maps.Values(p.targets))
 	p.mu.Unlock()
 	for _, t := range targets {
-		t.cut(anyUse)
+		t.mu.Lock()
+		leases := slices.Collect(maps.Keys(t.leases))
+		t.mu.Unlock()
+		t.cutThese(leases, anyUse)
 	}
 }
 
@@ -235,7 +237,8 @@ func (p *Pool) Usable(t *Target) bool {
 	if s.held() {
 		return false
 	}
-	return !t.bad() || allBad(s.active)
+	worth := t.worth()
+	return worth == worthAny || !slices.ContainsFunc(s.active, func(u *Target) bool { return u.worth() > worth })
 }
 
 // moveEvery is the shortest time between two connections that Crowded moves: one that has just
@@ -252,7 +255,7 @@ func (p *Pool) Crowded(t *Target) bool {
 	}
 	mine := t.open.Load()
 	for _, u := range s.active {
-		if u == t || mine-u.open.Load() <= max(2, mine/4) || u.bad() || len(*u.addrs.Load()) == 0 {
+		if u == t || mine-u.open.Load() <= max(2, mine/4) || !u.usable() {
 			continue
 		}
 		now, last := int64(time.Since(p.born)), p.moved.Load()
@@ -282,10 +285,10 @@ func (p *Pool) pick(s *snapshot, client netip.Addr, tried []*Target) *Target {
 	}
 	var best *Target
 	var bestOpen int64
-	for round := range 2 {
+	for least := worthAny; least >= worthLast; least-- {
 		for i := range n {
 			t := s.active[(first+i)%n]
-			if contains(tried, t) || round == 0 && !t.usable() {
+			if contains(tried, t) || t.worth() < least {
 				continue
 			}
 			if s.service.Balance != gatewayapi.BalanceLeastConnections && s.service.Balance != "" {
@@ -322,7 +325,25 @@ func (s *snapshot) ofTwo(tried []*Target) *Target {
 }
 
 // usable says that nothing bad is known of the target.
-func (t *Target) usable() bool { return !t.bad() && len(*t.addrs.Load()) > 0 }
+func (t *Target) usable() bool { return t.worth() == worthAny }
+
+// What targets are worth: one is used only where there is none that is worth more.
+const (
+	worthLast    = iota // does not answer, or fails its probe
+	worthDoubted        // is said to be unhealthy
+	worthAny            // nothing bad is known of it
+)
+
+func (t *Target) worth() int {
+	switch {
+	case t.health.Load() == healthBad || len(*t.addrs.Load()) == 0:
+		return worthLast
+	case t.pool.env.Marks.Has(t.ID):
+		return worthDoubted
+	default:
+		return worthAny
+	}
+}
 
 func contains(list []*Target, t *Target) bool {
 	for _, x := range list {
@@ -375,16 +396,4 @@ func (p *Pool) Unhealthy() []gatewayapi.TargetChange {
 		t.mu.Unlock()
 	}
 	return out
-}
-
-// Drained says that nothing is connected to any target.
-func (p *Pool) Drained() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, t := range p.targets {
-		if t.open.Load() > 0 {
-			return false
-		}
-	}
-	return true
 }

@@ -65,6 +65,7 @@ type Target struct {
 	missing   int          // answers in a row that the name does not exist
 	lastError string
 	since     time.Time // when it became draining
+	entered   int       // how many states it has been in
 	gone      bool      // is not part of the state any more
 	timers    []*time.Timer
 	leases    map[*Lease]struct{}
@@ -163,6 +164,7 @@ func (t *Target) enter(state int32, by deadlines) {
 		timer.Stop()
 	}
 	t.timers = nil
+	t.entered++
 	t.since = time.Time{}
 	if state != stateDraining {
 		for l := range t.leases {
@@ -171,26 +173,32 @@ func (t *Target) enter(state int32, by deadlines) {
 		return
 	}
 	t.since = time.Now()
+	entered := t.entered // a timer that was stopped too late is not for the next time that it drains
 	after := func(d time.Duration, which uses) {
-		t.timers = append(t.timers, time.AfterFunc(d, func() { t.cut(which) }))
+		t.timers = append(t.timers, time.AfterFunc(d, func() { t.cut(which, entered) }))
 	}
 	after(by.drain, usesOf(leaseIdle, leaseBusy))
 	after(by.transfer, usesOf(leaseTransfer))
 	after(by.longLived, usesOf(leaseLong, leaseEndless))
 	// A request may become something else when the time for that is over.
 	after(max(by.drain, by.transfer, by.longLived), anyUse&^byteUse)
-	t.timers = append(t.timers, time.AfterFunc(by.longLived, t.leaveBytes))
-	go t.cut(usesOf(leaseIdle)) // closing takes a while; nobody waits for it
+	t.timers = append(t.timers, time.AfterFunc(by.longLived, func() { t.leaveBytes(entered) }))
+	go t.cut(usesOf(leaseIdle), entered) // closing takes a while; nobody waits for it
 }
 
-// cut ends what the target is used for, as far as it is one of some uses.
-func (t *Target) cut(which uses) {
-	if t.State() != stateDraining {
-		return // it is back in use
-	}
+// cut ends what the target is used for, as far as it is one of some uses, unless it has gone into another
+// state since it entered the one in which that was to be.
+func (t *Target) cut(which uses, entered int) {
 	t.mu.Lock()
+	over := t.State() != stateDraining || t.entered != entered
 	leases := slices.Collect(maps.Keys(t.leases))
 	t.mu.Unlock()
+	if !over {
+		t.cutThese(leases, which)
+	}
+}
+
+func (t *Target) cutThese(leases []*Lease, which uses) {
 	t.eachKept(func(v any) {
 		if c, ok := v.(Closer); ok {
 			c.CloseIdleConnections()
@@ -199,12 +207,12 @@ func (t *Target) cut(which uses) {
 	cutAll(leases, which)
 }
 
-// leaveBytes leaves connections of bytes to the target's own end.
-func (t *Target) leaveBytes() {
+// leaveBytes leaves connections of bytes to the target's own end, unless it has gone into another state.
+func (t *Target) leaveBytes(entered int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.State() != stateDraining {
-		return // it is back in use
+	if t.State() != stateDraining || t.entered != entered {
+		return
 	}
 	for l := range t.leases {
 		l.leave()

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -168,8 +167,8 @@ func (t *Target) resolve(ctx context.Context) (soon bool) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	addrs, notFound, err := t.pool.env.Resolve(ctx, host)
-	var lost, left []*Lease
-	defer func() { cutAll(lost, anyUse); cutAll(left, byteUse) }() // when t is not locked any more
+	var lost []*Lease
+	defer func() { cutAll(lost, anyUse) }() // when t is not locked any more
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.host != host {
@@ -190,9 +189,6 @@ func (t *Target) resolve(ctx context.Context) (soon bool) {
 			if len(old) > 0 {
 				lost = t.move(nil)
 				t.lastError = errUnresolved.Error()
-				if t.State() == stateDraining {
-					left = slices.Collect(maps.Keys(t.leases)) // who waited for its end may have missed it
-				}
 			}
 			return t.State() != stateDraining
 		}

@@ -249,7 +249,6 @@ func (h *http2Server) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil && r.Body != http.NoBody {
 		kept = &recorder{src: r.Body}
 		defer kept.stop()
-		r.GetBody = kept.body // for the transport, where a target says that it did nothing about a stream
 	}
 	var tried []*pool.Target
 	var deadline time.Time // from the first time that there is no connection: a hold before that counts for itself
@@ -297,7 +296,7 @@ func (h *http2Server) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		if !again {
 			target.Broke(err)
-			again = http1.Idempotent(r.Method) && attempt < maxAttempts
+			again = (http1.Idempotent(r.Method) || untouched(err)) && attempt < maxAttempts
 		}
 		if !again || kept != nil && !kept.whole() {
 			if dial != nil {
@@ -314,6 +313,14 @@ func (h *http2Server) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		tried = append(tried, target)
 	}
+}
+
+// untouched says that the target told that it did nothing about a stream whose body was sent. The transport has no
+// errors for that which could be told apart but by their words. It sends such streams without a body again by itself.
+func untouched(err error) bool {
+	reason, ok := strings.CutPrefix(err.Error(), "http2: Transport: cannot retry err [")
+	return ok && (strings.HasPrefix(reason, "http2: Transport received Server's graceful shutdown GOAWAY]") ||
+		strings.HasPrefix(reason, "stream error: ") && strings.Contains(reason, "; REFUSED_STREAM"))
 }
 
 // streamBody ends the lease of its target when it is closed.

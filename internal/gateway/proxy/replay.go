@@ -48,18 +48,24 @@ func (r *recorder) stop() {
 	r.stopped = true
 }
 
-// next gives what is kept behind the first at bytes, or what tells that there may be something now.
-func (r *recorder) next(b []byte, at int) (n int, more <-chan struct{}, err error) {
+// next gives p what is kept behind that which it has, or what tells that there may be something now.
+func (r *recorder) next(p *replay, b []byte) (n int, more <-chan struct{}, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case at < r.base:
+	case p.over:
+		return 0, nil, http.ErrBodyReadAfterClose
+	case p.at < r.base:
 		return 0, nil, errNotKept
-	case at < r.base+len(r.kept):
-		n = copy(b, r.kept[at-r.base:])
+	case p.at < r.base+len(r.kept):
+		n = copy(b, r.kept[p.at-r.base:])
+		p.at += n
 		if r.stopped || r.base+len(r.kept) > bufferSize {
-			left := copy(r.kept, r.kept[at+n-r.base:])
-			r.kept, r.base = r.kept[:left], at+n
+			left := copy(r.kept, r.kept[p.at-r.base:])
+			r.kept, r.base = r.kept[:left], p.at
+		}
+		if r.stopped && len(r.kept) == 0 {
+			r.kept = nil
 		}
 		return n, nil, nil
 	case r.err != nil:
@@ -86,23 +92,22 @@ func (r *recorder) fill() {
 // replay is the reader of one attempt.
 type replay struct {
 	of     *recorder
-	at     int
-	once   sync.Once
 	closed chan struct{}
+
+	at   int  // guarded by of, as is over
+	over bool // it is closed: it takes nothing that others need
 }
 
 // Read reads what is kept, and then what comes.
 func (p *replay) Read(b []byte) (int, error) {
 	for len(b) > 0 {
-		n, more, err := p.of.next(b, p.at)
-		p.at += n
+		n, more, err := p.of.next(p, b)
 		if n > 0 || err != nil {
 			return n, err
 		}
 		select {
 		case <-more:
 		case <-p.closed:
-			return 0, http.ErrBodyReadAfterClose
 		}
 	}
 	return 0, nil
@@ -110,6 +115,11 @@ func (p *replay) Read(b []byte) (int, error) {
 
 // Close ends a Read that waits.
 func (p *replay) Close() error {
-	p.once.Do(func() { close(p.closed) })
+	p.of.mu.Lock()
+	defer p.of.mu.Unlock()
+	if !p.over {
+		p.over = true
+		close(p.closed)
+	}
 	return nil
 }

@@ -96,6 +96,27 @@ func TestReaderOfAnAttemptThatIsOver(t *testing.T) {
 	<-taken
 }
 
+// TestReaderThatTakesNothing has one that is closed while bytes come not take what the next one needs.
+func TestReaderThatTakesNothing(t *testing.T) {
+	src := strings.NewReader(strings.Repeat("x", bufferSize-1) + "yz")
+	r := &recorder{src: iotest.HalfReader(src)}
+	over, _ := r.body()
+	if _, err := io.ReadFull(over, make([]byte, bufferSize-1)); err != nil {
+		t.Fatal(err)
+	}
+	_ = over.Close()
+	if n, err := over.Read(make([]byte, 10)); n > 0 || !errors.Is(err, http.ErrBodyReadAfterClose) {
+		t.Errorf("it read %d bytes, %v", n, err)
+	}
+	next, err := r.body()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(next); len(got) != bufferSize+1 || err != nil {
+		t.Errorf("the next one read %d bytes, %v", len(got), err)
+	}
+}
+
 // TestReaderThatIsClosed has one end that waits for a client who says nothing, and what comes later be the next one's.
 func TestReaderThatIsClosed(t *testing.T) {
 	src, client := io.Pipe()
