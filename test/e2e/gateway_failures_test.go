@@ -83,7 +83,7 @@ func TestGatewayUpdateConfig(t *testing.T) {
 		{"more fail than may", "parallelism: 2, monitor: 2s, max_failure_ratio: 0.25", "2 of 4 containers at once, each group watched for 2s; 1 may fail", "5",
 			2, "watching for 2s", v1alpha1.PhaseRolledBack, "did not become healthy: exited with code 137", 2},
 		{"go on whatever fails", "monitor: 2s, failure_action: continue", "3 may fail", "6",
-			2, "watching 4 containers for 2s", v1alpha1.PhaseSucceeded, "failed, which is borne: exited with code 137", 2},
+			2, "watching 4 containers for 2s", v1alpha1.PhaseSucceeded, "failed, which is borne: ", 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := s.in(t)
@@ -105,7 +105,8 @@ func TestGatewayUpdateConfig(t *testing.T) {
 			}
 		})
 	}
-	wantLossless(t, l, "1", "2", "3", "4", "5", "6") // of 5 the first group, before it failed
+	// Some of 5 may have answered before they failed.
+	wantVersions(t, wantLossless(t, l), []string{"1", "2", "3", "4", "6"}, "5")
 }
 
 // wantGroups checks what was started and stopped, and the pause after a moment of that.
