@@ -94,6 +94,36 @@ func TestClientThatSpeaksLate(t *testing.T) {
 	}
 }
 
+// TestTargetThatEndsBeforeTheClientSpoke has a client of HTTP that is slow with its first request not be closed because a target, which
+// was connected to in case it greets, died meanwhile.
+func TestTargetThatEndsBeforeTheClientSpoke(t *testing.T) {
+	w := newWorld(t, targets("127.0.0.2"))
+	s := w.serve("127.0.0.2", says("old"))
+	w.serve("127.0.0.3", says("new"))
+	get(t, client(t), "http://"+w.addr+"/") // HTTP is spoken there
+	ask := func(c net.Conn) {
+		t.Helper()
+		_, _ = io.WriteString(c, "GET /late HTTP/1.1\r\nHost: a\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, body := read(t, resp); body != "new GET /late 0" {
+			t.Errorf("got %q", body)
+		}
+	}
+	early := dial(t, w.addr)
+	eventually(t, "the target is connected to", func() bool { return w.target("127.0.0.2").OpenConnections == 2 })
+	s.CloseClientConnections()
+	s.Close()
+	eventually(t, "it is noticed", func() bool { return w.target("127.0.0.2").OpenConnections == 1 })
+	late := dial(t, w.addr) // which finds nobody
+	eventually(t, "that is noticed", func() bool { return w.target("127.0.0.2").Errors > 0 })
+	w.put(targets("127.0.0.3"))
+	ask(early)
+	ask(late)
+}
+
 func TestProtocolsThatLookLikeHTTP(t *testing.T) {
 	w := newWorld(t, targets("127.0.0.2"))
 	w.echoTCP("127.0.0.2", "")

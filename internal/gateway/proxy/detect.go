@@ -76,11 +76,12 @@ const (
 	serverFirst
 	neither
 	drained // the target is no more to be used
+	over    // the target has ended
 )
 
-// waitForEither connects to a target and waits for the first byte of either side. A target that ends, or
-// that has spoken HTTP to others and gets no request for the time that connections may be idle, ends the
-// client too.
+// waitForEither connects to a target and waits for the first byte of either side. A target that ends, ends the client
+// too; but where HTTP is spoken the client is waited for, for as long as connections may be idle: its request goes to
+// whoever is there then.
 func (c *client) waitForEither(site *Site) first {
 	b := site.otherwise
 	var until time.Time
@@ -88,8 +89,7 @@ func (c *client) waitForEither(site *Site) first {
 		until = time.Now().Add(site.idleTimeout)
 	}
 	if b == nil { // only requests with a known Host go anywhere
-		c.reads.exactly(until)
-		return c.waitForClient()
+		return c.waitForRequest(until)
 	}
 	for {
 		err := c.whileConnected(false, func(ctx context.Context) error {
@@ -107,10 +107,19 @@ func (c *client) waitForEither(site *Site) first {
 			if !c.in.silent() && !gone(c.in.raw) {
 				return c.waitForClient()
 			}
+			if !until.IsZero() {
+				return c.waitForRequest(until)
+			}
 			c.fail(b, err)
 			return neither
 		}
-		if who := c.firstOf(until); who != drained {
+		switch who := c.firstOf(until); {
+		case who == over && !until.IsZero():
+			c.dropUpstream()
+			return c.waitForRequest(until)
+		case who == over:
+			return neither
+		case who != drained:
 			return who
 		}
 	}
@@ -123,7 +132,7 @@ func (c *client) firstOf(until time.Time) first {
 	go func() {
 		who := drained // the gateway has closed the connection, which was not in use yet
 		err := waitReadable(c.upIn.raw, func(said next) bool {
-			if who = neither; said == something {
+			if who = over; said == something {
 				who = serverFirst
 			}
 			return true
@@ -145,6 +154,12 @@ func (c *client) firstOf(until time.Time) first {
 		return neither
 	}
 	return who
+}
+
+// waitForRequest waits for the client alone, until a time.
+func (c *client) waitForRequest(until time.Time) first {
+	c.reads.exactly(until)
+	return c.waitForClient()
 }
 
 func (c *client) waitForClient() first {
