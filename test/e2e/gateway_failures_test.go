@@ -6,7 +6,6 @@ package e2e
 
 import (
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -16,25 +15,7 @@ import (
 	"github.com/fairlead-dev/fairlead/test/harness"
 )
 
-// four is hello with four containers, which are replaced as CONFIG says.
-const four = `x-labels: &labels {fairlead.dev/test: e2e}
-services:
-  web:
-    build: .
-    restart: unless-stopped
-    labels: *labels
-    ports: ["127.0.0.1:${HELLO_PORT}:8080"]
-    healthcheck: {test: ["CMD", "/app", "healthcheck"], interval: 30s}
-    deploy:
-      replicas: 4
-      update_config: {CONFIG}
-networks:
-  default: {labels: *labels}
-`
-
-func fourBy(config string) map[string]string {
-	return map[string]string{"docker-compose.yml": strings.Replace(four, "CONFIG", config, 1)}
-}
+func fourBy(config string) map[string]string { return replicated(4, config, "") }
 
 // Containers of a service are replaced two by two, with a pause between, and in the order that update_config asks for.
 // What becomes of the update when some of them fail is as it says too. No request is lost by any of it.

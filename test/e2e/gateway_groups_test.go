@@ -5,6 +5,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -12,8 +13,9 @@ import (
 	"github.com/fairlead-dev/fairlead/test/apps"
 )
 
-// grouped is hello with three containers, which are replaced one by one.
-const grouped = `x-labels: &labels {fairlead.dev/test: e2e}
+// replicated is hello with n containers, which are replaced as an update_config says, with more of the service.
+func replicated(n int, config, more string) map[string]string {
+	return map[string]string{"docker-compose.yml": fmt.Sprintf(`x-labels: &labels {fairlead.dev/test: e2e}
 services:
   web:
     build: .
@@ -21,13 +23,12 @@ services:
     labels: *labels
     ports: ["127.0.0.1:${HELLO_PORT}:8080"]
     healthcheck: {test: ["CMD", "/app", "healthcheck"], interval: 30s}
-    deploy:
-      replicas: 3
-      update_config: {parallelism: 1, monitor: 1s, order: start-first, failure_action: pause}
-    x-fairlead: {balance: RoundRobin, probe: {path: /version, interval: 500ms}}
+    deploy: {replicas: %d, update_config: {%s}}
+%s
 networks:
   default: {labels: *labels}
-`
+`, n, config, more)}
+}
 
 // Containers are replaced in groups, as update_config says, and an update that fails is left as it is, without
 // a request being lost; another one goes on from there.
@@ -36,7 +37,8 @@ func TestGatewayGroups(t *testing.T) {
 	s := siteOf(t, shared, apps.Hello)
 	t.Cleanup(func() { s.removeGateways() })
 	s.apply(gatewayOn)
-	s.succeeds(s.publish("Three of them", map[string]string{"docker-compose.yml": grouped}))
+	s.succeeds(s.publish("Three of them", replicated(3, "parallelism: 1, monitor: 1s, order: start-first, failure_action: pause",
+		"    x-fairlead: {balance: RoundRobin, probe: {path: /version, interval: 500ms}}")))
 	l := s.load("/version")
 	r := s.succeeds(s.publish("Two", map[string]string{"version.txt": "2\n"}))
 	if got := r.Status.Plan.Services[0].Replacement; got != "1 of 3 containers at once, each group watched for 1s; if it fails, everything is left as it is" {
