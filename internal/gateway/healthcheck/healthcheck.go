@@ -53,7 +53,8 @@ type Teller struct {
 	// Clock is the real one by default.
 	Clock clock.WithTicker
 
-	told map[string]*told // by project
+	told   map[string]*told // by project
+	missed bool             // the last look found nothing out
 }
 
 // told is what the gateways of a project were told last.
@@ -69,11 +70,11 @@ func (t *Teller) Start(ctx context.Context) error {
 		t.Clock = clock.RealClock{}
 	}
 	ctx = logr.NewContext(ctx, logr.FromContextOrDiscard(ctx).WithName("healthcheck"))
-	changed := make(chan struct{}, 1)
+	news := news{worse: make(chan struct{}, 1), better: make(chan struct{}, 1)}
 	watching := make(chan struct{})
 	go func() {
 		defer close(watching)
-		t.watch(ctx, changed)
+		t.watch(ctx, news)
 	}()
 	defer func() { <-watching }()
 	ticker := t.Clock.NewTicker(renewEvery)
@@ -82,23 +83,39 @@ func (t *Teller) Start(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-changed:
+		case <-news.worse:
+		case <-news.better:
+			if len(t.told) == 0 && !t.missed {
+				continue // as in every update: containers that started are healthy
+			}
 		case <-ticker.C():
 		}
 		t.look(ctx)
 	}
 }
 
-// watch says when the health of something may have changed.
-func (t *Teller) watch(ctx context.Context, changed chan<- struct{}) {
+// news say when the health of something may have changed. Each has one element at most.
+type news struct {
+	worse  chan struct{} // or nobody knows
+	better chan struct{} // a container is healthy, which gateways take it for if they were told nothing
+}
+
+func (n news) of(e docker.Event) {
+	which := n.worse
+	if e.Action == "health_status: "+docker.HealthHealthy {
+		which = n.better
+	}
+	select {
+	case which <- struct{}{}:
+	default:
+	}
+}
+
+// watch passes on what the engine says of healthchecks.
+func (t *Teller) watch(ctx context.Context, news news) {
 	filter := docker.EventFilter{Types: []string{"container"}, Actions: []string{"health_status"}}
 	for ctx.Err() == nil {
-		err := t.Engine.Watch(ctx, filter, func(docker.Event) {
-			select {
-			case changed <- struct{}{}:
-			default:
-			}
-		})
+		err := t.Engine.Watch(ctx, filter, news.of)
 		if ctx.Err() != nil {
 			return
 		}
@@ -114,7 +131,7 @@ func (t *Teller) watch(ctx context.Context, changed chan<- struct{}) {
 func (t *Teller) look(ctx context.Context) {
 	log := logr.FromContextOrDiscard(ctx)
 	found, err := t.Engine.UnhealthyContainers(ctx)
-	if err != nil {
+	if t.missed = err != nil; t.missed {
 		if ctx.Err() == nil {
 			log.V(1).Info("nobody knows which containers are unhealthy", "reason", err.Error())
 		}

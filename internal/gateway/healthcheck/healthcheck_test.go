@@ -7,6 +7,7 @@ import (
 	"errors"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 // world is an engine and gateways: shop has two, one of which is down, plain has none.
 type world struct {
 	unhealthy map[string][]string
+	asked     atomic.Int64 // how often the engine was
 	away      error
 	refuses   error
 	events    chan docker.Event
@@ -34,6 +36,7 @@ func newWorld() *world {
 }
 
 func (w *world) UnhealthyContainers(context.Context) (map[string][]string, error) {
+	w.asked.Add(1)
 	return w.unhealthy, w.away
 }
 
@@ -155,4 +158,60 @@ func TestGatewaysAreToldAgain(t *testing.T) {
 	if err := <-over; err != nil {
 		t.Error(err)
 	}
+}
+
+// What could not be found out is made up for by whatever happens next.
+func TestMissedLookIsMadeUpFor(t *testing.T) {
+	w := newWorld()
+	w.away = errors.New("the engine is away")
+	ctx, cancel := context.WithCancel(logr.NewContext(t.Context(), logr.Discard()))
+	defer cancel()
+	teller := &Teller{Engine: w, Gateways: w, Clock: clocktesting.NewFakeClock(time.Now())}
+	teller.look(ctx)
+	w.away, w.unhealthy = nil, map[string][]string{"shop": {"a"}}
+	over := make(chan error)
+	go func() { over <- teller.Start(ctx) }()
+	w.events <- docker.Event{Type: "container", Action: "health_status: healthy", ID: "b"}
+	if got, want := <-w.marks, "shop.gateway-1: a for 1m0s"; got != want {
+		t.Errorf("it said %q, want %q", got, want)
+	}
+	cancel()
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+}
+
+// That a container is healthy is news only for gateways that were told otherwise: each update has such events, and the
+// engine is not asked in the middle of it for nothing.
+func TestEngineIsAskedOfWhatMatters(t *testing.T) {
+	w := newWorld()
+	teller := &Teller{Engine: w, Gateways: w, Clock: clocktesting.NewFakeClock(time.Now())}
+	say := func(action string) { w.events <- docker.Event{Type: "container", Action: action, ID: "a"} }
+	during := func(f func()) {
+		ctx, cancel := context.WithCancel(logr.NewContext(t.Context(), logr.Discard()))
+		over := make(chan error)
+		go func() { over <- teller.Start(ctx) }()
+		f()
+		cancel()
+		if err := <-over; err != nil {
+			t.Error(err)
+		}
+	}
+	during(func() {
+		for range 100 {
+			say("health_status: healthy")
+		}
+	})
+	if asked := w.asked.Load(); asked > 0 {
+		t.Errorf("the engine was asked %d times", asked)
+	}
+	w.unhealthy = map[string][]string{"shop": {"a"}}
+	during(func() {
+		for _, action := range []string{"health_status: unhealthy", "health_status: healthy"} {
+			say(action)
+			if got, want := <-w.marks, "shop.gateway-1: a for 1m0s"; got != want {
+				t.Errorf("after %s it said %q, want %q", action, got, want)
+			}
+		}
+	})
 }
