@@ -37,8 +37,9 @@ type Options struct {
 	Env *pool.Environment
 	// Log gets what happens.
 	Log logr.Logger
-	// Trim gives memory back that is not needed. It is called when everything is served, and regularly.
-	Trim func()
+	// Trim gives memory back that is not needed. It is called when everything is served, and regularly, and for the last
+	// time when another program has taken over and this one only waits for its end.
+	Trim func(last bool)
 }
 
 // trimEvery is the time between two calls of Trim.
@@ -110,7 +111,7 @@ func Run(ctx context.Context, o Options) error {
 	err = errors.Join(control.Close(), group.Wait())
 	if successor && os.Getpid() == 1 {
 		if o.Trim != nil {
-			o.Trim()
+			o.Trim(true)
 		}
 		err = errors.Join(err, waitForSuccessors())
 	}
@@ -124,7 +125,7 @@ func (o Options) trim(ctx context.Context) {
 	ticker := time.NewTicker(trimEvery)
 	defer ticker.Stop()
 	for {
-		o.Trim()
+		o.Trim(false)
 		select {
 		case <-ctx.Done():
 			return

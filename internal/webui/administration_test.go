@@ -21,7 +21,7 @@ const injected = `<script>alert("x")</script>`
 func made(t *testing.T, p *pages, lang *i18n.Lang, name string, data any) string {
 	t.Helper()
 	var b bytes.Buffer
-	v := view{Lang: lang, Languages: i18n.Languages, Path: "/ui/", Username: "ann", CSRF: "the-token", Data: data}
+	v := view{Lang: lang, Languages: i18n.Languages(), Path: "/ui/", Username: "ann", CSRF: "the-token", Data: data}
 	if err := p.byLang[lang][name].ExecuteTemplate(&b, layoutTemplate, v); err != nil {
 		t.Fatalf("%s in %s: %v", name, lang.Tag, err)
 	}
@@ -51,7 +51,7 @@ func TestPagesOfAdministration(t *testing.T) {
 		Checks: []v1alpha1.CheckResult{{Name: "Backup", Result: "Warning", Message: injected}}}
 	full := now.Add(48 * time.Hour)
 
-	for _, lang := range i18n.Languages {
+	for _, lang := range i18n.Languages() {
 		c := &call{s: s, Lang: lang}
 		var f figures
 		size := int64(1 << 20)

@@ -32,7 +32,7 @@ func loadPages(a *assets) (*pages, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, lang := range i18n.Languages {
+	for _, lang := range i18n.Languages() {
 		base, err := template.New(layoutTemplate).Funcs(funcs(lang, a)).Option("missingkey=error").
 			ParseFS(embedded, "templates/"+layoutTemplate, "templates/parts/*.html")
 		if err != nil {
@@ -126,7 +126,7 @@ func (c *call) page(name string, data any) ([]byte, error) {
 		return nil, fmt.Errorf("there is no template %s.html", name)
 	}
 	v := view{
-		Lang: c.Lang, Languages: i18n.Languages, Theme: theme(c.s.cookie(c.r, themeCookie)), Path: c.r.URL.RequestURI(),
+		Lang: c.Lang, Languages: i18n.Languages(), Theme: theme(c.s.cookie(c.r, themeCookie)), Path: c.r.URL.RequestURI(),
 		Version: c.s.opts.Version, Data: data, Title: c.Lang.Or("title."+name, ""),
 	}
 	if c.r.Method != http.MethodGet {

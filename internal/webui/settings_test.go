@@ -175,7 +175,7 @@ func TestScales(t *testing.T) {
 			t.Errorf("scale of %v: %v, want %v", most, got, want)
 		}
 	}
-	for _, lang := range i18n.Languages {
+	for _, lang := range i18n.Languages() {
 		for _, most := range []float64{0, 0.001, 0.03, 0.4, 1, 3, 70} {
 			var marks []string
 			for _, g := range grid(downtimeScale(most), func(s float64) string { return shortText(lang, s) }) {

@@ -22,11 +22,11 @@ func TestTheFormHasAllOfTheSpec(t *testing.T) {
 	add := func(fields []setting) {
 		for _, f := range fields {
 			form[f.Path] = true
-			if !i18n.Languages[0].Has("setting." + f.Path) {
+			if !i18n.Languages()[0].Has("setting." + f.Path) {
 				t.Errorf("there is no text for %s", f.Path)
 			}
 			for _, choice := range f.Choices {
-				if key := (&settingsField{setting: f}).ChoiceKey(choice); !i18n.Languages[0].Has(key) && !i18n.Languages[0].Has("choice."+choice) && f.Path != "hooks.http.method" {
+				if key := (&settingsField{setting: f}).ChoiceKey(choice); !i18n.Languages()[0].Has(key) && !i18n.Languages()[0].Has("choice."+choice) && f.Path != "hooks.http.method" {
 					t.Errorf("there is no text for the choice %s of %s", choice, f.Path)
 				}
 			}

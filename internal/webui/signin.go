@@ -114,7 +114,7 @@ func (s *Server) doSignOut(c *call) error {
 func (s *Server) setPreferences(c *call) error {
 	form := c.r.PostForm
 	if form.Has("language") {
-		for _, l := range i18n.Languages {
+		for _, l := range i18n.Languages() {
 			if l.Tag == form.Get("language") {
 				s.setCookie(c.w, c.r, languageCookie, l.Tag, year)
 			}

@@ -24,7 +24,7 @@ func TestTemplatesUseTheCatalog(t *testing.T) {
 	}
 	used := 0
 	words := regexp.MustCompile(`>[^<>]*[A-Za-z]{2,}[^<>]*<`)
-	for name, page := range p.byLang[i18n.Languages[0]] {
+	for name, page := range p.byLang[i18n.Languages()[0]] {
 		for _, tmpl := range page.Templates() {
 			if tmpl.Tree == nil {
 				continue
@@ -37,7 +37,7 @@ func TestTemplatesUseTheCatalog(t *testing.T) {
 						return
 					}
 					used++
-					if key, ok := n.Args[1].(*parse.StringNode); ok && !i18n.Languages[0].Has(key.Text) {
+					if key, ok := n.Args[1].(*parse.StringNode); ok && !i18n.Languages()[0].Has(key.Text) {
 						t.Errorf("%s: there is no text %q", name, key.Text)
 					}
 				case *parse.TextNode:

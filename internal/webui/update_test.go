@@ -71,7 +71,7 @@ func TestProgressOf(t *testing.T) {
 // Whatever a request ends with, it is told what can be done; and if it failed, in a few
 // words why.
 func TestAdvice(t *testing.T) {
-	for _, lang := range i18n.Languages {
+	for _, lang := range i18n.Languages() {
 		for _, reason := range []string{
 			v1alpha1.ReasonSuperseded, v1alpha1.ReasonCancelled, v1alpha1.ReasonApplicationNotFound, v1alpha1.ReasonInvalidSpec,
 			v1alpha1.ReasonCommitFailedBefore, v1alpha1.ReasonCommitNotFound, v1alpha1.ReasonReleaseNotFound, v1alpha1.ReasonReleaseUnusable,
@@ -112,7 +112,7 @@ func TestServicesThatWereTakenBack(t *testing.T) {
 
 // Every check has a name in every language.
 func TestNamesOfChecks(t *testing.T) {
-	for _, lang := range i18n.Languages {
+	for _, lang := range i18n.Languages() {
 		for _, name := range []string{"Engine", "Memory", "Repository", "BackupDirectory", "Disk", "DiskForecast", "Commit", "LocalEdits",
 			"Compose", "Healthy", "UpdateConfig", "Backup", "Variables", "Hooks", "Order", "Gateway"} {
 			if !lang.Has("check." + name) {

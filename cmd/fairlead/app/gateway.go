@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/fairlead-dev/fairlead/internal/filepages"
 	"github.com/fairlead-dev/fairlead/internal/gateway"
 	"github.com/fairlead-dev/fairlead/internal/gateway/pool"
 	"github.com/fairlead-dev/fairlead/internal/logging"
@@ -62,12 +61,12 @@ func runGateway(ctx context.Context, f gatewayFlags) error {
 		debug.SetGCPercent(gatewayGCPercent)
 	}
 	log := logger.Logr
+	memory := newTrimmer()
 	return gateway.Run(ctx, gateway.Options{
 		Dir: f.dir, Build: buildVersion(), Metrics: f.metrics, Drain: f.drain, Log: log,
 		Env: &pool.Environment{Resolve: pool.Resolve, Log: log},
-		Trim: func() {
-			// All but a few pages of this program are of no use to a gateway.
-			if err := filepages.Release(); err != nil {
+		Trim: func(last bool) {
+			if err := memory.trim(last); err != nil {
 				log.V(1).Info("memory of the start is kept", "reason", err.Error())
 			}
 		},

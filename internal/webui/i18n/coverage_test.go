@@ -236,7 +236,7 @@ func TestEverythingSaidHasAPhrase(t *testing.T) {
 		if joined[s.text] != "" {
 			used[s.text] = true
 		}
-		for _, l := range Languages[1:] {
+		for _, l := range Languages()[1:] {
 			if !l.has(s.text) {
 				t.Errorf("%s:%d: %s has no phrase for %q, which is said in %s (%s): write one into catalogs/phrases-%s.json, or tell here why no page shows it",
 					s.file, s.line, l.Tag, s.text, s.decl, s.call, l.Tag)
@@ -284,7 +284,7 @@ func TestRulesHaveAPhrase(t *testing.T) {
 		for _, found := range rules.FindAllStringSubmatch(string(file), -1) {
 			seen++
 			rule := found[1] + found[2]
-			for _, l := range Languages[1:] {
+			for _, l := range Languages()[1:] {
 				if !l.knows(`Invalid value: "object": ` + rule) {
 					t.Errorf("%s has no phrase for %q", l.Tag, rule)
 				}

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 
 	"golang.org/x/text/feature/plural"
 	"golang.org/x/text/language"
@@ -42,16 +43,19 @@ func (t *text) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*map[string]string)(t))
 }
 
-// Languages of the UI; the first one is the default.
-var Languages = []*Lang{load("en", "English"), load("zh-Hans", "简体中文")}
+// Languages of the UI; the first one is the default. They are read when they are asked for first: most
+// commands never do.
+var Languages = sync.OnceValue(func() []*Lang {
+	return []*Lang{load("en", "English"), load("zh-Hans", "简体中文")}
+})
 
-var matcher = func() language.Matcher {
+var matcher = sync.OnceValue(func() language.Matcher {
 	var tags []language.Tag
-	for _, l := range Languages {
+	for _, l := range Languages() {
 		tags = append(tags, l.tag)
 	}
 	return language.NewMatcher(tags)
-}()
+})
 
 func load(tag, name string) *Lang {
 	data, err := catalogs.ReadFile("catalogs/" + tag + ".json")
@@ -68,17 +72,17 @@ func load(tag, name string) *Lang {
 // Choose returns the language that a person has chosen, or else the best one for
 // their header Accept-Language.
 func Choose(chosen, accept string) *Lang {
-	for _, l := range Languages {
+	for _, l := range Languages() {
 		if l.Tag == chosen {
 			return l
 		}
 	}
 	tags, _, err := language.ParseAcceptLanguage(accept)
 	if err != nil || len(tags) == 0 {
-		return Languages[0]
+		return Languages()[0]
 	}
-	_, i, _ := matcher.Match(tags...)
-	return Languages[i]
+	_, i, _ := matcher().Match(tags...)
+	return Languages()[i]
 }
 
 // Has reports whether there is a text for key.

@@ -13,8 +13,8 @@ var parameter = regexp.MustCompile(`\{[a-z]+\}`)
 
 // Every catalog has the keys, the parameters and the plural forms of the first.
 func TestCatalogsAgree(t *testing.T) {
-	first := Languages[0]
-	for _, other := range Languages[1:] {
+	first := Languages()[0]
+	for _, other := range Languages()[1:] {
 		for key := range maps.Keys(other.texts) {
 			if !first.Has(key) {
 				t.Errorf("%s has %q, which %s has not", other.Tag, key, first.Tag)
@@ -35,7 +35,7 @@ func TestCatalogsAgree(t *testing.T) {
 			}
 		}
 	}
-	for _, l := range Languages {
+	for _, l := range Languages() {
 		for key, forms := range l.texts {
 			for form, s := range forms {
 				if s == "" || form != "" && form != "one" && form != "other" {
@@ -63,7 +63,7 @@ func parameters(t text) []string {
 }
 
 func TestT(t *testing.T) {
-	en, zh := Languages[0], Languages[1]
+	en, zh := Languages()[0], Languages()[1]
 	for _, test := range []struct{ got, want string }{
 		{en.T("overview.count", "count", 1), "1 application"},
 		{en.T("overview.count", "count", 0), "0 applications"},

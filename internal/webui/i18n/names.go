@@ -17,7 +17,7 @@ var nameList = regexp.MustCompile(`^(?:"[^"\\]+"|(` + name + `(?:, ` + name + `)
 // last one; false in English, and for what is no list of names.
 func (l *Lang) names(text string) (string, bool) {
 	found := nameList.FindStringSubmatch(text)
-	if l.Tag == Languages[0].Tag || found == nil {
+	if l.Tag == Languages()[0].Tag || found == nil {
 		return "", false
 	}
 	switch list, more, last := found[1], found[2], found[3]; {

@@ -191,7 +191,7 @@ const nameEnd = ": "
 // foreign reports whether a text that is not known is a sentence in English on a page
 // that is not, and not a name or a list of names.
 func (l *Lang) foreign(text string) bool {
-	return l.Tag != Languages[0].Tag && sentence.MatchString(text) && strings.Contains(strings.ReplaceAll(text, itemEnd, ""), " ")
+	return l.Tag != Languages()[0].Tag && sentence.MatchString(text) && strings.Contains(strings.ReplaceAll(text, itemEnd, ""), " ")
 }
 
 // sentence is what has three words or more.

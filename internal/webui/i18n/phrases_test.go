@@ -13,7 +13,7 @@ import (
 )
 
 func TestSay(t *testing.T) {
-	if got := Languages[0].Say("Docker engine 28.1"); got != "28.1" {
+	if got := Languages()[0].Say("Docker engine 28.1"); got != "28.1" {
 		t.Errorf("in English, it is %q", got)
 	}
 	chinese := Choose("zh-Hans", "")
@@ -96,7 +96,7 @@ func TestParts(t *testing.T) {
 			t.Errorf("%q is\n%+v, want\n%+v", english, got, want)
 		}
 	}
-	if got := Languages[0].Parts("the engine said something odd"); len(got) != 1 || got[0].Said {
+	if got := Languages()[0].Parts("the engine said something odd"); len(got) != 1 || got[0].Said {
 		t.Errorf("in English it is %+v", got)
 	}
 }
@@ -171,7 +171,7 @@ func TestParametersOfPhrases(t *testing.T) {
 func allPhrases(t *testing.T) iter.Seq2[string, string] {
 	t.Helper()
 	return func(yield func(string, string) bool) {
-		for _, l := range Languages {
+		for _, l := range Languages() {
 			texts, err := readPhrases(l.Tag)
 			if err != nil || len(texts) == 0 {
 				t.Fatalf("%s: %d phrases, %v", l.Tag, len(texts), err)
