@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/docker/docker/api/types/network"
@@ -28,6 +29,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/tonistiigi/fsutil"
 	"google.golang.org/grpc/codes"
+
+	"github.com/fairlead-dev/fairlead/internal/failure"
 )
 
 const (
@@ -37,6 +40,8 @@ const (
 	// cancelGrace is how long a cancelled build may take to end by itself
 	// before its connections are cut.
 	cancelGrace = 300 * time.Millisecond
+	// cutGrace is how long it may take to end when they are cut.
+	cutGrace = time.Second
 
 	entitlementHost = "network.host"
 	hostGateway     = "host-gateway"
@@ -65,48 +70,81 @@ func (j *job) buildBuildKit(ctx context.Context) (Result, error) {
 		if ctx.Err() != nil {
 			return Result{}, cancelled(ctx, j.spec.Name)
 		}
+		if failure.AsPanic(err) != nil {
+			return Result{}, err
+		}
 		return Result{}, j.solveError(p, err)
 	}
 	steps, cached := p.steps()
 	return j.finish(ctx, resp.ExporterResponse[exptypes.ExporterImageDigestKey], steps, cached)
 }
 
-// solve runs the build and renders its status until both have ended. When ctx
-// ends and the engine does not let go, the connections are cut.
+// solve runs the build and renders its status until both have ended. When ctx ends and the engine does not let go, the
+// connections are cut; and what does not end then, as it speaks to somebody else, is left to itself.
 func (j *job) solve(ctx context.Context, c *bkclient.Client, opt bkclient.SolveOpt, p *progress) (*bkclient.SolveResponse, error) {
 	status := make(chan *bkclient.SolveStatus)
-	rendered := make(chan struct{})
-	go func() {
-		defer close(rendered)
-		for s := range status {
-			p.update(s)
-		}
-	}()
+	r := rendering{of: p, over: make(chan struct{})}
+	go r.run(status)
 	type outcome struct {
 		resp *bkclient.SolveResponse
 		err  error
 	}
 	solved := make(chan outcome, 1)
 	go func() {
-		resp, err := c.Solve(ctx, nil, opt, status)
+		resp, err := j.byFrontend(ctx, c, opt, status)
 		solved <- outcome{resp, err}
 	}()
-	var o outcome
-	select {
-	case o = <-solved:
-	case <-ctx.Done():
-		grace := time.NewTimer(cancelGrace)
-		defer grace.Stop()
+	wait := func(grace <-chan time.Time) (o outcome, ended bool) {
 		select {
 		case o = <-solved:
-		case <-grace.C:
-			j.buildKit.Close()
-			_ = c.Close()
-			o = <-solved
+			<-r.over
+			return o, true
+		case <-grace:
+			return o, false
 		}
 	}
-	<-rendered
+	select {
+	case o := <-solved:
+		<-r.over
+		return o.resp, o.err
+	case <-ctx.Done():
+	}
+	o, ended := wait(time.After(cancelGrace))
+	if !ended {
+		j.buildKit.Close()
+		_ = c.Close()
+		o, ended = wait(time.After(cutGrace))
+	}
+	if !ended {
+		r.leave()
+		return nil, context.Cause(ctx)
+	}
 	return o.resp, o.err
+}
+
+// rendering renders the status of a build for as long as somebody reads it.
+type rendering struct {
+	over chan struct{} // closed when all is rendered
+
+	mu sync.Mutex
+	of *progress // nil: nobody does
+}
+
+func (r *rendering) run(status <-chan *bkclient.SolveStatus) {
+	defer close(r.over)
+	for s := range status {
+		r.mu.Lock()
+		if r.of != nil {
+			r.of.update(s)
+		}
+		r.mu.Unlock()
+	}
+}
+
+func (r *rendering) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.of = nil
 }
 
 // solveError tells a failed build from an engine that went away.
@@ -123,7 +161,6 @@ func (j *job) solveError(p *progress, err error) error {
 
 func (j *job) solveOpt(ctx context.Context) (bkclient.SolveOpt, error) {
 	opt := bkclient.SolveOpt{
-		Frontend:      "dockerfile.v0",
 		FrontendAttrs: map[string]string{},
 		LocalMounts:   map[string]fsutil.FS{},
 		SharedKey:     j.sharedKey(),

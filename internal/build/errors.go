@@ -113,14 +113,14 @@ var (
 	exitCode = regexp.MustCompile(`(?:exit code:|non-zero code:|exit status:?) (\d+)`)
 
 	// rpcNoise is what layers of gRPC put in front of the message.
-	rpcNoise = regexp.MustCompile(`(?:rpc error: code = \w+ desc = |failed to solve(?: with frontend \S+)?: |Error response from daemon: |failed to (?:build LLB|compute cache key|create LLB definition|read dockerfile)?: )`)
+	rpcNoise = regexp.MustCompile(`(?:rpc error: code = \w+ desc = |failed to solve(?: with frontend \S+)?: |failed to run Build function: |listing workers for Build: |forwarding \w+: |Error response from daemon: |failed to (?:build LLB|compute cache key|create LLB definition|read dockerfile)?: )`)
 
 	noSpace = []string{"no space left on device", "disk quota exceeded"}
 
 	// engineTrouble is what the engine says when it could not even start a step, or lost
 	// the connection to us, or to a part of its own, in the middle of one.
 	engineTrouble = []string{"failed to create endpoint", "could not find bridge", "failed to set up container networking",
-		"no active session", "transport is closing", "client connection is closing", "error reading from server", "containerd.sock"}
+		"no active session", "no such job", "transport is closing", "client connection is closing", "error reading from server", "containerd.sock"}
 
 	// cacheImageVanished is how the classic builder's cache lookup fails when an
 	// image is removed after it has been listed and before it is read: it looks at

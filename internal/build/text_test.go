@@ -59,6 +59,7 @@ func TestClassify(t *testing.T) {
 		{`executor failed running [/app]: failed to create endpoint x on network bridge: could not find bridge docker0`, 0, false, KindEngine},
 		{`failed to load LLB: rpc error: code = Unavailable desc = error reading from server: EOF`, 0, false, KindEngine},
 		{`no active session for 7ql2x: context deadline exceeded`, 0, false, KindEngine},
+		{`failed to run Build function: rpc error: code = Unknown desc = no such job 7ql2x`, 0, false, KindEngine},
 		{`executor failed running [/bin/sh -c make]: exit code: 1: transport is closing`, 1, false, KindBuild},
 		{`failed to write layer: write /var/lib/docker/tmp/x: disk quota exceeded`, 0, false, KindNoSpace},
 		{`docker.io/library/nope:9: not found`, 0, true, KindNotFound},
