@@ -83,27 +83,39 @@ func TestCallsOfAnUpdate(t *testing.T) {
 	if c.SHA != fresh || c.Subject != "two" {
 		t.Errorf("fetched %+v", c)
 	}
-	atMost(5, "the fetch") // is it here; ssh; fetch; what is it; log
+	atMost(4, "the fetch") // is it here; fetch; what is it; log
 	if in, err := r.Contained(t.Context(), fresh); err != nil || !in {
 		t.Errorf("contained: %v, %v", in, err)
 	}
-	atMost(2, "whether a branch has it")
+	atMost(1, "whether a branch has it")
 	must(r.Export(t.Context(), fresh, filepath.Join(t.TempDir(), "tree")))
 	atMost(2, "the export")
 	if edits, err := r.LocalEdits(t.Context(), fresh); err != nil || len(edits) > 0 {
 		t.Errorf("local edits: %q, %v", edits, err)
 	}
 	atMost(3, "looking for local edits")
+	if lost, err := r.UnpushedCommits(t.Context(), fresh); err != nil || len(lost) > 0 {
+		t.Errorf("unpushed: %v, %v", lost, err)
+	}
+	atMost(1, "looking for commits that would be lost")
 	if list, err := r.Changes(t.Context(), old, fresh, 10); err != nil || list.Direction != Forward || list.Total != 1 {
 		t.Errorf("changes: %+v, %v", list, err)
 	}
-	atMost(2, "the list of changes")
+	atMost(1, "the list of changes")
+	if d, err := r.TreeDigest(t.Context(), fresh, ""); err != nil || d != "040000:"+sh(t, up, "rev-parse", fresh+"^{tree}") {
+		t.Errorf("digest of all files: %q, %v", d, err)
+	}
+	calls() // what the test itself asked
+	if _, err := r.TreeDigest(t.Context(), fresh, "."); err != nil {
+		t.Error(err)
+	}
+	atMost(0, "the digest of all files")
 	if c, err := r.Describe(t.Context(), fresh); err != nil || c.Subject != "two" {
 		t.Errorf("described: %+v, %v", c, err)
 	}
 	atMost(0, "what is known of a commit")
 	moveTo(t, r, fresh)
-	atMost(5, "the move") // differences, index and edits, at the same time; the files; the branch
+	atMost(4, "the move") // index and edits, at the same time; the files; the branch
 	if h := head(t, r); h.Commit != fresh || h.Branch != "main" || read(t, dir, "web/b") != "1" {
 		t.Errorf("HEAD is %+v", h)
 	}
@@ -132,6 +144,35 @@ func TestMoveOverTouchedFiles(t *testing.T) {
 	}
 }
 
+// fakeSSH writes an ssh program in a directory that runs on this host what the server would run: its last argument.
+func fakeSSH(t *testing.T, bin string) string {
+	t.Helper()
+	path := filepath.Join(bin, "ssh")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nfor last; do :; done\nexec sh -c \"$last\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// The ssh program of a clone is that of its submodules, wherever it came from itself.
+func TestSubmoduleOverSSH(t *testing.T) {
+	sandbox(t)
+	sub, up := newRepo(t), newRepo(t)
+	put(t, sub, "sub", "b", "1")
+	put(t, up, "one", "a", "1")
+	dir := clone(t, up)
+	sh(t, dir, "config", "core.sshCommand", fakeSSH(t, t.TempDir()))
+	sh(t, up, "submodule", "--quiet", "add", sub, "lib")
+	sh(t, up, "config", "-f", ".gitmodules", "submodule.lib.url", "ssh://host"+sub)
+	fresh := commitAll(t, up, "with submodule")
+	r := open(t, dir, Options{})
+	fetch(t, r, fresh)
+	moveTo(t, r, fresh)
+	if got := read(t, dir, "lib/b"); got != "1" {
+		t.Errorf("the submodule has %q", got)
+	}
+}
+
 // The ssh program is remembered only for as long as it works.
 func TestCorrectedSSHCommandIsHeeded(t *testing.T) {
 	sandbox(t)
@@ -139,11 +180,7 @@ func TestCorrectedSSHCommandIsHeeded(t *testing.T) {
 	put(t, up, "one", "a", "1")
 	dir := clone(t, up)
 	bin := t.TempDir()
-	good := filepath.Join(bin, "ssh")
-	// The last argument is the command that the server would run.
-	if err := os.WriteFile(good, []byte("#!/bin/sh\nfor last; do :; done\nexec sh -c \"$last\"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	good := fakeSSH(t, bin)
 	sh(t, dir, "config", "core.sshCommand", good)
 	sh(t, dir, "config", "ssh.variant", "ssh")
 	r := open(t, dir, Options{URL: "ssh://host" + up})

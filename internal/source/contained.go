@@ -5,7 +5,6 @@ package source
 import (
 	"context"
 	"os"
-	"sync"
 )
 
 // Contained reports whether a commit (by its full SHA, which is here already) is
@@ -52,21 +51,16 @@ func (r *Repo) containedHere(ctx context.Context, sha string) (bool, error) {
 	if r.remote == "" {
 		heads, tags = "refs/heads/", "refs/tags/"
 	}
-	var refs string
-	var ofHead, ofRefs error
-	var both sync.WaitGroup
-	both.Go(func() {
-		_, ofHead = r.git.run(ctx, call{args: []string{"merge-base", "--is-ancestor", sha, "HEAD"}})
-	})
-	both.Go(func() {
-		refs, ofRefs = r.git.text(ctx, "for-each-ref", "--count=1", "--format=%(refname)", "--contains="+sha, heads, tags)
-	})
-	both.Wait()
+	refs, err := r.git.text(ctx, "for-each-ref", "--count=1", "--format=%(refname)", "--contains="+sha, heads, tags)
+	if err == nil && refs != "" {
+		return true, nil
+	}
+	_, ofHead := r.git.run(ctx, call{args: []string{"merge-base", "--is-ancestor", sha, "HEAD"}})
 	switch {
 	case ofHead == nil:
 		return true, nil
 	case exitCode(ofHead) != 1:
 		return false, ofHead
 	}
-	return refs != "", ofRefs
+	return false, err // a ref may be broken that HEAD has nothing to do with
 }

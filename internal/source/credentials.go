@@ -121,14 +121,18 @@ const helper = `!f() { case "$1" in ` +
 	`erase) : >"$` + envRefused + `";; esac; }; f`
 
 // dress adds to c what an exchange with u needs: credentials, a waiting limit
-// and no prompts. The returned function ends it and must be called.
-func (g git) dress(ctx context.Context, c *call, u string, cred *Credentials) (func(), error) {
-	ssh, err := g.sshCommand(ctx)
-	if err != nil {
-		return nil, err
+// and no prompts. needsSSH says that ssh may be started for it, which one has to be asked of git. The returned
+// function ends it and must be called.
+func (g git) dress(ctx context.Context, c *call, u string, cred *Credentials, needsSSH bool) (func(), error) {
+	var ssh string
+	if needsSSH {
+		var err error
+		if ssh, err = g.sshCommand(ctx); err != nil {
+			return nil, err
+		}
+		ssh += " -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 	}
 	c.dressed = true
-	ssh += " -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 	done := func() {}
 	if cred != nil && cred.Password != "" {
 		if scope := httpScope(u); scope != "" {
@@ -159,7 +163,9 @@ func (g git) dress(ctx context.Context, c *call, u string, cred *Credentials) (f
 		done = func() { before(); a.close() }
 		ssh += a.options()
 	}
-	c.env = append(c.env, "GIT_SSH_COMMAND="+ssh)
+	if ssh != "" {
+		c.env = append(c.env, "GIT_SSH_COMMAND="+ssh)
+	}
 	if !isLocalURL(u) {
 		// A remote repository must not name paths of this machine as submodules.
 		c.config = append(c.config, "protocol.file.allow=user")
@@ -167,6 +173,16 @@ func (g git) dress(ctx context.Context, c *call, u string, cred *Credentials) (f
 		c.config = append(c.config, "protocol.file.allow=always")
 	}
 	return done, nil
+}
+
+// overSSH reports whether an exchange with a remote may need ssh. The URL of one that is configured is what git's
+// insteadOf has made of it; another one may become anything.
+func overSSH(remote, u string, cred *Credentials) bool {
+	return remote == u || mayBeSSH(u, cred)
+}
+
+func mayBeSSH(u string, cred *Credentials) bool {
+	return cred != nil && len(cred.SSHPrivateKey) > 0 || !isLocalURL(u) && !isHTTP(u)
 }
 
 // sshCommand is the ssh program that the user configured, or "ssh".

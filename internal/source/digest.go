@@ -45,11 +45,11 @@ func (r *Repo) TreeDigests(ctx context.Context, commit string, paths ...string) 
 		case c != ".":
 			wanted = append(wanted, c)
 		case found[c] == "":
-			tree, err := r.git.text(ctx, "rev-parse", "--verify", commit+"^{tree}")
+			of, err := r.commit(ctx, commit)
 			if err != nil {
 				return nil, err
 			}
-			found[c] = "040000:" + tree
+			found[c] = "040000:" + of.tree
 		}
 	}
 	slices.Sort(wanted)

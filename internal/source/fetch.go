@@ -77,10 +77,12 @@ func (r *Repo) Fetch(ctx context.Context, ref string) (c Commit, err error) {
 // hasOrDress is has; meanwhile it finds out what a fetch needs if it is not.
 func (r *Repo) hasOrDress(ctx context.Context, sha string) (here bool, err error) {
 	var both errgroup.Group
-	both.Go(func() error {
-		_, err := r.git.sshCommand(ctx)
-		return err
-	})
+	if overSSH(r.remote, r.url, r.cred) {
+		both.Go(func() error {
+			_, err := r.git.sshCommand(ctx)
+			return err
+		})
+	}
 	both.Go(func() (err error) { here, err = r.has(ctx, sha); return err })
 	return here, both.Wait()
 }
@@ -229,7 +231,7 @@ func (f fetcher) list(ctx context.Context, refs ...string) ([]string, error) {
 
 func (f fetcher) exchange(ctx context.Context, args []string) ([]byte, error) {
 	c := call{args: args, hold: f.hold, env: slices.Clone(f.env)}
-	done, err := f.git.dress(ctx, &c, f.url, f.cred)
+	done, err := f.git.dress(ctx, &c, f.url, f.cred, overSSH(f.remote, f.url, f.cred))
 	if err != nil {
 		return nil, err
 	}

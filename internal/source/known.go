@@ -13,7 +13,8 @@ type known struct {
 	commits  map[string]Commit
 	digests  map[treePath]string
 	listings map[treePath]map[string]bool
-	lines    map[[2]string]bool
+	olders   map[[2]string]string
+	changes  map[[2]string][]change
 }
 
 // treePath is a path as of a commit.
@@ -67,20 +68,40 @@ func (k *known) keepDigest(at treePath, digest string) {
 	k.digests[at] = digest
 }
 
-// inLine reports whether one of two commits is known to be in the history of the other.
-func (k *known) inLine(a, b string) bool {
+// older is which of two commits is in the history of the other, if that is known of one.
+func (k *known) older(a, b string) (string, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.lines[[2]string{a, b}] || k.lines[[2]string{b, a}]
+	older, ok := k.olders[inOrder(a, b)]
+	return older, ok
 }
 
-func (k *known) keepLine(a, b string) {
+func (k *known) keepOlder(a, b, older string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.lines == nil {
-		k.lines = map[[2]string]bool{}
+	if k.olders == nil {
+		k.olders = map[[2]string]string{}
 	}
-	k.lines[[2]string{a, b}] = true
+	k.olders[inOrder(a, b)] = older
+}
+
+func inOrder(a, b string) [2]string { return [2]string{min(a, b), max(a, b)} }
+
+// changed are the files that differ between two commits, which are not to be written to.
+func (k *known) changed(from, to string) ([]change, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	changes, ok := k.changes[[2]string{from, to}]
+	return changes, ok
+}
+
+func (k *known) keepChanged(from, to string, changes []change) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.changes == nil {
+		k.changes = map[[2]string][]change{}
+	}
+	k.changes[[2]string{from, to}] = changes
 }
 
 func (k *known) listing(dir treePath) (map[string]bool, bool) {

@@ -54,7 +54,8 @@ func (r *Repo) dressForContent(ctx context.Context, c *call, g git, url string) 
 			c.config = append(c.config, "branch."+branch+".remote="+lfsRemote)
 		}
 	}
-	return g.dress(ctx, c, url, r.credFor(url))
+	cred := r.credFor(url)
+	return g.dress(ctx, c, url, cred, lfsInstalled() || mayBeSSH(url, cred)) // Git LFS may have a server of its own
 }
 
 // contentError is classify for commands that write files, whose filters may

@@ -273,7 +273,7 @@ func (r *Repo) moveSubmodules(ctx context.Context, hold *os.File, s survey, comm
 	update := func(args ...string) error {
 		c := call{args: append([]string{"submodule", "--quiet", "update"}, args...), hold: hold}
 		// Each submodule has a remote of its own.
-		done, err := r.git.dress(ctx, &c, r.url, r.credFor(r.url))
+		done, err := r.git.dress(ctx, &c, r.url, r.credFor(r.url), true)
 		if err != nil {
 			return err
 		}

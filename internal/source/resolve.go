@@ -28,11 +28,13 @@ type Commit struct {
 	Author, AuthorEmail string
 	// Time is the committer's.
 	Time time.Time
+
+	tree string // the object of its files
 }
 
 const (
-	commitFields = 7
-	commitFormat = "--format=tformat:%H%x00%h%x00%an%x00%ae%x00%ct%x00%s%x00%b"
+	commitFields = 8
+	commitFormat = "--format=tformat:%H%x00%h%x00%T%x00%an%x00%ae%x00%ct%x00%s%x00%b"
 )
 
 var (
@@ -48,13 +50,13 @@ func parseCommits(out []byte) ([]Commit, error) {
 	}
 	var commits []Commit
 	for f := range slices.Chunk(fields, commitFields) {
-		seconds, err := strconv.ParseInt(f[4], 10, 64)
+		seconds, err := strconv.ParseInt(f[5], 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("git log: time of %s: %w", f[0], err)
 		}
 		commits = append(commits, Commit{
-			SHA: f[0], Short: f[1], Author: f[2], AuthorEmail: f[3], Time: time.Unix(seconds, 0).UTC(),
-			Subject: f[5], Body: strings.TrimSpace(f[6]),
+			SHA: f[0], Short: f[1], tree: f[2], Author: f[3], AuthorEmail: f[4], Time: time.Unix(seconds, 0).UTC(),
+			Subject: f[6], Body: strings.TrimSpace(f[7]),
 		})
 	}
 	return commits, nil
@@ -387,6 +389,13 @@ func (r *Repo) UnpushedCommits(ctx context.Context, to string) ([]Commit, error)
 	if err := r.need(ctx, to); err != nil {
 		return nil, err
 	}
+	h, err := r.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if base, err := r.base(ctx, h.Commit, to); err == nil && base == h.Commit {
+		return nil, nil // as in most updates, which ask for the base anyway
+	}
 	return r.commits(ctx, "HEAD", "--not", to, "--remotes", "--glob="+refRoot+"*")
 }
 
@@ -402,21 +411,22 @@ func (r *Repo) shallow() (bool, error) {
 
 // related reports whether one of the commits is in the history of the other.
 func (r *Repo) related(ctx context.Context, a, b string) (bool, error) {
-	if r.known.inLine(a, b) {
-		return true, nil
-	}
 	base, err := r.base(ctx, a, b)
 	return base != "" && (base == a || base == b), err
 }
 
 // base is the newest commit in the history of both; "" without any.
 func (r *Repo) base(ctx context.Context, a, b string) (string, error) {
+	if base, ok := r.known.older(a, b); ok {
+		return base, nil
+	}
 	base, err := r.git.text(ctx, "merge-base", a, b)
 	if exitCode(err) == 1 {
 		return "", nil
 	}
+	// Only what more history of a shallow clone cannot change.
 	if err == nil && (base == a || base == b) {
-		r.known.keepLine(a, b)
+		r.known.keepOlder(a, b, base)
 	}
 	return base, err
 }

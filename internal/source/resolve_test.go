@@ -72,7 +72,7 @@ func TestResolve(t *testing.T) {
 	c, err := r.Resolve(t.Context(), one)
 	want := Commit{
 		SHA: one, Short: one[:7], Subject: "one", Body: "The body\nof it.", Author: "Ada", AuthorEmail: "ada@example.com",
-		Time: time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC),
+		Time: time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC), tree: sh(t, dir, "rev-parse", one+"^{tree}"),
 	}
 	if err != nil || c != want {
 		t.Errorf("commit is %+v, %v; want %+v", c, err, want)

@@ -158,11 +158,7 @@ func (r *Repo) survey(ctx context.Context, from, to string, interrupted bool) (s
 // from that.
 func (r *Repo) state(ctx context.Context, from, to string) (changes []change, index indexState, dirty map[string]dirtyState, err error) {
 	var all errgroup.Group
-	all.Go(func() error {
-		out, err := r.git.run(ctx, call{args: []string{"diff-tree", "-r", "-z", "--raw", "--no-renames", from, to, "--"}})
-		changes = parseDiff(out)
-		return err
-	})
+	all.Go(func() (err error) { changes, err = r.changed(ctx, from, to); return err })
 	all.Go(func() error {
 		out, err := r.git.run(ctx, call{args: []string{"ls-files", "-z", "-s", "-v"}})
 		index = parseIndex(out)
@@ -174,6 +170,20 @@ func (r *Repo) state(ctx context.Context, from, to string) (changes []change, in
 		return err
 	})
 	return changes, index, dirty, all.Wait()
+}
+
+// changed are the files that differ between two commits.
+func (r *Repo) changed(ctx context.Context, from, to string) ([]change, error) {
+	if changes, ok := r.known.changed(from, to); ok {
+		return changes, nil
+	}
+	out, err := r.git.run(ctx, call{args: []string{"diff-tree", "-r", "-z", "--raw", "--no-renames", from, to, "--"}})
+	if err != nil {
+		return nil, err
+	}
+	changes := parseDiff(out)
+	r.known.keepChanged(from, to, changes)
+	return changes, nil
 }
 
 // look fills in what is at the path, but for the object name of a regular
