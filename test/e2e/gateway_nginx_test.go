@@ -142,7 +142,7 @@ func (s *site) wantNginxContent() {
 // is not, when it is an earlier one, and when it dies later.
 func TestGatewayThroughNginx(t *testing.T) {
 	t.Parallel()
-	const drain = 9 * time.Second
+	const drain = 16 * time.Second
 	rollout := func(soak time.Duration) string {
 		return fmt.Sprintf("  rollout: {healthTimeout: 6s, minHealthy: 500ms, stopTimeout: 3s, soak: %s, drainTimeout: %s}\n", soak, drain)
 	}
@@ -154,7 +154,7 @@ func TestGatewayThroughNginx(t *testing.T) {
 		done := s.loads()
 		r := s.Update(s.name, s.publish("Two", slowly("2", "1s")))
 		s.waitLog(r.Name, "web: starting ") // not before: they must not have ended at the switch
-		slow, download, events := s.begin("/slow?d=7s"), s.begin("/download?kib=1300"), s.begin("/events")
+		slow, download, events := s.begin("/slow?d=14s"), s.begin("/download?kib=1300"), s.begin("/events")
 		s.waitLog(r.Name, "the gateway sends what is new for web")
 		moved := time.Now()
 		for body, answer := range map[string]<-chan whole{"1\n": slow, strings.Repeat("\x00", 1300<<10): download} {
