@@ -84,13 +84,19 @@ func TestClientThatSpeaksLate(t *testing.T) {
 	w.serve("127.0.0.2", says("http"))
 	c := dial(t, w.addr)
 	eventually(t, "the target is connected to", func() bool { return w.target("127.0.0.2").OpenConnections == 1 })
+	wantLateAnswer(t, c, "http")
+}
+
+// wantLateAnswer asks over a connection that has been silent so far, and checks whose answer it gets.
+func wantLateAnswer(t *testing.T, c net.Conn, whose string) {
+	t.Helper()
 	_, _ = io.WriteString(c, "GET /late HTTP/1.1\r\nHost: a\r\n\r\n")
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, body := read(t, resp); body != "http GET /late 0" {
-		t.Errorf("got %q", body)
+	if _, body := read(t, resp); body != whose+" GET /late 0" {
+		t.Errorf("got %q, want that of %s", body, whose)
 	}
 }
 
@@ -101,17 +107,6 @@ func TestTargetThatEndsBeforeTheClientSpoke(t *testing.T) {
 	s := w.serve("127.0.0.2", says("old"))
 	w.serve("127.0.0.3", says("new"))
 	get(t, client(t), "http://"+w.addr+"/") // HTTP is spoken there
-	ask := func(c net.Conn) {
-		t.Helper()
-		_, _ = io.WriteString(c, "GET /late HTTP/1.1\r\nHost: a\r\n\r\n")
-		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, body := read(t, resp); body != "new GET /late 0" {
-			t.Errorf("got %q", body)
-		}
-	}
 	early := dial(t, w.addr)
 	eventually(t, "the target is connected to", func() bool { return w.target("127.0.0.2").OpenConnections == 2 })
 	s.CloseClientConnections()
@@ -120,8 +115,8 @@ func TestTargetThatEndsBeforeTheClientSpoke(t *testing.T) {
 	late := dial(t, w.addr) // which finds nobody
 	eventually(t, "that is noticed", func() bool { return w.target("127.0.0.2").Errors > 0 })
 	w.put(targets("127.0.0.3"))
-	ask(early)
-	ask(late)
+	wantLateAnswer(t, early, "new")
+	wantLateAnswer(t, late, "new")
 }
 
 func TestProtocolsThatLookLikeHTTP(t *testing.T) {
