@@ -92,34 +92,29 @@ func (j *job) solve(ctx context.Context, c *bkclient.Client, opt bkclient.SolveO
 	solved := make(chan outcome, 1)
 	go func() {
 		resp, err := j.byFrontend(ctx, c, opt, status)
+		<-r.over
 		solved <- outcome{resp, err}
 	}()
-	wait := func(grace <-chan time.Time) (o outcome, ended bool) {
-		select {
-		case o = <-solved:
-			<-r.over
-			return o, true
-		case <-grace:
-			return o, false
-		}
-	}
 	select {
 	case o := <-solved:
-		<-r.over
 		return o.resp, o.err
 	case <-ctx.Done():
 	}
-	o, ended := wait(time.After(cancelGrace))
-	if !ended {
-		j.buildKit.Close()
-		_ = c.Close()
-		o, ended = wait(time.After(cutGrace))
+	for _, end := range []struct {
+		grace time.Duration
+		then  func()
+	}{
+		{cancelGrace, func() { j.buildKit.Close(); _ = c.Close() }},
+		{cutGrace, r.leave},
+	} {
+		select {
+		case o := <-solved:
+			return o.resp, o.err
+		case <-time.After(end.grace):
+			end.then()
+		}
 	}
-	if !ended {
-		r.leave()
-		return nil, context.Cause(ctx)
-	}
-	return o.resp, o.err
+	return nil, context.Cause(ctx)
 }
 
 // rendering renders the status of a build for as long as somebody reads it.
