@@ -5,8 +5,14 @@ package health
 import (
 	"net"
 	"os"
+	"runtime"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
+
+// Tests run in other threads than the first one, whose network is that of the process.
+func init() { runtime.LockOSThread() }
 
 func TestEars(t *testing.T) {
 	var e ears
@@ -21,24 +27,31 @@ func TestEars(t *testing.T) {
 		}
 		return
 	}
-	if e.conn == nil {
-		t.Fatal("root may ask for the sockets of a network")
+	// In a network of its own, as other processes of this one begin and end to listen meanwhile. The thread ends
+	// with this test, since it is not unlocked.
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
 	}
-	for network, address := range map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0"} {
+	alone := unix.Gettid()
+	if e.anew(alone); e.conn == nil || !e.silent() {
+		t.Fatalf("root may ask for the sockets of a network; in a new one it heard %q", e.last)
+	}
+	for network, address := range map[string]string{"tcp4": "0.0.0.0:0", "tcp6": "[::]:0"} {
 		l, err := net.Listen(network, address)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !e.anew(os.Getpid()) {
+		if !e.anew(alone) || e.silent() {
 			t.Errorf("%s: not heard that something listens", network)
 		}
-		if e.anew(os.Getpid()) {
+		if e.anew(alone) {
 			t.Errorf("%s: nothing changed", network)
 		}
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if !e.anew(os.Getpid()) {
+		if !e.anew(alone) || !e.silent() {
 			t.Errorf("%s: not heard that nothing listens any more", network)
 		}
 	}
