@@ -27,11 +27,13 @@ import (
 type outcome func(ctx context.Context, work steps.Work, rec steps.Recorder) error
 
 // fakeSteps carries out steps as a script says; a step without a script does
-// what a good one does. At every start it checks that the intent is in the API
-// already and that nobody else works on the application.
+// what a good one does. At every start it checks that nobody else works on the
+// application, and before it does anything that the intent is in the API already.
 type fakeSteps struct {
 	t      *testing.T
 	direct client.Client
+	// looks, if set, is what a step does before it knows that it is written that it begins.
+	looks func(ctx context.Context, work steps.Work)
 
 	mu         sync.Mutex
 	script     map[string][]outcome
@@ -104,21 +106,18 @@ func (f *fakeSteps) lastWork(request string) steps.Work {
 
 func (f *fakeSteps) Run(ctx context.Context, work steps.Work, rec steps.Recorder) error {
 	key := work.Request.Name + "/" + string(work.Step)
-	app := work.Application.Name
+	if !work.Request.Spec.DryRun {
+		defer f.alone(work.Application.Name, key)()
+	}
+	if f.looks != nil {
+		f.looks(ctx, work)
+	}
+	if err := rec.Begun(ctx); err != nil {
+		return &failure.Interrupted{Err: err}
+	}
 	f.mu.Lock()
 	f.ran = append(f.ran, key)
 	f.works = append(f.works, work)
-	if !work.Request.Spec.DryRun {
-		if other, ok := f.busy[app]; ok {
-			f.t.Errorf("%s starts while %s works on %s", key, other, app)
-		}
-		f.busy[app] = key
-		defer func() {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			delete(f.busy, app)
-		}()
-	}
 	do := good
 	if next := f.script[key]; len(next) > 0 {
 		do, f.script[key] = next[0], next[1:]
@@ -126,6 +125,21 @@ func (f *fakeSteps) Run(ctx context.Context, work steps.Work, rec steps.Recorder
 	f.mu.Unlock()
 	f.checkIntent(ctx, work)
 	return do(ctx, work, rec)
+}
+
+// alone makes sure that nobody else works on an application until over is called.
+func (f *fakeSteps) alone(app, key string) (over func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if other, ok := f.busy[app]; ok {
+		f.t.Errorf("%s starts while %s works on %s", key, other, app)
+	}
+	f.busy[app] = key
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.busy, app)
+	}
 }
 
 // checkIntent makes sure that what is about to be done was written first.
@@ -277,12 +291,26 @@ type faultyClient struct {
 	// before is called before a status is written; an error refuses the write.
 	// after is called after it was written; an error loses the answer.
 	before, after func(o client.Object) error
+	// patched is called before an object is patched, as with its finalizer; an error refuses it.
+	patched func(o client.Object) error
 }
 
 func (c *faultyClient) set(before, after func(client.Object) error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.before, c.after = before, after
+}
+
+func (c *faultyClient) Patch(ctx context.Context, o client.Object, patch client.Patch, opts ...client.PatchOption) error {
+	c.mu.Lock()
+	patched := c.patched
+	c.mu.Unlock()
+	if patched != nil {
+		if err := patched(o); err != nil {
+			return err
+		}
+	}
+	return c.Client.Patch(ctx, o, patch, opts...)
 }
 
 func (c *faultyClient) Status() client.SubResourceWriter { return statusWriter{c.Client.Status(), c} }

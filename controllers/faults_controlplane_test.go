@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/jobs"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/steps"
 )
 
 func TestShutdownLeavesTheWorkResumable(t *testing.T) {
@@ -167,6 +168,123 @@ func TestStatusWriteFaults(t *testing.T) {
 			if w.steps.count("a", step) != 1 || stepOf(ur, step).Attempt != 2 {
 				t.Errorf("the step ran %d times: %+v", w.steps.count("a", step), stepOf(ur, step))
 			}
+		})
+	}
+}
+
+// A step of which it could not be written that it begins is stopped, and nothing goes on beside it: neither the
+// request, that somebody cancels or deletes meanwhile, nor the next one.
+func TestWithdrawnStepEndsFirst(t *testing.T) {
+	for name, meanwhile := range map[string]func(w *world){
+		"cancelled": func(w *world) { w.patchRequest("a", `{"spec":{"cancel":true}}`) },
+		"deleted":   func(w *world) { must(t, w.direct.Delete(t.Context(), w.newRequest("a"))) },
+		"labelled":  func(w *world) { w.patchRequest("a", `{"metadata":{"labels":{"somebody":"else"}}}`) },
+	} {
+		for _, step := range []v1alpha1.StepName{v1alpha1.StepPreflight, v1alpha1.StepBuild} {
+			t.Run(name+"/"+string(step), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				begins, held, release := make(chan struct{}), make(chan error), make(chan struct{})
+				var looks, writes sync.Once
+				w.steps.looks = func(ctx context.Context, work steps.Work) {
+					if work.Request.Name != "a" || work.Step != step {
+						return
+					}
+					looks.Do(func() {
+						close(begins)
+						<-ctx.Done()
+						held <- context.Cause(ctx)
+						<-release
+					})
+				}
+				w.faulty.set(func(o client.Object) error {
+					if o.GetName() == "a" && startsStep(o, step) {
+						writes.Do(func() {
+							<-begins
+							meanwhile(w)
+						})
+					}
+					return nil // the write goes on, and meets the newer version
+				}, nil)
+				w.request("a")
+				if cause := <-held; !errors.Is(cause, jobs.ErrWithdrawn) {
+					t.Errorf("it was stopped as %v", cause)
+				}
+				w.request("b", goesBack)
+				w.awaitPhase("b", v1alpha1.PhasePending)
+				var ur v1alpha1.UpdateRequest
+				must(t, w.direct.Get(t.Context(), client.ObjectKeyFromObject(w.newRequest("a")), &ur))
+				if plan.Ended(ur.Status.Phase) {
+					t.Errorf("it is %s while its step goes on", ur.Status.Phase)
+				}
+				if w.steps.count("a", step) != 0 || w.steps.count("b", v1alpha1.StepPreflight) != 0 {
+					t.Error("a step acted before the one that was withdrawn had ended")
+				}
+				close(release)
+				switch name {
+				case "cancelled":
+					w.awaitEnd("a", v1alpha1.PhaseCancelled, v1alpha1.ReasonCancelled)
+				case "deleted":
+					w.awaitGone("a")
+				case "labelled":
+					w.awaitEnd("a", v1alpha1.PhaseSucceeded, v1alpha1.ReasonSucceeded)
+					if ran := w.steps.count("a", step); ran != 1 {
+						t.Errorf("the step acted %d times", ran)
+					}
+				}
+				w.awaitEnd("b", v1alpha1.PhaseSucceeded, v1alpha1.ReasonSucceeded)
+			})
+		}
+	}
+}
+
+// The finalizer comes before the first step acts: one that cannot be written withdraws that step.
+func TestFinalizerFaults(t *testing.T) {
+	for name, do := range map[string]func(w *world) error{
+		"refused": func(*world) error { return errRefused },
+		"deleted": func(w *world) error { return w.direct.Delete(t.Context(), w.newRequest("a")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			begins, held := make(chan struct{}), make(chan error, 1)
+			var looks, patches sync.Once
+			w.steps.looks = func(ctx context.Context, work steps.Work) {
+				if work.Request.Name == "a" {
+					looks.Do(func() {
+						close(begins)
+						<-ctx.Done()
+						held <- context.Cause(ctx)
+					})
+				}
+			}
+			w.faulty.mu.Lock()
+			w.faulty.patched = func(o client.Object) (err error) {
+				if o.GetName() == "a" {
+					patches.Do(func() {
+						<-begins
+						err = do(w)
+					})
+				}
+				return err
+			}
+			w.faulty.mu.Unlock()
+			w.request("a")
+			if cause := <-held; !errors.Is(cause, jobs.ErrWithdrawn) {
+				t.Errorf("the step was stopped as %v", cause)
+			}
+			want := 1
+			if name == "deleted" {
+				want = 0
+				w.awaitGone("a")
+			} else if ur := w.awaitEnd("a", v1alpha1.PhaseSucceeded, v1alpha1.ReasonSucceeded); stepOf(ur, v1alpha1.StepPreflight).Attempt != 1 {
+				t.Errorf("it counts as an attempt: %+v", ur.Status.Steps)
+			}
+			if ran := w.steps.count("a", v1alpha1.StepPreflight); ran != want {
+				t.Errorf("the step acted %d times", ran)
+			}
+			w.request("b") // has the directory
+			w.awaitEnd("b", v1alpha1.PhaseSucceeded, v1alpha1.ReasonSucceeded)
 		})
 	}
 }

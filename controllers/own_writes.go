@@ -3,6 +3,7 @@
 package controllers
 
 import (
+	"context"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -12,9 +13,9 @@ import (
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 )
 
-// ownWrites remembers what was written last of each request, for as long as the
-// cache is behind it. A pass that began from the older version would only have its
-// write refused, and lose the time until the cache has caught up.
+// ownWrites remembers what was written last of each request, or had instead, for as long as the
+// cache is behind it. A pass that began from the older version would have its write
+// refused, and before that a step begun that is over.
 type ownWrites struct {
 	mu     sync.Mutex
 	latest map[types.NamespacedName]*v1alpha1.UpdateRequest
@@ -47,6 +48,17 @@ func (o *ownWrites) catchUp(cached *v1alpha1.UpdateRequest) {
 		return
 	}
 	delete(o.latest, key)
+}
+
+// renew remembers a request as the API server has it now, after a write was refused
+// since it has a newer one; if it cannot be asked, nothing.
+func (o *ownWrites) renew(ctx context.Context, api client.Reader, request types.NamespacedName) {
+	var now v1alpha1.UpdateRequest
+	if err := api.Get(ctx, request, &now); err != nil {
+		o.forget(request)
+		return
+	}
+	o.keep(&now)
 }
 
 func (o *ownWrites) forget(request types.NamespacedName) {

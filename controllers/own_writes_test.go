@@ -48,3 +48,19 @@ func TestOwnWrites(t *testing.T) {
 		})
 	}
 }
+
+func TestAfterAConflictItIsWhatTheServerHas(t *testing.T) {
+	theirs := request("a", 1, func(ur *v1alpha1.UpdateRequest) { ur.Status.Phase = v1alpha1.PhaseVerifying })
+	key := types.NamespacedName{Namespace: "ns", Name: "a"}
+	var o ownWrites
+	mine := request("a", 1, version("5"))
+	o.keep(&mine)
+	o.renew(t.Context(), fakeAPI(t, &theirs), key)
+	cached := request("a", 1, version("1"))
+	if o.catchUp(&cached); cached.Status.Phase != v1alpha1.PhaseVerifying {
+		t.Errorf("by a cache that is behind it is %q", cached.Status.Phase)
+	}
+	if o.renew(t.Context(), fakeAPI(t), key); len(o.latest) != 0 {
+		t.Errorf("a request that is gone is remembered: %v", o.latest)
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/backup"
 	"github.com/fairlead-dev/fairlead/internal/updatelog"
@@ -22,19 +24,31 @@ const givenFor = time.Hour
 // runs have the same, nor one that a run had whose request is gone. The zero value is ready for use.
 type runIDs struct {
 	mu    sync.Mutex
-	given map[string]time.Time // by log file
+	given map[string]givenID // by log file
 }
 
-// next is an ID for a run that starts now in a deployment directory.
-func (r *runIDs) next(now time.Time, directory string, siblings []v1alpha1.UpdateRequest) string {
+type givenID struct {
+	id string
+	at time.Time
+	// unwritten is the request that has it while that is not written; the log may have begun.
+	unwritten types.UID
+}
+
+// next is an ID for the run of a request that starts now in a deployment directory: the one that it was
+// given, if that could not be written.
+func (r *runIDs) next(now time.Time, request types.UID, directory string, siblings []v1alpha1.UpdateRequest) string {
 	if target, err := filepath.EvalSymlinks(directory); err == nil {
 		directory = target // by whatever name an Application calls it
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for log, at := range r.given {
-		if now.Sub(at).Abs() > givenFor {
+	for log, g := range r.given {
+		if now.Sub(g.at).Abs() > givenFor {
 			delete(r.given, log)
+			continue
+		}
+		if request != "" && g.unwritten == request && log == updatelog.Path(directory, g.id) {
+			return g.id
 		}
 	}
 	id := newID(now, func(id string) bool {
@@ -44,10 +58,22 @@ func (r *runIDs) next(now time.Time, directory string, siblings []v1alpha1.Updat
 			slices.ContainsFunc(siblings, func(o v1alpha1.UpdateRequest) bool { return o.Status.ID == id })
 	})
 	if r.given == nil {
-		r.given = map[string]time.Time{}
+		r.given = map[string]givenID{}
 	}
-	r.given[updatelog.Path(directory, id)] = now
+	r.given[updatelog.Path(directory, id)] = givenID{id, now, request}
 	return id
+}
+
+// written says that what a request was given is in its status.
+func (r *runIDs) written(request types.UID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for log, g := range r.given {
+		if g.unwritten == request {
+			g.unwritten = ""
+			r.given[log] = g
+		}
+	}
 }
 
 func exists(path string) bool {

@@ -5,9 +5,12 @@ package controllers
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-dev/fairlead/api/v1alpha1"
 	"github.com/fairlead-dev/fairlead/internal/backup"
@@ -45,7 +48,7 @@ func TestRunID(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if got := (&runIDs{}).next(tt.now, dir, tt.siblings); got != tt.want {
+			if got := (&runIDs{}).next(tt.now, "", dir, tt.siblings); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
@@ -69,9 +72,9 @@ func TestRunIDsOfOneDirectory(t *testing.T) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	given := map[string]int{}
-	for _, d := range []string{dir, link, dir, link, dir} {
+	for i, d := range []string{dir, link, dir, link, dir} {
 		all.Go(func() {
-			id := ids.next(epoch, d, nil)
+			id := ids.next(epoch, types.UID(strconv.Itoa(i)), d, nil)
 			mu.Lock()
 			defer mu.Unlock()
 			given[id]++
@@ -81,11 +84,35 @@ func TestRunIDsOfOneDirectory(t *testing.T) {
 	if len(given) != 5 {
 		t.Errorf("five runs have the IDs %v", given)
 	}
-	if got := ids.next(epoch, other, nil); got != "20260301_120000" {
+	if got := ids.next(epoch, "x", other, nil); got != "20260301_120000" {
 		t.Errorf("a run in another directory has the ID %s", got)
 	}
-	ids.next(epoch.Add(2*givenFor), other, nil)
+	ids.next(epoch.Add(2*givenFor), "y", other, nil)
 	if len(ids.given) != 1 {
 		t.Errorf("%d IDs are remembered", len(ids.given))
+	}
+}
+
+// The log of a run may have begun when its ID cannot be written: there is to be one of it.
+func TestAnIDThatWasNotWrittenIsGivenAgain(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	var ids runIDs
+	first := ids.next(epoch, "a", dir, nil)
+	if err := os.MkdirAll(updatelog.Path(dir, first), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	later := epoch.Add(time.Minute)
+	if got := ids.next(later, "a", dir, nil); got != first {
+		t.Errorf("it has %s after %s", got, first)
+	}
+	if got := ids.next(epoch, "b", dir, nil); got == first {
+		t.Errorf("another request has %s too", got)
+	}
+	if got := ids.next(later, "a", other, nil); got == first {
+		t.Errorf("in another directory it has %s of an earlier time", got)
+	}
+	ids.written("a")
+	if got := ids.next(later, "a", dir, nil); got == first {
+		t.Errorf("it has %s again, though that was written, and somebody took it away", got)
 	}
 }

@@ -155,6 +155,9 @@ func (r *UpdateRequestReconciler) Reconcile(ctx context.Context, req ctrl.Reques
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	r.own.catchUp(&ur)
+	if r.jobs.Withdrawn(req.NamespacedName) {
+		return ctrl.Result{}, nil // nothing is done beside it; its end wakes us
+	}
 	if plan.Ended(ur.Status.Phase) {
 		return r.settle(ctx, &ur)
 	}
@@ -166,17 +169,6 @@ func (r *UpdateRequestReconciler) Reconcile(ctx context.Context, req ctrl.Reques
 		return ctrl.Result{}, err
 	}
 	return r.advance(ctx, &ur, work)
-}
-
-// idle ends the work on a request that is not there any more, or that somebody
-// else ended. It returns false as long as that goes on: its end wakes us.
-func (r *UpdateRequestReconciler) idle(request types.NamespacedName) bool {
-	r.jobs.Cancel(request)
-	if job, ok := r.jobs.Poll(request); ok && !job.Done {
-		return false
-	}
-	r.jobs.Forget(request)
-	return true
 }
 
 // scope is what one pass knows of a request beside the object itself.
@@ -205,8 +197,9 @@ func (r *UpdateRequestReconciler) gather(ctx context.Context, ur *v1alpha1.Updat
 	return s, nil
 }
 
-// advance applies what the job came to, decides, writes the status once, and
-// only then starts a step.
+// advance applies what the job came to, decides, and writes the status once. A step
+// begins beside that write, which it waits for before it has any effect, and ends
+// at once if the write is refused.
 func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.UpdateRequest, s scope) (ctrl.Result, error) {
 	key := client.ObjectKeyFromObject(ur)
 	now := r.Clock.Now()
@@ -268,13 +261,6 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 			w.wait(decision)
 			break
 		}
-		if !controllerutil.ContainsFinalizer(ur, requestFinalizer) && ur.DeletionTimestamp == nil {
-			if err := r.addFinalizer(ctx, before, ur); apierrors.IsConflict(err) {
-				return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil // the cache is behind
-			} else if err != nil {
-				return ctrl.Result{}, client.IgnoreNotFound(err)
-			}
-		}
 		w.start(decision, s)
 	case plan.Finish:
 		w.finish(decision)
@@ -285,18 +271,23 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 	case plan.AwaitJob, plan.Nothing, plan.SkipStep:
 	}
 	w.conditions()
-	if !equality.Semantic.DeepEqual(before.Status, ur.Status) {
-		if err := r.Client.Status().Update(ctx, ur); err != nil {
-			if apierrors.IsConflict(err) {
-				r.own.forget(key)
-				// Somebody wrote the object meanwhile: look again, act on nothing.
-				return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil
-			}
-			return ctrl.Result{}, fmt.Errorf("write status: %w", err)
+	if decision.Kind == plan.RunStep {
+		if !r.begin(key, steps.Work{Step: decision.Step, Request: ur.DeepCopy(), Application: s.app.DeepCopy(), FailedCommits: failedCommits(s)}) {
+			return ctrl.Result{}, nil // the daemon stops
 		}
-		r.own.keep(ur)
+		defer r.jobs.Withdraw(key) // unless it is confirmed
 	}
-	if hasJob {
+	if err := r.write(ctx, before, ur, decision.Kind == plan.RunStep); apierrors.IsConflict(err) {
+		// Somebody wrote the object meanwhile, or the cache is behind: look again, act on nothing. A step that has
+		// ended must not begin again by what the cache has yet to learn.
+		r.own.renew(ctx, r.Direct, key)
+		return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil
+	} else if err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if decision.Kind == plan.RunStep {
+		r.confirm(ur)
+	} else if hasJob {
 		r.jobs.Acknowledge(key, len(job.Changes))
 		if job.Done {
 			r.jobs.Forget(key)
@@ -310,8 +301,6 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 		r.release(key) // it may have got its turn, and was held back since
 	}
 	switch decision.Kind {
-	case plan.RunStep:
-		r.run(key, steps.Work{Step: decision.Step, Request: ur.DeepCopy(), Application: s.app.DeepCopy(), FailedCommits: failedCommits(s)})
 	case plan.CancelJob:
 		r.jobs.Cancel(key)
 	case plan.Finish:
@@ -333,25 +322,21 @@ func (r *UpdateRequestReconciler) outdated(ctx context.Context, ur *v1alpha1.Upd
 	return now.UID != app.UID || now.Generation != app.Generation, nil
 }
 
-func (r *UpdateRequestReconciler) run(key types.NamespacedName, work steps.Work) {
-	a := attempt{step: work.Step}
-	for _, s := range work.Request.Status.Steps {
-		if s.Name == work.Step {
-			a.number = s.Attempt
+// write writes what changed of the status, and before a step the finalizer.
+func (r *UpdateRequestReconciler) write(ctx context.Context, before, ur *v1alpha1.UpdateRequest, begins bool) error {
+	if begins && !controllerutil.ContainsFinalizer(ur, requestFinalizer) && ur.DeletionTimestamp == nil {
+		if err := r.addFinalizer(ctx, before, ur); err != nil {
+			return fmt.Errorf("write the finalizer: %w", err)
 		}
 	}
-	r.mu.Lock()
-	r.attempts[key] = a
-	r.mu.Unlock()
-	r.jobs.Start(key, func(ctx context.Context, j *Job) error {
-		return r.Steps.Run(ctx, work, j)
-	})
-}
-
-func (r *UpdateRequestReconciler) attemptOf(request types.NamespacedName) attempt {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.attempts[request]
+	if equality.Semantic.DeepEqual(before.Status, ur.Status) {
+		return nil
+	}
+	if err := r.Client.Status().Update(ctx, ur); err != nil {
+		return fmt.Errorf("write status: %w", err)
+	}
+	r.own.keep(ur)
+	return nil
 }
 
 // facts gathers what plan.Next needs.
@@ -476,20 +461,4 @@ func failedCommits(s scope) []v1alpha1.FailedCommit {
 		known = s.app.Status.FailedCommits
 	}
 	return mergeFailed(known, s.siblings)
-}
-
-// jobStopper ends jobs with the manager: they are taken up again at the next
-// start.
-type jobStopper struct {
-	jobs    *jobs.Runner[types.NamespacedName, v1alpha1.UpdateRequestStatus]
-	stopped chan struct{}
-}
-
-// Start waits for the end of the manager.
-func (s *jobStopper) Start(ctx context.Context) error {
-	<-ctx.Done()
-	close(s.stopped)
-	stop, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	return s.jobs.Stop(stop)
 }

@@ -73,7 +73,7 @@ func (w *statusWriter) start(d plan.Decision, s scope) {
 		st.StartedAt = w.time()
 	}
 	if st.ID == "" {
-		st.ID = w.ids.next(w.now, s.app.Spec.Compose.Directory, s.siblings)
+		st.ID = w.ids.next(w.now, w.ur.UID, s.app.Spec.Compose.Directory, s.siblings)
 		st.LogFile = updatelog.Path(s.app.Spec.Compose.Directory, st.ID)
 	}
 	if d.Step != v1alpha1.StepCleanUp {

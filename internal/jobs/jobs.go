@@ -21,6 +21,9 @@ var (
 	// ErrShutdown says that the daemon stops; the work is taken up again at
 	// its next start.
 	ErrShutdown = errors.New("the daemon stops")
+	// ErrWithdrawn says that the job began before it was written that it does,
+	// and that this could not be written.
+	ErrWithdrawn = errors.New("it could not be written that the step begins")
 )
 
 // Runner runs at most one job for each key. T is the status that jobs record
@@ -29,8 +32,11 @@ type Runner[K comparable, T any] struct {
 	notify func(K)
 	gather time.Duration
 
-	mu     sync.Mutex
-	jobs   map[K]*Job[T]
+	mu   sync.Mutex
+	jobs map[K]*Job[T]
+	// coming are those that began before that was written, and those of them
+	// that were withdrawn and have not ended.
+	coming map[K]*Job[T]
 	closed bool
 	wg     sync.WaitGroup
 }
@@ -38,7 +44,7 @@ type Runner[K comparable, T any] struct {
 // NewRunner makes a Runner that calls notify, without holding a lock, when a
 // job of a key ended or recorded something.
 func NewRunner[K comparable, T any](notify func(K)) *Runner[K, T] {
-	return &Runner[K, T]{notify: notify, gather: gather, jobs: map[K]*Job[T]{}}
+	return &Runner[K, T]{notify: notify, gather: gather, jobs: map[K]*Job[T]{}, coming: map[K]*Job[T]{}}
 }
 
 // Job is one piece of work.
@@ -52,8 +58,10 @@ type Job[T any] struct {
 	told    int           // how many of them were told
 	written chan struct{} // closed and renewed when changes were acknowledged
 	waking  *time.Timer   // not nil from a change until it is told
-	done    bool
-	err     error
+	// begun says that it is written that the job begins; withdrawn that it was not to be.
+	begun, withdrawn bool
+	done             bool
+	err              error
 }
 
 // gather is how long a change waits for others, or for the end of the job, to be
@@ -86,16 +94,31 @@ func (j *Job[T]) tell() {
 	}
 }
 
-// Written returns when all that was recorded so far is acknowledged, which is
-// when it is written, or with the cause of the end of ctx. A job calls it before
-// a side effect whose intent must be known after a crash: it is told at once.
+// Begun returns when it is written that the job begins, or with the cause of the
+// end of ctx. A job that [Runner.Begin] started calls it before its first side effect.
+func (j *Job[T]) Begun(ctx context.Context) error {
+	return j.await(ctx, func() (so, untold bool) { return j.begun, false })
+}
+
+// Written returns when, beside that, all that was recorded so far is acknowledged,
+// which is when it is written, or with the cause of the end of ctx. A job calls it before
+// a side effect whose intent must be known after a crash: what was recorded is told at once.
 func (j *Job[T]) Written(ctx context.Context) error {
+	return j.await(ctx, func() (so, untold bool) {
+		left := len(j.changes) > 0
+		return j.begun && !left, left && j.waking != nil && j.waking.Stop()
+	})
+}
+
+// await returns when something is so. That is asked, with j.mu held, whenever something was written, together
+// with whether what was recorded is to be told now.
+func (j *Job[T]) await(ctx context.Context, ask func() (so, untold bool)) error {
 	for {
 		j.mu.Lock()
-		left, written := len(j.changes), j.written
-		untold := left > 0 && j.waking != nil && j.waking.Stop()
+		so, untold := ask()
+		written := j.written
 		j.mu.Unlock()
-		if left == 0 {
+		if so {
 			return nil
 		}
 		if untold {
@@ -118,30 +141,105 @@ type State[T any] struct {
 	Changes []func(*T)
 }
 
-// Start runs fn as the job of key. It returns false, and does nothing, if the
-// key has a job already (also one that ended and was not forgotten) or if the
-// Runner was stopped.
+// Start runs fn as the job of key, of which nothing has to be written first. It
+// returns false, and does nothing, if the key has a job already (also one that
+// ended and was not forgotten) or if the Runner was stopped.
 func (r *Runner[K, T]) Start(key K, fn func(ctx context.Context, j *Job[T]) error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || r.jobs[key] != nil {
+	if r.closed || r.jobs[key] != nil || r.coming[key] != nil {
 		return false
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	j := &Job[T]{cancel: cancel, wake: func() { r.notify(key) }, gather: r.gather, written: make(chan struct{})}
+	r.jobs[key] = r.launch(key, fn, true)
+	return true
+}
+
+// Begin runs fn as the first job of key, or as the one that comes after a job that
+// ended, while the reconciler writes that it begins: Written does not return until
+// [Runner.Confirm]. It returns false, and does nothing, if the job of key has not
+// ended, if one that began so was neither confirmed nor has ended, or if the Runner was stopped.
+func (r *Runner[K, T]) Begin(key K, fn func(ctx context.Context, j *Job[T]) error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if j := r.jobs[key]; r.closed || r.coming[key] != nil || j != nil && !j.ended() {
+		return false
+	}
+	r.coming[key] = r.launch(key, fn, false)
+	return true
+}
+
+// Confirm says that it is written that the job begins which [Runner.Begin] started: it
+// takes the place of the one before it, whose end is written with it.
+func (r *Runner[K, T]) Confirm(key K) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	j := r.coming[key]
+	if j == nil {
+		return
+	}
+	delete(r.coming, key)
 	r.jobs[key] = j
+	j.mu.Lock()
+	j.begun = true
+	close(j.written)
+	j.written = make(chan struct{})
+	j.mu.Unlock()
+}
+
+// Withdraw says that it is not written: the context of the job that [Runner.Begin]
+// started ends with ErrWithdrawn, and what it records and comes to is forgotten.
+func (r *Runner[K, T]) Withdraw(key K) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	j := r.coming[key]
+	if j == nil {
+		return
+	}
+	j.mu.Lock()
+	j.withdrawn = true
+	j.mu.Unlock()
+	j.cancel(ErrWithdrawn)
+	if j.ended() {
+		delete(r.coming, key)
+	}
+}
+
+// Withdrawn reports whether a job of key that was withdrawn has not ended yet. Its
+// end is told.
+func (r *Runner[K, T]) Withdrawn(key K) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.coming[key] != nil
+}
+
+// launch runs fn as a job, of which begun says whether nothing has to be written
+// first. r.mu is held.
+func (r *Runner[K, T]) launch(key K, fn func(ctx context.Context, j *Job[T]) error, begun bool) *Job[T] {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	j := &Job[T]{cancel: cancel, wake: func() { r.notify(key) }, gather: r.gather, written: make(chan struct{}), begun: begun}
 	r.wg.Go(func() {
 		err := run(ctx, j, fn)
 		cancel(nil)
+		r.mu.Lock()
 		j.mu.Lock()
 		j.done, j.err = true, err
 		if j.waking != nil {
 			j.waking.Stop()
 		}
+		if j.withdrawn {
+			delete(r.coming, key)
+		}
 		j.mu.Unlock()
+		r.mu.Unlock()
 		r.notify(key)
 	})
-	return true
+	return j
+}
+
+func (j *Job[T]) ended() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.done
 }
 
 func run[T any](ctx context.Context, j *Job[T], fn func(context.Context, *Job[T]) error) (err error) {
@@ -206,8 +304,10 @@ func (r *Runner[K, T]) Cancel(key K) {
 func (r *Runner[K, T]) Stop(ctx context.Context) error {
 	r.mu.Lock()
 	r.closed = true
-	for _, j := range r.jobs {
-		j.cancel(ErrShutdown)
+	for _, all := range []map[K]*Job[T]{r.jobs, r.coming} {
+		for _, j := range all {
+			j.cancel(ErrShutdown)
+		}
 	}
 	r.mu.Unlock()
 	done := make(chan struct{})

@@ -279,3 +279,112 @@ func TestOnlyWhatWasToldIsToBeHad(t *testing.T) {
 		t.Errorf("at the end there is %q", words(s.Changes))
 	}
 }
+
+// What a job begins with goes on while that is written; what it does, not.
+func TestBegunBesideTheWrite(t *testing.T) {
+	r, notes := newRunner()
+	r.Start("a", func(_ context.Context, j *Job[status]) error { j.Record(say("first")); return nil })
+	<-notes
+	looked, acts := make(chan struct{}), make(chan struct{})
+	begin := func() bool {
+		return r.Begin("a", func(ctx context.Context, j *Job[status]) error {
+			j.Record(say("second"))
+			close(looked)
+			if err := j.Begun(ctx); err != nil {
+				return err
+			}
+			close(acts)
+			return j.Written(ctx)
+		})
+	}
+	if !begin() || begin() {
+		t.Fatal("one job begins after one that ended")
+	}
+	<-looked
+	if s := poll(t, r, "a"); !s.Done || words(s.Changes) != "first" {
+		t.Errorf("before it is written that another begins: done %t, %q", s.Done, words(s.Changes))
+	}
+	select {
+	case <-acts:
+		t.Error("it acts before it is written that it begins")
+	default:
+	}
+	r.Confirm("a")
+	r.Withdraw("a") // comes too late
+	<-acts
+	<-notes // as it waits for its change to be written
+	if s := poll(t, r, "a"); s.Done || words(s.Changes) != "second" {
+		t.Errorf("then: done %t, %q", s.Done, words(s.Changes))
+	}
+	if r.Begin("a", func(context.Context, *Job[status]) error { return nil }) {
+		t.Error("another begins beside one that runs")
+	}
+	r.Acknowledge("a", 1)
+	<-notes
+	if s := poll(t, r, "a"); !s.Done || s.Err != nil || len(s.Changes) > 0 {
+		t.Errorf("at the end: done %t, %v, %q", s.Done, s.Err, words(s.Changes))
+	}
+}
+
+// A job of which it could not be written that it begins ends without effect, and nothing begins beside it.
+func TestWithdrawn(t *testing.T) {
+	r, notes := newRunner()
+	looked, release := make(chan struct{}), make(chan struct{})
+	cause := make(chan error, 1)
+	nothing := func(context.Context, *Job[status]) error { return nil }
+	r.Begin("a", func(ctx context.Context, j *Job[status]) error {
+		close(looked)
+		err := j.Begun(ctx)
+		<-release
+		cause <- err
+		return err
+	})
+	<-looked
+	if _, ok := r.Poll("a"); ok {
+		t.Error("it is known as a job before that is written")
+	}
+	r.Withdraw("a")
+	r.Confirm("nobody")
+	if !r.Withdrawn("a") || r.Begin("a", nothing) || r.Start("a", nothing) {
+		t.Error("another may begin before it has ended")
+	}
+	close(release)
+	<-notes
+	if err := <-cause; !errors.Is(err, ErrWithdrawn) {
+		t.Errorf("it was told %v", err)
+	}
+	if _, ok := r.Poll("a"); ok || r.Withdrawn("a") {
+		t.Error("it is remembered after its end")
+	}
+	r.Withdraw("a") // there is none
+	// One that ended before that was known is forgotten as well.
+	if !r.Begin("a", nothing) {
+		t.Fatal("no other begins after its end")
+	}
+	<-notes
+	if !r.Withdrawn("a") {
+		t.Error("one that is not confirmed is forgotten")
+	}
+	r.Withdraw("a")
+	if _, ok := r.Poll("a"); ok || r.Withdrawn("a") {
+		t.Error("it counts, though it is not written that it began")
+	}
+}
+
+func TestStopEndsWhatBegins(t *testing.T) {
+	r, _ := newRunner()
+	cause := make(chan error, 1)
+	r.Begin("a", func(ctx context.Context, j *Job[status]) error {
+		cause <- j.Begun(ctx)
+		return nil
+	})
+	if err := r.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-cause; !errors.Is(err, ErrShutdown) {
+		t.Errorf("it was told %v", err)
+	}
+	if r.Begin("b", func(context.Context, *Job[status]) error { return nil }) {
+		t.Error("a job begins after the stop")
+	}
+}

@@ -38,6 +38,8 @@ func (w *written) Record(change func(*v1alpha1.UpdateRequestStatus)) {
 	w.pending = append(w.pending, change)
 }
 
+func (w *written) Begun(context.Context) error { return nil }
+
 func (w *written) Written(context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -39,6 +39,9 @@ func (s *run) baseline(ctx context.Context, w *workspace, wanted *compose.Projec
 	var err error
 	own := s.ownContainers(ctx, containers, wanted)
 	if rec := unsettled(releases); rec != nil && !s.Request.Spec.DryRun {
+		if err := s.rec.Begun(ctx); err != nil {
+			return nil, nil, nil, err
+		}
 		if err := s.Store.SetCurrent(ctx, s.Application, rec.Name, false); err != nil {
 			return nil, nil, nil, err
 		}
@@ -52,6 +55,11 @@ func (s *run) baseline(ctx context.Context, w *workspace, wanted *compose.Projec
 	}
 	if !restored && !stranger(releases, own) {
 		return releases, release.Current(releases), containers, nil
+	}
+	if !s.Request.Spec.DryRun {
+		if err := s.rec.Begun(ctx); err != nil {
+			return nil, nil, nil, err
+		}
 	}
 	rec, model, err := s.describeRunning(ctx, w, releases, own, projectName)
 	if err != nil {

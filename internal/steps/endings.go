@@ -58,6 +58,23 @@ func (v *endings) take(application types.NamespacedName, request types.UID) *end
 	return e
 }
 
+// stopEndings lets no more old containers of the application be ended.
+func (s *run) stopEndings(ctx context.Context) error {
+	if !s.endings.has(s.application()) {
+		return nil
+	}
+	if err := s.rec.Begun(ctx); err != nil {
+		return err
+	}
+	return s.endings.stop(ctx, s.application())
+}
+
+func (v *endings) has(application types.NamespacedName) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.by[application] != nil
+}
+
 // stop lets no more containers of an application be ended, and waits for those that are being ended, or
 // until ctx ends, of which it returns the cause.
 func (v *endings) stop(ctx context.Context, application types.NamespacedName) error {

@@ -41,6 +41,7 @@ type nowhere struct{}
 
 func (nowhere) Record(func(*v1alpha1.UpdateRequestStatus)) {}
 
+func (nowhere) Begun(context.Context) error   { return nil }
 func (nowhere) Written(context.Context) error { return nil }
 
 // telling records by a function.
@@ -48,6 +49,7 @@ type telling func(change func(*v1alpha1.UpdateRequestStatus))
 
 func (t telling) Record(change func(*v1alpha1.UpdateRequestStatus)) { t(change) }
 
+func (telling) Begun(context.Context) error   { return nil }
 func (telling) Written(context.Context) error { return nil }
 
 // Tell has what becomes of containers recorded.

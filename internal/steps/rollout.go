@@ -45,6 +45,9 @@ func (s *run) rollout(ctx context.Context) (err error) {
 	err = s.together(
 		func() (err error) { releases, err = s.Store.Releases(ctx, s.Application); return err },
 		func() error {
+			if err := s.rec.Begun(ctx); err != nil {
+				return err
+			}
 			if err := s.Creator.EnsureResources(ctx, project, s.resourceLabels()); err != nil {
 				return startError("networks and volumes", err)
 			}

@@ -37,8 +37,10 @@ import (
 // controller in order. A change must give the same result when applied twice.
 type Recorder interface {
 	Record(change func(*v1alpha1.UpdateRequestStatus))
-	// Written returns when all that was recorded is written, or with the cause
-	// of the end of ctx: intent before effect.
+	// Begun returns when it is written that the step begins, or with the cause of
+	// the end of ctx: intent before effect.
+	Begun(ctx context.Context) error
+	// Written returns when, beside that, all that was recorded is written.
 	Written(ctx context.Context) error
 }
 
@@ -137,13 +139,16 @@ func (r *Runner) Run(ctx context.Context, work Work, rec Recorder) error {
 	start := r.Clock.Now()
 	s.told = start
 	s.say("%s", s.opening())
-	if s.Step != v1alpha1.StepCleanUp && !s.Request.Spec.DryRun {
-		err = s.endings.stop(ctx, s.application()) // it is verified once more, or undone, or there is another one
+	if !looksFirst(s.Step) {
+		err = s.rec.Begun(ctx)
+	}
+	if err == nil && s.Step != v1alpha1.StepCleanUp && !s.Request.Spec.DryRun {
+		err = s.stopEndings(ctx) // it is verified once more, or undone, or there is another one
 	}
 	if err == nil {
 		err = s.claimed(ctx, s.guarded)
 	}
-	if s.endsHere(cmp.Or(context.Cause(ctx), err)) {
+	if s.endsHere(cmp.Or(context.Cause(ctx), err)) && s.rec.Begun(ctx) == nil { // or it does not end
 		s.tidy(ctx)
 	}
 	switch {
@@ -152,7 +157,10 @@ func (r *Runner) Run(ctx context.Context, work Work, rec Recorder) error {
 	case ctx.Err() != nil:
 		cause := context.Cause(ctx)
 		s.say("interrupted: %v", cause)
-		if errors.Is(cause, jobs.ErrShutdown) || errors.Is(cause, jobs.ErrCancelled) {
+		if s.Step == v1alpha1.StepPreflight && errors.Is(cause, jobs.ErrWithdrawn) {
+			s.sights.forget(s.Request.UID) // it may never come back
+		}
+		if errors.Is(cause, jobs.ErrShutdown) || errors.Is(cause, jobs.ErrCancelled) || errors.Is(cause, jobs.ErrWithdrawn) {
 			err = &failure.Interrupted{Err: cause}
 		}
 	case failure.AsTerminal(err) != nil:
@@ -166,6 +174,16 @@ func (r *Runner) Run(ctx context.Context, work Work, rec Recorder) error {
 	// A log that could not be written, as on a full disk, does not end an update.
 	_ = log.Close()
 	return err
+}
+
+// looksFirst reports whether a step begins with what changes nothing that anybody has, such as to look at the application or
+// to make images, and asks itself whether it is written that it begins before it goes beyond that.
+func looksFirst(step v1alpha1.StepName) bool {
+	switch step {
+	case v1alpha1.StepPreflight, v1alpha1.StepFetch, v1alpha1.StepBuild, v1alpha1.StepRollout, v1alpha1.StepVerify:
+		return true
+	}
+	return false
 }
 
 func (s *run) opening() string {

@@ -34,6 +34,9 @@ func (s *run) backAtOnce(ctx context.Context, err error) error {
 	if t := failure.AsTerminal(err); t == nil || t.Paused || ctx.Err() != nil || !s.behind() || s.Request.Spec.RestoreFrom != nil {
 		return err
 	}
+	if s.rec.Begun(ctx) != nil {
+		return err
+	}
 	if backErr := s.takeBack(ctx); backErr != nil {
 		s.say("the traffic cannot be sent back before the rollback: %v", backErr)
 	}

@@ -34,7 +34,12 @@ func localEdits(err error) bool {
 func (s *run) moving(ctx context.Context, w *workspace) (moved func() error) {
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.together(func() error { return w.repo.MoveTo(ctx, s.Request.Status.Commit) })
+		ended <- s.together(func() error {
+			if err := s.rec.Begun(ctx); err != nil {
+				return err
+			}
+			return w.repo.MoveTo(ctx, s.Request.Status.Commit)
+		})
 	}()
 	return sync.OnceValue(func() error {
 		if err := <-ended; err != nil {

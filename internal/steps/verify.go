@@ -54,6 +54,9 @@ func (s *run) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.rec.Begun(ctx); err != nil {
+		return err
+	}
 	seen.project = project
 	s.endOld(project, seen, listed)
 	if err := s.recordRelease(ctx, w, project, model, seen.containers, listed); err != nil {
@@ -70,6 +73,9 @@ func (s *run) askChecks(ctx context.Context, project string) error {
 	if len(spec.Checks) == 0 {
 		s.say("the Application has no checks of its own")
 		return nil
+	}
+	if err := s.rec.Begun(ctx); err != nil { // some are commands in containers
+		return err
 	}
 	var checks []health.Check
 	for _, c := range spec.Checks {

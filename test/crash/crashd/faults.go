@@ -140,9 +140,14 @@ type faultySteps struct {
 // Run runs the step between two fault points.
 func (s faultySteps) Run(ctx context.Context, work steps.Work, rec steps.Recorder) error {
 	name := string(work.Step)
-	s.faults.crash(name, pointBefore)
+	if s.faults.at(name, pointBefore) {
+		if err := rec.Begun(ctx); err != nil {
+			return err
+		}
+		s.faults.crash(name, pointBefore)
+	}
 	if s.faults.at(name, pointLost) || s.faults.at(name, pointHeld) {
-		rec = nowhere{}
+		rec = nowhere{rec}
 	}
 	err := s.StepRunner.Run(ctx, work, rec)
 	s.faults.crash(name, pointLost)
@@ -161,14 +166,14 @@ func (s faultySteps) Summarize(request *v1alpha1.UpdateRequest) error {
 	return err
 }
 
-// nowhere takes records of which nothing is ever written.
-type nowhere struct{}
+// nowhere takes records of which nothing is ever written but that the step begins.
+type nowhere struct{ steps.Recorder }
 
 // Record forgets.
 func (nowhere) Record(func(*v1alpha1.UpdateRequestStatus)) {}
 
 // Written says that it is.
-func (nowhere) Written(context.Context) error { return nil }
+func (n nowhere) Written(ctx context.Context) error { return n.Begun(ctx) }
 
 // faultyClient refuses to write the status of requests, or crashes when it is
 // written or when a Release is made.
