@@ -30,6 +30,7 @@ type cutOff struct {
 	step     v1alpha1.StepName
 	back     bool // it goes back to a release
 	decision decision
+	again    *gate // where the step goes on, once the decision of two newer ones is to hold
 }
 
 // What a person decides while the daemon is down holds at its next start, whichever step a request was in, and the
@@ -41,8 +42,8 @@ func TestDecisionsWhileTheDaemonIsDown(t *testing.T) {
 	for _, step := range append(slices.Clone(forward), v1alpha1.StepRollback) {
 		for _, d := range []decision{decideCancel, decideDelete, decideSuspend, decideNewer} {
 			name := strings.ToLower(string(step)) + "-" + string(d)
-			cases = append(cases, cutOff{w, name, step, false, d})
-			if c := (cutOff{w, "back-" + name, step, true, d}); c.touching() { // before that it is as any other
+			cases = append(cases, cutOff{world: w, name: name, step: step, decision: d})
+			if c := (cutOff{world: w, name: "back-" + name, step: step, back: true, decision: d}); c.touching() { // before that it is as any other
 				cases = append(cases, c)
 			}
 		}
@@ -64,12 +65,16 @@ func TestDecisionsWhileTheDaemonIsDown(t *testing.T) {
 		g.await(t)
 	}
 	w.stop()
-	for _, c := range cases {
+	for i, c := range cases {
 		ur := w.awaitPhase(c.name, plan.PhaseOf(c.step))
 		if s := stepOf(ur, c.step); s.State != v1alpha1.StepRunning || s.Attempt != 1 {
 			t.Fatalf("%s does not run by the status: %+v", c.step, ur.Status.Steps)
 		}
 		c.decide()
+		if c.decision == decideNewer {
+			// It may end before the other two are looked at: then the first of them has its turn.
+			cases[i].again = w.steps.hold(c.name, c.step)
+		}
 	}
 	w.start()
 	for _, c := range cases {
@@ -131,8 +136,9 @@ func (c cutOff) settled(t *testing.T) {
 	case decideSuspend:
 		c.awaitEnd(c.name, phase, reason)
 	case decideNewer:
-		c.awaitEnd(c.name, phase, reason)
 		c.awaitEnd(c.name+"-between", v1alpha1.PhaseCancelled, v1alpha1.ReasonSuperseded)
+		c.again.release()
+		c.awaitEnd(c.name, phase, reason)
 		if got := c.steps.runs(c.name + "-between"); len(got) != 0 {
 			t.Errorf("steps of the one that was superseded ran: %v", got)
 		}
