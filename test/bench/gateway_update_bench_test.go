@@ -86,7 +86,7 @@ func TestGatewayUpdate(t *testing.T) {
 	beside := peer.rounds(f.repo.Dir)
 	a := f.watchAnswers()
 	var moved, ended []time.Duration
-	for range 5 {
+	for range 9 {
 		beside()
 		commit := f.publish(".")
 		version := f.latest()
@@ -115,7 +115,7 @@ func TestGatewayUpdateThree(t *testing.T) {
 	peer := newKamal(t, 3)
 	beside := peer.rounds(apps.ForTest(t, apps.Hello, apps.Options{Label: "bench"}).Dir)
 	var moved, ended []time.Duration
-	for range 5 {
+	for range 9 {
 		beside()
 		commit := trio.publish("alpha", "beta", "gamma")
 		begin := time.Now()
