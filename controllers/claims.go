@@ -103,6 +103,7 @@ func (r *UpdateRequestReconciler) release(request types.NamespacedName) {
 	var waiting []types.NamespacedName
 	r.mu.Lock()
 	delete(r.attempts, request)
+	delete(r.refused, request)
 	for dir, c := range r.claims {
 		if c.holder == request {
 			waiting = append(waiting, c.waiting...)

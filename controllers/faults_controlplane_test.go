@@ -289,6 +289,35 @@ func TestFinalizerFaults(t *testing.T) {
 	}
 }
 
+// Where writes go on failing, no step begins beside each of them.
+func TestAStepBeginsOnceWhileWritesFail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var mu sync.Mutex
+	begun, refusals := 0, 0
+	w.steps.looks = func(_ context.Context, work steps.Work) {
+		mu.Lock()
+		defer mu.Unlock()
+		if work.Step == v1alpha1.StepBuild {
+			begun++
+		}
+	}
+	w.faulty.set(func(o client.Object) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if startsStep(o, v1alpha1.StepBuild) && refusals < 5 {
+			refusals++
+			return errRefused
+		}
+		return nil
+	}, nil)
+	w.request("a")
+	w.awaitEnd("a", v1alpha1.PhaseSucceeded, v1alpha1.ReasonSucceeded)
+	if begun != 2 || refusals != 5 {
+		t.Errorf("it began %d times beside %d writes that failed", begun, refusals)
+	}
+}
+
 // The end of a step is not lost when its write fails.
 func TestEndOfAStepIsWrittenLater(t *testing.T) {
 	t.Parallel()

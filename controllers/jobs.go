@@ -21,6 +21,23 @@ func (r *UpdateRequestReconciler) begin(key types.NamespacedName, work steps.Wor
 	})
 }
 
+// wasRefused reports whether the last write of a request failed.
+func (r *UpdateRequestReconciler) wasRefused(request types.NamespacedName) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.refused[request]
+}
+
+func (r *UpdateRequestReconciler) setRefused(request types.NamespacedName, refused bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if refused {
+		r.refused[request] = true
+	} else {
+		delete(r.refused, request)
+	}
+}
+
 // confirm says that it is written that the step of ur begins.
 func (r *UpdateRequestReconciler) confirm(ur *v1alpha1.UpdateRequest) {
 	key := client.ObjectKeyFromObject(ur)

@@ -85,6 +85,9 @@ type UpdateRequestReconciler struct {
 	mu       sync.Mutex
 	claims   map[string]*claim                // by working tree
 	attempts map[types.NamespacedName]attempt // what the job of a request does
+	// refused are those whose last write failed: a step of one begins after the next write, or it would begin and be withdrawn
+	// as fast as writes fail.
+	refused map[types.NamespacedName]bool
 
 	own  ownWrites
 	ids  runIDs
@@ -120,6 +123,7 @@ func (r *UpdateRequestReconciler) init() {
 	r.stopped = make(chan struct{})
 	r.claims = map[string]*claim{}
 	r.attempts = map[types.NamespacedName]attempt{}
+	r.refused = map[types.NamespacedName]bool{}
 	r.ends = map[types.NamespacedName]ending{}
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
@@ -271,8 +275,10 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 	case plan.AwaitJob, plan.Nothing, plan.SkipStep:
 	}
 	w.conditions()
-	if decision.Kind == plan.RunStep {
-		if !r.begin(key, steps.Work{Step: decision.Step, Request: ur.DeepCopy(), Application: s.app.DeepCopy(), FailedCommits: failedCommits(s)}) {
+	beside := decision.Kind == plan.RunStep && !r.wasRefused(key)
+	work := steps.Work{Step: decision.Step, Request: ur.DeepCopy(), Application: s.app.DeepCopy(), FailedCommits: failedCommits(s)}
+	if beside {
+		if !r.begin(key, work) {
 			return ctrl.Result{}, nil // the daemon stops
 		}
 		defer r.jobs.Withdraw(key) // unless it is confirmed
@@ -281,11 +287,14 @@ func (r *UpdateRequestReconciler) advance(ctx context.Context, ur *v1alpha1.Upda
 		// Somebody wrote the object meanwhile, or the cache is behind: look again, act on nothing. A step that has
 		// ended must not begin again by what the cache has yet to learn.
 		r.own.renew(ctx, r.Direct, key)
+		r.setRefused(key, true)
 		return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil
 	} else if err != nil {
+		r.setRefused(key, true)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if decision.Kind == plan.RunStep {
+	r.setRefused(key, false)
+	if decision.Kind == plan.RunStep && (beside || r.begin(key, work)) {
 		r.confirm(ur)
 	} else if hasJob {
 		r.jobs.Acknowledge(key, len(job.Changes))
