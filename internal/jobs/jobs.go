@@ -179,11 +179,7 @@ func (r *Runner[K, T]) Confirm(key K) {
 	}
 	delete(r.coming, key)
 	r.jobs[key] = j
-	j.mu.Lock()
-	j.begun = true
-	close(j.written)
-	j.written = make(chan struct{})
-	j.mu.Unlock()
+	j.wrote(func() { j.begun = true })
 }
 
 // Withdraw says that it is not written: the context of the job that [Runner.Begin]
@@ -269,13 +265,20 @@ func (r *Runner[K, T]) Poll(key K) (State[T], bool) {
 // Acknowledge drops the first n recorded changes: they are written.
 func (r *Runner[K, T]) Acknowledge(key K, n int) {
 	if j := r.get(key); j != nil {
-		j.mu.Lock()
-		j.changes = j.changes[n:]
-		j.told = max(0, j.told-n)
-		close(j.written)
-		j.written = make(chan struct{})
-		j.mu.Unlock()
+		j.wrote(func() {
+			j.changes = j.changes[n:]
+			j.told = max(0, j.told-n)
+		})
 	}
+}
+
+// wrote notes what is written now, and tells those who wait for it.
+func (j *Job[T]) wrote(note func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	note()
+	close(j.written)
+	j.written = make(chan struct{})
 }
 
 // Forget drops a job that ended, so that the next one can start.

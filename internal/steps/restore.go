@@ -145,6 +145,9 @@ func (p *preflightRun) checkRestore(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", trouble{err}
 	}
+	if err := p.rec.Begun(ctx); err != nil { // it may make a container to look into a volume, and unpacks settings
+		return "", trouble{err}
+	}
 	plan, err := p.Restorer.Plan(ctx, job)
 	if err != nil {
 		if (&RestoreError{Err: err}).passes() {
